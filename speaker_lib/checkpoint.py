@@ -1,0 +1,214 @@
+"""A run is a folder: what was trained, how it went, the best weights, and the state to go on from.
+
+    config.json        the settings, and the speakers and the digest of the data
+    metrics.jsonl      one line per validation
+    model.safetensors  the weights that did best on the validation set
+    resume.pt          the last state: model, optimizer, schedule, scaler, random states, step
+
+Plots, comparison and prediction read this folder, never what a process happens to remember.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import filelock
+import safetensors
+import safetensors.torch
+import torch
+
+from .config import Preset
+from .corpus import Corpus
+from .errors import ConfigError, RunError
+from .files import explain_os_errors, replacing, tensor_bytes
+from .model import Classifier
+
+CONFIG, METRICS, WEIGHTS, RESUME, EVALUATION = (
+    "config.json",
+    "metrics.jsonl",
+    "model.safetensors",
+    "resume.pt",
+    "evaluation.json",
+)
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """What a run remembers of the data it was trained on."""
+
+    folder: str
+    source: str
+    digest: str
+    speakers: tuple[str, ...]
+
+    @classmethod
+    def of(cls, corpus: Corpus) -> DataInfo:
+        """What a run of this corpus will remember."""
+        return cls(str(corpus.folder.resolve()), corpus.source, corpus.digest, corpus.speakers)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run on disk. `Run.create` begins one, `Run.open` finds it again."""
+
+    folder: Path
+    preset: Preset
+    data: DataInfo
+
+    @classmethod
+    def create(cls, folder: str | os.PathLike[str], preset: Preset, corpus: Corpus) -> Run:
+        """Begins a run; the model's number of speakers and mel bands become those of the data.
+
+        Raises RunError if there is a run in the folder already.
+        """
+        folder = Path(folder)
+        if (folder / CONFIG).exists():
+            raise RunError(f"{folder} holds a run already: go on with it (--resume) or name another folder (--run).")
+        run = cls(folder, fit_to_data(preset, corpus), DataInfo.of(corpus))
+        with replacing(folder / CONFIG, "w", encoding="utf-8") as file:
+            json.dump({**run.preset.to_dict(), "data": asdict(run.data)}, file, indent=1, ensure_ascii=False)
+        return run
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str]) -> Run:
+        """The run in that folder. Raises RunError if there is none or its settings cannot be used."""
+        folder = Path(folder)
+        path = folder / CONFIG
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            data = content["data"]
+            texts = [data[key] for key in ("folder", "source", "digest")]
+            if not all(isinstance(text, str) for text in [*texts, *data["speakers"]]):
+                raise TypeError("data")
+            run = cls(folder, Preset.from_dict(content), DataInfo(*texts, tuple(data["speakers"])))
+        except FileNotFoundError:
+            raise RunError(f"{path} is missing: name the folder of a run that `train` made.") from None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            reason = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
+            raise RunError(f"{path} is not the settings of a run ({reason}): train it again in another folder.") from error
+        if run.preset.model.n_speakers != len(run.data.speakers):
+            raise RunError(
+                f"{path} has model.n_speakers = {run.preset.model.n_speakers} and lists {len(run.data.speakers)} speakers: "
+                "train it again in another folder."
+            )
+        return run
+
+    @property
+    def name(self) -> str:
+        """What tables and figures call it."""
+        return self.folder.resolve().name
+
+    def check_same_data(self, corpus: Corpus) -> None:
+        """Raises RunError unless the corpus is the one this run was trained on."""
+        if corpus.digest != self.data.digest:
+            raise RunError(
+                f"{self.folder} was trained on {self.data.source} ({self.data.folder}), {corpus.folder} holds "
+                f"{corpus.source}: give it the data it was trained on."
+            )
+
+    def check_same_speakers(self, corpus: Corpus) -> None:
+        """Raises RunError unless the corpus has this run's speakers and mel bands."""
+        if corpus.speakers != self.data.speakers or corpus.n_mels != self.preset.model.n_mels:
+            raise RunError(
+                f"{self.folder} knows {len(self.data.speakers)} speakers by {self.preset.model.n_mels} mel bands, "
+                f"{corpus.folder} has {corpus.n_speakers} by {corpus.n_mels} and not the same: use the run's data."
+            )
+
+    def check_same_settings(self, preset: Preset) -> None:
+        """Raises RunError listing the settings in which ``preset`` differs from the run's."""
+        differences = self.preset.differences(preset)
+        if differences:
+            listed = ", ".join(f"{name} was {was} and is now {now}" for name, (was, now) in differences.items())
+            raise RunError(f"{self.folder} cannot go on with other settings ({listed}): use the old ones or another --run.")
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps the folder for this process. Raises RunError if another one is training in it."""
+        lock = filelock.FileLock(self.folder / ".lock", timeout=0)
+        with explain_os_errors(lock.lock_file):
+            try:
+                lock.acquire()
+            except filelock.Timeout:
+                raise RunError(f"{self.folder} is being trained by another process: wait for it or name another --run.") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def metrics(self) -> list[dict[str, float]]:
+        """The validations so far, oldest first. Raises RunError if the file cannot be read."""
+        path = self.folder / METRICS
+        try:
+            return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path} cannot be read ({error}): train the run again in another folder.") from error
+
+    def write_metrics(self, rows: list[dict[str, float]]) -> None:
+        """Replaces the validations on disk."""
+        with replacing(self.folder / METRICS, "w", encoding="utf-8") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+
+    def save_weights(self, model: torch.nn.Module) -> None:
+        """Copies the model's weights to ``model.safetensors``."""
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+        with replacing(self.folder / WEIGHTS) as file:
+            file.write(safetensors.torch.save(weights))
+
+    def load_model(self, device: torch.device | str = "cpu") -> Classifier:
+        """The classifier with its best weights, ready to predict. Raises RunError if they are missing or do not fit."""
+        path = self.folder / WEIGHTS
+        model = Classifier(self.preset.model)
+        try:
+            model.load_state_dict(safetensors.torch.load_file(path))
+        except FileNotFoundError:
+            raise RunError(f"{path} is missing: let `train` reach its first validation (go on with --resume).") from None
+        except (OSError, safetensors.SafetensorError) as error:
+            raise RunError(f"{path} is not a safetensors file ({error}): train the run again.") from error
+        except RuntimeError as error:
+            reason = str(error).splitlines()[-1].strip()
+            raise RunError(f"{path} does not fit the model in {self.folder / CONFIG} ({reason}): train the run again.") from error
+        return model.to(device).eval()
+
+    def save_resume(self, state: dict[str, object]) -> None:
+        """Replaces the state to go on from."""
+        with replacing(self.folder / RESUME) as file:
+            file.write(tensor_bytes(state))
+
+    def load_resume(self) -> dict[str, object] | None:
+        """The state to go on from, or None if none was saved yet. Raises RunError if it cannot be used."""
+        path = self.folder / RESUME
+        if not path.exists():
+            return None
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # a damaged file makes torch.load raise nearly anything
+            raise RunError(
+                f"{path} cannot be read ({type(error).__name__}): delete it to train this run from the start."
+            ) from error
+
+    def save_evaluation(self, result: dict[str, object]) -> None:
+        """Replaces what `evaluate` found."""
+        with replacing(self.folder / EVALUATION, "w", encoding="utf-8") as file:
+            json.dump(result, file, indent=1)
+
+    def evaluation(self) -> dict[str, object] | None:
+        """What `evaluate` last found, or None."""
+        path = self.folder / EVALUATION
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path} cannot be read ({error}): run `evaluate` again.") from error
+
+
+def fit_to_data(preset: Preset, corpus: Corpus) -> Preset:
+    """The preset with as many classes and mel bands as the data have."""
+    return preset.override({"model.n_speakers": corpus.n_speakers, "model.n_mels": corpus.n_mels})

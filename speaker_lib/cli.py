@@ -1,0 +1,281 @@
+"""The command line: ``python -m speaker_lib COMMAND``. Each command is a thin shell around a function of the library.
+
+Exit codes: 0 for success, 1 for a problem it explains, 2 for wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .config import PRESETS, Preset, get_preset, setting_names
+from .errors import ConfigError, SpeakerError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command and returns its exit code."""
+    options = parse_args(arguments)
+    try:
+        return options.command(options)
+    except ConfigError as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return 2
+    except SpeakerError as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("error: interrupted; nothing half-written was left.", file=sys.stderr)
+        return 1
+
+
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads the command line; ``.command`` is the function to call. Exits with 2 for wrong usage."""
+    parser = argparse.ArgumentParser(
+        prog="python -m speaker_lib", description="Name the speaker of an utterance: data, training, evaluation."
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for add in (_add_simulate, _add_prepare, _add_check, _add_train, _add_evaluate, _add_compare, _add_predict, _add_identify):
+        add(commands)
+    return parser.parse_args(arguments)
+
+
+def _add_simulate(commands: argparse._SubParsersAction) -> None:
+    parser = _add(
+        commands, "simulate", _simulate, "make a data set of simulated voices", "data/simulated --speakers 100 --seed 0"
+    )
+    parser.add_argument("out", metavar="OUT", help="the folder to make")
+    parser.add_argument("--speakers", type=int, default=100, help="how many voices (%(default)s)")
+    parser.add_argument("--utterances", type=int, default=60, help="labelled utterances per voice, 2 to 8 s each (%(default)s)")
+    parser.add_argument("--test-utterances", type=int, default=2, help="utterances per voice for the test set (%(default)s)")
+    parser.add_argument("--sessions", type=int, default=4, help="recording sessions per voice (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed makes the same data (%(default)s)")
+    _add_workers(parser)
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    from .simulate import Simulation, simulate
+
+    simulation = Simulation(options.speakers, options.utterances, options.test_utterances, options.sessions, options.seed)
+    simulate(options.out, simulation, options.workers)
+    print(f"{options.out}: {simulation.source}.")
+    return 0
+
+
+def _add_prepare(commands: argparse._SubParsersAction) -> None:
+    parser = _add(commands, "prepare", _prepare, "make a data set of your own recordings", "recordings data/mine --chunk 2")
+    parser.add_argument("audio", metavar="AUDIO_DIR", help="a folder with one folder of WAV, FLAC, OGG or MP3 files per speaker")
+    parser.add_argument("out", metavar="OUT", help="the folder to make")
+    parser.add_argument("--chunk", type=float, metavar="SECONDS", help="cut recordings into utterances of this length")
+    parser.add_argument("--test", metavar="DIR", help="a folder of recordings without labels, for the test set")
+    _add_workers(parser)
+
+
+def _prepare(options: argparse.Namespace) -> int:
+    from .prepare import prepare
+
+    done = prepare(options.audio, options.out, options.chunk, options.test, options.workers)
+    for sentence in done.skipped:
+        print(f"skipped: {sentence}", file=sys.stderr)
+    print(
+        f"{options.out}: {done.n_utterances:,} utterances of {done.n_speakers} speakers and {done.n_test:,} for the test set, "
+        f"from {done.n_recordings:,} recordings; {len(done.skipped)} skipped."
+    )
+    return 0
+
+
+def _add_check(commands: argparse._SubParsersAction) -> None:
+    parser = _add(commands, "check", _check, "read every file of a data set and say what is wrong", "data/hw4")
+    parser.add_argument("data", metavar="DATA_DIR", help="a folder in the layout of HW4")
+
+
+def _check(options: argparse.Namespace) -> int:
+    from .corpus import check_corpus
+
+    summary, problems = check_corpus(options.data)
+    print(summary)
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)
+    print(f"{len(problems)} problems." if problems else "Every file can be used.")
+    return 1 if problems else 0
+
+
+def _add_train(commands: argparse._SubParsersAction) -> None:
+    parser = _add(
+        commands,
+        "train",
+        _train,
+        "train a preset",
+        "--data data/hw4 --preset tuned --run runs/tuned --set model.dropout=0.2",
+        more="presets: " + ", ".join(PRESETS) + "\nsettings: " + ", ".join(setting_names()),
+    )
+    _add_data(parser)
+    parser.add_argument("--run", metavar="DIR", required=True, help="the folder of this run")
+    parser.add_argument("--preset", metavar="NAME", help="what to train; needed unless a run is resumed")
+    parser.add_argument(
+        "--steps", type=int, metavar="N", help="train N steps, with warmup and intervals of at most a tenth of that"
+    )
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change one setting; may be repeated")
+    parser.add_argument("--resume", action="store_true", help="go on where the run was left, or begin it")
+
+
+def _train(options: argparse.Namespace) -> int:
+    from .checkpoint import Run, fit_to_data
+    from .corpus import Corpus
+    from .training import get_device, train
+
+    preset = _chosen_preset(options)
+    exists = (Path(options.run) / "config.json").exists()
+    if preset is None and not (options.resume and exists):
+        raise ConfigError(f"--preset is missing: choose one of {', '.join(PRESETS)}.")
+    corpus = Corpus.open(options.data)
+    if options.resume and exists:
+        run = Run.open(options.run)
+        if preset is not None:
+            run.check_same_settings(fit_to_data(preset, corpus))
+    else:
+        run = Run.create(options.run, preset, corpus)
+    device = get_device()
+    print(f"Training {run.name} on {corpus.source}, {run.preset.train.total_steps:,} steps on {device}.")
+    state = train(run, corpus, device)
+    if state.step < run.preset.train.total_steps:
+        return 1
+    print(f"Best validation accuracy {state.best_accuracy:.4f} after {state.step:,} steps; the run is in {run.folder}.")
+    return 0
+
+
+def _chosen_preset(options: argparse.Namespace) -> Preset | None:
+    """The preset that the command line describes, or None where it leaves that to the run."""
+    if options.preset is None:
+        if options.set or options.steps is not None:
+            raise ConfigError("--set and --steps change a preset: name it with --preset.")
+        return None
+    preset = get_preset(options.preset)
+    if options.steps is not None:
+        preset = Preset(preset.model, preset.train.shortened(options.steps))
+    pairs = [text.partition("=") for text in options.set]
+    for name, equals, _ in pairs:
+        if not equals:
+            raise ConfigError(f"--set {name} has no value: write it as NAME=VALUE.")
+    return preset.override({name: value for name, _, value in pairs})
+
+
+def _add_evaluate(commands: argparse._SubParsersAction) -> None:
+    parser = _add(
+        commands, "evaluate", _evaluate, "measure a run by crops and by whole utterances", "--data data/hw4 --run runs/tuned"
+    )
+    _add_data(parser)
+    _add_run(parser)
+    parser.add_argument(
+        "--all", action="store_true", help="judge by every utterance of DATA_DIR, which training must not have seen"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from .checkpoint import Run
+    from .corpus import Corpus
+    from .evaluation import evaluate
+    from .tables import evaluation_text
+    from .training import get_device
+
+    run, corpus = Run.open(options.run), Corpus.open(options.data)
+    result, logits, labels = evaluate(run, corpus, get_device(), options.all)
+    if not options.all:
+        run.save_evaluation(result.to_dict())
+    print(json.dumps(result.to_dict(), indent=1) if options.json else evaluation_text(result, logits, labels, corpus.speakers))
+    return 0
+
+
+def _add_compare(commands: argparse._SubParsersAction) -> None:
+    parser = _add(commands, "compare", _compare, "draw runs side by side", "runs/baseline runs/tuned --out comparison.png")
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="the folder of a run")
+    parser.add_argument("--out", metavar="FIGURE", default="comparison.png", help="a .png, .pdf or .svg file (%(default)s)")
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from .checkpoint import Run
+    from .plots import comparison_figure, save_figure
+    from .tables import comparison_table
+
+    runs = [Run.open(folder) for folder in options.runs]
+    save_figure(comparison_figure(runs), options.out)
+    print(comparison_table(runs))
+    for run in runs:
+        if run.evaluation() is None:
+            print(f"{run.name} was not evaluated yet: run `evaluate --data {run.data.folder} --run {run.folder}`.")
+    print(f"Data: {'; '.join(dict.fromkeys(run.data.source for run in runs))}.")
+    print(f"Figure: {options.out}")
+    return 0
+
+
+def _add_predict(commands: argparse._SubParsersAction) -> None:
+    parser = _add(
+        commands, "predict", _predict, "write the competition's CSV for the test set", "--data data/hw4 --run runs/tuned"
+    )
+    _add_data(parser)
+    _add_run(parser)
+    parser.add_argument("--out", metavar="CSV", default="submission.csv", help="the file to write (%(default)s)")
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from .checkpoint import Run
+    from .corpus import Corpus
+    from .evaluation import predict
+    from .training import get_device
+
+    count = predict(Run.open(options.run), Corpus.open(options.data), options.out, get_device())
+    print(f"{options.out}: {count:,} predictions.")
+    return 0
+
+
+def _add_identify(commands: argparse._SubParsersAction) -> None:
+    parser = _add(commands, "identify", _identify, "name the likeliest speakers of a recording", "--run runs/tuned hello.wav")
+    _add_run(parser)
+    parser.add_argument("recording", metavar="RECORDING", help="a WAV, FLAC, OGG or MP3 file")
+
+
+def _identify(options: argparse.Namespace) -> int:
+    from .checkpoint import Run
+    from .evaluation import identify
+    from .training import get_device
+
+    for speaker, probability in identify(Run.open(options.run), options.recording, get_device()):
+        print(f"{probability:7.4f}  {speaker}")
+    return 0
+
+
+def _add(
+    commands: argparse._SubParsersAction, name: str, function: object, summary: str, example: str, more: str = ""
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=f"example: python -m speaker_lib {name} {example}\n{more}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=function)
+    return parser
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    default = os.environ.get("SPEAKER_DATA")
+    parser.add_argument(
+        "--data",
+        metavar="DATA_DIR",
+        default=default,
+        required=default is None,
+        help="a folder in the layout of HW4 (SPEAKER_DATA)",
+    )
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--run", metavar="DIR", required=True, help="the folder of a run that `train` made")
+
+
+def _add_workers(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--workers", type=int, metavar="N", help="processes (one per core)")

@@ -1,0 +1,53 @@
+"""What goes wrong in training, in plain words with the likely cause."""
+
+from __future__ import annotations
+
+import math
+
+from .config import Preset
+from .errors import TrainingDiverged
+from .state import TrainState
+
+HIGH_LEARNING_RATE = 3e-3  # beyond it AdamW on a Transformer is the first suspect
+
+
+def check_finite(state: TrainState, preset: Preset) -> None:
+    """Raises TrainingDiverged if the loss or a weight is no longer a number, so that no such state is ever saved."""
+    if math.isfinite(state.meter.loss) and all(bool(p.isfinite().all()) for p in state.model.parameters()):
+        return
+    raise TrainingDiverged(
+        f"the loss is no longer a number at step {state.step}, likely because {_cause(preset)}; what was saved before is intact."
+    )
+
+
+def chance_warning(rows: list[dict[str, float]], n_validated: int, preset: Preset) -> str | None:
+    """A sentence if the last validation shows a model that guesses, and the one before it did not show that yet."""
+    guessing = [_guesses(row, n_validated, preset) for row in rows[-2:]]
+    if not guessing[-1] or (len(guessing) > 1 and guessing[0]):
+        return None
+    return (
+        f"At step {rows[-1]['step']} the validation accuracy is {rows[-1]['valid_accuracy']:.4f}, no better than guessing "
+        f"among {preset.model.n_speakers} speakers, likely because {_cause(preset)}."
+    )
+
+
+def _guesses(row: dict[str, float], n_validated: int, preset: Preset) -> bool:
+    """Whether a validation after the warmup lies within three standard deviations of chance."""
+    chance = 1 / preset.model.n_speakers
+    spread = math.sqrt(chance * (1 - chance) / n_validated)
+    settled = row["step"] >= max(2 * preset.train.warmup_steps, preset.train.total_steps // 10)
+    return chance < 1 and settled and row["valid_accuracy"] <= chance + 3 * spread
+
+
+def _cause(preset: Preset) -> str:
+    model, train = preset.model, preset.train
+    if train.learning_rate > HIGH_LEARNING_RATE:
+        return f"train.learning_rate = {train.learning_rate:g} is too high (try 0.001)"
+    if model.norm == "post" and model.num_layers > 1:
+        return (
+            f"{model.num_layers} post-norm layers collapse at train.learning_rate = {train.learning_rate:g} "
+            "(try model.norm=pre, or train.learning_rate=0.0003)"
+        )
+    if model.activation == "sigmoid":
+        return "a Sigmoid head learns slowly (try more steps, or model.activation=relu)"
+    return "the steps are too few or the features do not belong to their labels (try more steps; run `check` on the data)"

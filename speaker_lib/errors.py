@@ -1,0 +1,21 @@
+"""The one error the kit raises on purpose: a sentence a student can act on."""
+
+
+class SpeakerError(Exception):
+    """A problem that the kit explains: names the file or setting, what is wrong, and what to do next."""
+
+
+class ConfigError(SpeakerError, ValueError):
+    """An unknown preset, an unknown field, or a value a field does not take."""
+
+
+class CorpusError(SpeakerError):
+    """A data folder that cannot be used as it is."""
+
+
+class RunError(SpeakerError):
+    """A run folder that cannot be used as it is."""
+
+
+class TrainingDiverged(SpeakerError):
+    """The training loss is no longer a number."""

@@ -1,0 +1,29 @@
+"""Ctrl-C that waits for the end of the step, so that what is saved is whole."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+
+
+@contextlib.contextmanager
+def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
+    """Yields a function that says whether Ctrl-C was pressed (or a polite kill came); a second one interrupts at once."""
+    pressed = threading.Event()
+
+    def remember(signum: int, frame: object) -> None:
+        if pressed.is_set():
+            raise KeyboardInterrupt
+        pressed.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed.is_set  # Python delivers signals to the main thread only
+        return
+    previous = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield pressed.is_set
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,155 @@
+"""Packing: tens of thousands of small files become one memory-mapped float16 array, once.
+
+The array lies in ``packed/`` beside the features, or in a cache folder where the data may only be read.  Its name carries
+the digest of the index it was made from, and it takes that name only when complete: an array under its own name is whole,
+and one made from another index is never found.  An interrupted pack goes on where its file ends.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+from numpy.lib import format as npy
+
+from .errors import CorpusError
+from .files import explain_os_errors
+from .layout import Listing
+from .progress import progress_bar
+
+DTYPE = np.dtype("<f2")
+FLUSH_EVERY = 256  # utterances written at a time; what an interruption can cost
+
+
+def packed_frames(folder: Path, listing: Listing, name: str) -> np.ndarray:
+    """The frames of all utterances of a listing, end to end: (total frames, n_mels) float16, memory-mapped, read only.
+
+    Packs them first if that was not done yet.  Raises CorpusError naming the feature file that cannot be used, and
+    SpeakerError where the disk does not take the array.
+    """
+    file_name = f"{name}-{listing.digest[:16]}.npy"
+    found = next((at / file_name for at in (folder / "packed", cache_folder(folder)) if (at / file_name).exists()), None)
+    path = found or _pack(folder, listing, file_name)
+    shape = (int(listing.lengths.sum()), listing.n_mels)
+    try:
+        # "c" keeps changes in memory: the file stays as it is, and PyTorch does not warn of a read-only array.
+        frames = np.load(path, mmap_mode="c", allow_pickle=False)
+    except (ValueError, OSError) as error:
+        raise CorpusError(f"{path} cannot be read ({error}): delete it, it will be made again.") from error
+    if frames.shape != shape or frames.dtype != DTYPE:
+        raise CorpusError(f"{path} holds {frames.shape} {frames.dtype}, not {shape} float16: delete it, it will be made again.")
+    return frames
+
+
+def cache_folder(folder: Path) -> Path:
+    """Where the pack of a read-only data folder lies: below ``SPEAKER_CACHE``, else below the user's cache folder."""
+    root = os.environ.get("SPEAKER_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "speaker_lib"
+    return Path(root) / hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+
+
+def read_feature(path: Path, mel_len: int, n_mels: int) -> np.ndarray:
+    """One utterance's features, (mel_len, n_mels) float32. Raises CorpusError naming the file and what is wrong with it."""
+    try:
+        mel = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CorpusError(f"{path} is missing: fetch the data set again.") from None
+    except Exception as error:  # a damaged file makes torch.load raise nearly anything
+        reason = str(error).strip().split("\n")[0][:120] or type(error).__name__
+        raise CorpusError(f"{path} is not a readable tensor file ({reason}): fetch it again.") from error
+    if not isinstance(mel, torch.Tensor):
+        raise CorpusError(f"{path} holds a {type(mel).__name__}, not a tensor: fetch it again.")
+    if mel.dtype != torch.float32 or tuple(mel.shape) != (mel_len, n_mels):
+        raise CorpusError(
+            f"{path} holds {tuple(mel.shape)} {str(mel.dtype).removeprefix('torch.')}, its index says "
+            f"({mel_len}, {n_mels}) float32: fetch both again."
+        )
+    mel = mel.numpy()
+    if not np.isfinite(mel).all():
+        raise CorpusError(f"{path} holds values that are not numbers (NaN or infinity): fetch it again.")
+    if np.abs(mel).max() > np.finfo(DTYPE).max:
+        raise CorpusError(f"{path} holds values beyond {np.finfo(DTYPE).max:.0f}, which are no log-mel features: fetch it again.")
+    return mel
+
+
+def _pack(folder: Path, listing: Listing, file_name: str) -> Path:
+    check_sizes(folder, listing)
+    target = _writable_folder(folder) / file_name
+    partial = target.with_suffix(".partial")
+    with explain_os_errors(target), FileLock(target.with_suffix(".lock")):
+        if target.exists():  # another process finished it while this one waited
+            return target
+        _check_space(target, listing)
+        with partial.open("r+b" if partial.exists() else "w+b") as file:
+            _write_frames(file, folder, listing)
+            os.fsync(file.fileno())
+        partial.replace(target)
+        for old in target.parent.glob(f"{file_name.split('-')[0]}-*"):
+            if old.stem != target.stem:
+                old.unlink()  # the packs of indexes that are no longer there
+    return target
+
+
+def _write_frames(file, folder: Path, listing: Listing) -> None:
+    """Writes header and frames, going on after the last whole utterance that the file already holds."""
+    total = int(listing.lengths.sum())
+    bytes_per_frame = listing.n_mels * DTYPE.itemsize
+    file.seek(0)
+    npy.write_array_header_1_0(file, {"descr": DTYPE.str, "fortran_order": False, "shape": (total, listing.n_mels)})
+    header = file.tell()
+    ends = header + np.cumsum(listing.lengths) * bytes_per_frame  # (utterances,) where each one ends in the file
+    done = int(np.searchsorted(ends, os.fstat(file.fileno()).st_size, side="right"))
+    file.seek(int(ends[done - 1]) if done else header)
+    file.truncate()
+    with progress_bar(len(listing), "Pack", "uttr", initial=done) as bar:
+        for first in range(done, len(listing), FLUSH_EVERY):
+            batch = range(first, min(first + FLUSH_EVERY, len(listing)))
+            for i in batch:
+                mel = read_feature(folder / listing.paths[i], int(listing.lengths[i]), listing.n_mels)
+                file.write(mel.astype(DTYPE).tobytes())
+            file.flush()
+            bar.update(len(batch))
+
+
+def check_sizes(folder: Path, listing: Listing) -> None:
+    """Raises CorpusError if files are missing or too small for the frames the index claims: before anything is allocated."""
+    with os.scandir(folder) as entries:
+        sizes = {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+    missing = [name for name in listing.paths if name not in sizes]
+    if missing:
+        raise CorpusError(
+            f"{folder / missing[0]} is missing, and {len(missing) - 1:,} more of {len(listing):,} features: fetch the data again."
+        )
+    for name, length in zip(listing.paths, listing.lengths.tolist(), strict=True):
+        if sizes[name] < length * listing.n_mels * 4:
+            raise CorpusError(
+                f"{folder / name} has {sizes[name]:,} bytes, too few for the {length:,} frames its index claims: fetch it again."
+            )
+
+
+def _writable_folder(folder: Path) -> Path:
+    """``packed/`` inside the data folder, or the cache folder where that may not be written."""
+    packed = folder / "packed"
+    try:
+        packed.mkdir(exist_ok=True)
+        probe = packed / f".probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+        return packed
+    except OSError:
+        cache = cache_folder(folder)
+        with explain_os_errors(cache):
+            cache.mkdir(parents=True, exist_ok=True)
+        return cache
+
+
+def _check_space(target: Path, listing: Listing) -> None:
+    partial = target.with_suffix(".partial")
+    needed = int(listing.lengths.sum()) * listing.n_mels * DTYPE.itemsize - (partial.stat().st_size if partial.exists() else 0)
+    free = shutil.disk_usage(target.parent).free
+    if free < needed:
+        raise CorpusError(f"{target} needs {needed / 1e9:.2f} GB and {free / 1e9:.2f} GB are free: make room and run it again.")

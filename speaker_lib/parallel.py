@@ -1,0 +1,51 @@
+"""The same work on many items in several processes, with a bar, results in order."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import TypeVar
+
+import torch
+
+from .errors import ConfigError
+from .progress import progress_bar
+
+Item, Result = TypeVar("Item"), TypeVar("Result")
+
+
+def parallel_map(
+    function: Callable[[Item], Result], items: Sequence[Item], description: str, unit: str, workers: int | None = None
+) -> Iterator[Result]:
+    """Yields ``function(item)`` for each item, in order, from ``workers`` processes (default: one per core).
+
+    ``function`` must be importable by name, so that a fresh process can find it. Raises ConfigError for less than one worker.
+    """
+    if workers is not None and workers < 1:
+        raise ConfigError(f"workers is {workers}: choose a whole number from 1 up.")
+    workers = min(workers or available_cores(), len(items))
+    with progress_bar(len(items), description, unit) as bar:
+        for result in _results(function, items, workers):
+            bar.update()
+            yield result
+
+
+def available_cores() -> int:
+    """The cores this process may use, which on a shared machine are fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _results(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterable[Result]:
+    if workers <= 1:
+        yield from map(function, items)
+        return
+    # A forked copy of a process that runs PyTorch threads can hang; a fresh one cannot.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        try:
+            yield from pool.map(function, items)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

@@ -1,0 +1,55 @@
+"""What the command line prints about runs, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+
+import torch
+
+from .checkpoint import Run
+from .evaluation import Evaluation, most_confused, speaker_accuracy
+from .model import Classifier, count_parameters
+
+COLUMNS = ("run", "parameters", "step/s", "crop", "full")
+
+
+def comparison_table(runs: Sequence[Run]) -> str:
+    """A line per run: parameters, steps per second of training, accuracy by both protocols (``-`` where not evaluated)."""
+    rows = [COLUMNS, *(_row(run) for run in runs)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
+    lines = [
+        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]) for row in rows
+    ]
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def evaluation_text(result: Evaluation, logits: torch.Tensor, labels: torch.Tensor, speakers: tuple[str, ...]) -> str:
+    """An evaluation in words, with the speakers that are hardest to recognise and the pairs that are mistaken most often.
+
+    ``logits`` (n, n_speakers) and ``labels`` (n,) are those of the ``full`` protocol.
+    """
+    by_speaker = speaker_accuracy(logits, labels)
+    hardest = torch.argsort(by_speaker.nan_to_num(nan=2.0), stable=True)[:5].tolist()
+    confused = most_confused(logits, labels, speakers, most=5)
+    return "\n".join(
+        [
+            f"{result.n_utterances:,} utterances, {len(speakers)} speakers, {result.n_parameters:,} parameters",
+            f"crop  accuracy {result.crop.accuracy:.4f} ± {result.crop.std:.4f}, loss {result.crop.loss:.3f}  (one segment each)",
+            f"full  accuracy {result.full.accuracy:.4f}, top 5 {result.full.top5:.4f}, loss {result.full.loss:.3f}  (whole)",
+            "hardest speakers: " + ", ".join(f"{speakers[i]} {by_speaker[i]:.2f}" for i in hardest if not by_speaker[i].isnan()),
+            "most confused: " + (", ".join(f"{c.speaker} taken for {c.taken_for} x{c.count}" for c in confused) or "none"),
+        ]
+    )
+
+
+def _row(run: Run) -> tuple[str, ...]:
+    speeds = [row["steps_per_second"] for row in run.metrics()]
+    evaluation = run.evaluation()
+    return (
+        run.name,
+        f"{count_parameters(Classifier(run.preset.model)):,}",
+        f"{median(speeds):.1f}" if speeds else "-",
+        f"{evaluation['crop']['accuracy']:.4f} ± {evaluation['crop']['std']:.4f}" if evaluation else "-",
+        f"{evaluation['full']['accuracy']:.4f}" if evaluation else "-",
+    )

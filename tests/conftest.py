@@ -1,0 +1,75 @@
+"""What many tests share: small corpora, real speech where it is at hand, the command line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from speaker_lib import Corpus, CorpusWriter
+from speaker_lib.simulate import Simulation, simulate
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"  # beside the checkout, where it exists
+SMALL = Simulation(speakers=4, utterances=10, test_utterances=2, sessions=3, seed=1)
+
+
+def write_corpus(out: Path, n_speakers: int = 3, n_utterances: int = 8, n_test: int = 4, shortest: int = 90) -> Path:
+    """A corpus of random features whose speakers differ in their mean spectrum: quick to make, easy to learn."""
+    rng = np.random.default_rng(0)
+    spectra = rng.normal(-3.0, 2.0, (n_speakers, 40))
+    with CorpusWriter(out, "random numbers") as writer:
+        for i in range(n_speakers * n_utterances + n_test):
+            speaker, n_frames = i % n_speakers, shortest + 37 * i % 200
+            mel = rng.normal(spectra[speaker], 1.0, (n_frames, 40)).astype(np.float32)
+            if i < n_speakers * n_utterances:
+                writer.add(mel, f"speaker{speaker}", session=f"day {i // n_speakers % 4}")
+            else:
+                writer.add_test(mel)
+    return out
+
+
+@pytest.fixture
+def corpus_folder(tmp_path: Path) -> Path:
+    return write_corpus(tmp_path / "corpus")
+
+
+@pytest.fixture
+def corpus(corpus_folder: Path) -> Corpus:
+    return Corpus.open(corpus_folder)
+
+
+@pytest.fixture(scope="session")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four simulated voices; tests only read it."""
+    out = tmp_path_factory.mktemp("simulated") / "voices"
+    simulate(out, SMALL, workers=1)
+    return out
+
+
+@pytest.fixture(scope="session")
+def speech() -> Path:
+    return _shared("speech")
+
+
+@pytest.fixture(scope="session")
+def speech_many() -> Path:
+    return _shared("speech-many")
+
+
+def _shared(name: str) -> Path:
+    folder = SHARED / name
+    if not folder.is_dir():
+        pytest.skip(f"real speech is not at hand: no ../shared/{name} beside the checkout")
+    return folder
+
+
+def command(*arguments: object, **options: object) -> subprocess.CompletedProcess:
+    """Runs ``python -m speaker_lib`` as a user would."""
+    return subprocess.run(command_line(*arguments), capture_output=True, text=True, timeout=600, **options)
+
+
+def command_line(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "speaker_lib", *map(str, arguments)]

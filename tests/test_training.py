@@ -1,0 +1,321 @@
+"""The main job: what is learned, what is saved, and that an interruption changes nothing."""
+
+import json
+import math
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from speaker_lib import (
+    Corpus,
+    CorpusWriter,
+    ModelConfig,
+    Preset,
+    Run,
+    TrainConfig,
+    get_cosine_schedule_with_warmup,
+    set_seed,
+    train,
+)
+from speaker_lib.data import Batch
+from speaker_lib.diagnosis import chance_warning
+from speaker_lib.errors import RunError, TrainingDiverged
+from speaker_lib.training import StopTraining, model_fn
+
+from .conftest import command_line
+
+MODEL = ModelConfig(d_model=16, nhead=2, dim_feedforward=16, activation="relu", dropout=0.1, attention_dropout=0.1)
+PRESET = Preset(
+    MODEL,
+    TrainConfig(batch_size=8, segment_len=32, warmup_steps=5, total_steps=60, valid_steps=20, save_steps=10, learning_rate=5e-3),
+)
+
+
+def weights(run: Path | Run) -> dict[str, torch.Tensor]:
+    return safetensors.torch.load_file((run.folder if isinstance(run, Run) else run) / "model.safetensors")
+
+
+def last_weights(run: Run) -> dict[str, torch.Tensor]:
+    return run.load_resume()["model"]
+
+
+def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def without_speed(rows: list[dict]) -> list[dict]:
+    return [{k: v for k, v in row.items() if k != "steps_per_second"} for row in rows]
+
+
+@pytest.fixture
+def uninterrupted(corpus, tmp_path) -> Run:
+    run = Run.create(tmp_path / "uninterrupted", PRESET, corpus)
+    train(run, corpus)
+    return run
+
+
+def test_a_run_learns_and_is_a_folder(uninterrupted, corpus):
+    rows = uninterrupted.metrics()
+    assert [row["step"] for row in rows] == [20, 40, 60]
+    assert rows[-1]["valid_loss"] < rows[0]["valid_loss"] < math.log(3) + 0.2
+    assert rows[-1]["valid_accuracy"] > 0.6  # three speakers, chance 0.33
+    names = sorted(p.name for p in uninterrupted.folder.iterdir() if not p.name.startswith("."))
+    assert names == ["config.json", "metrics.jsonl", "model.safetensors", "resume.pt"]
+    again = Run.open(uninterrupted.folder)
+    assert again.preset == uninterrupted.preset and again.preset.model.n_speakers == 3
+    assert again.data.speakers == corpus.speakers and again.data.source == corpus.source
+
+
+def test_the_same_seed_gives_the_same_weights_twice(uninterrupted, corpus, tmp_path):
+    again = Run.create(tmp_path / "again", PRESET, corpus)
+    train(again, corpus)
+    assert_equal(weights(again), weights(uninterrupted))
+    other = Run.create(tmp_path / "other", PRESET.override({"train.seed": 1}), corpus)
+    train(other, corpus)
+    assert not torch.equal(weights(other)["prenet.weight"], weights(again)["prenet.weight"])
+
+
+@pytest.mark.parametrize("stop_at", [1, 2])
+def test_a_stopped_run_goes_on_as_if_nothing_had_been(uninterrupted, corpus, tmp_path, stop_at):
+    run, seen = Run.create(tmp_path / "stopped", PRESET, corpus), []
+
+    def stop(row):
+        seen.append(row)
+        if len(seen) == stop_at:
+            raise StopTraining
+
+    state = train(run, corpus, callbacks=[stop])
+    assert state.step == 20 * stop_at
+    torch.manual_seed(12345)  # whatever happens in between
+    assert train(Run.open(run.folder), corpus, callbacks=[seen.append]).step == 60
+    assert_equal(weights(run), weights(uninterrupted))
+    assert_equal(last_weights(run), last_weights(uninterrupted))
+    assert without_speed(run.metrics()) == without_speed(uninterrupted.metrics()) == without_speed(seen)
+
+
+KILLED_AT_25 = """
+import os, signal, sys
+from speaker_lib import Corpus, Run, train, training
+steps, model_fn = 0, training.model_fn
+def count_then_die(batch, model, *rest):
+    global steps
+    steps += model.training
+    if steps == 26:
+        os.kill(os.getpid(), signal.{signal})
+    return model_fn(batch, model, *rest)
+training.model_fn = count_then_die
+train(Run.open(sys.argv[1]), Corpus.open(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize(("name", "code", "saved_at"), [("SIGKILL", -9, 20), ("SIGINT", 0, 26), ("SIGTERM", 0, 26)])
+def test_60_steps_at_once_equal_25_a_kill_and_35(uninterrupted, corpus, tmp_path, name, code, saved_at):
+    run = Run.create(tmp_path / "killed", PRESET, corpus)
+    script = KILLED_AT_25.replace("{signal}", name)
+    died = subprocess.run([sys.executable, "-c", script, run.folder, corpus.folder], capture_output=True, text=True)
+    assert died.returncode == code, died.stderr
+    assert run.load_resume()["step"] == saved_at
+    assert ("go on with --resume" in died.stderr) == (code == 0)
+    train(Run.open(run.folder), corpus)
+    assert_equal(weights(run), weights(uninterrupted))
+    assert_equal(last_weights(run), last_weights(uninterrupted))
+    assert without_speed(run.metrics()) == without_speed(uninterrupted.metrics())
+
+
+def test_ctrl_c_on_the_command_line_saves_and_says_how_to_go_on(corpus_folder, tmp_path):
+    run = tmp_path / "run"
+    arguments = ["train", "--data", corpus_folder, "--preset", "laptop_baseline", "--run", run, "--steps", "100000"]
+    process = subprocess.Popen(command_line(*arguments), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (run / ".lock").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(2.0)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "Stopped at step" in error and "--resume" in error and "Traceback" not in error
+    assert Run.open(run).load_resume()["step"] > 0
+
+
+def test_what_is_saved_as_best_is_a_copy_of_the_best(corpus, tmp_path):
+    """The sample code keeps a reference to the weights, and so saves the last ones under the best one's name."""
+    preset = PRESET.override({"train.learning_rate": 0.3, "train.valid_steps": 5})  # jumps about: the best is not the last
+    run, models = Run.create(tmp_path / "run", preset, corpus), []
+    state = train(run, corpus, callbacks=[lambda row: models.append(weights(run))])
+    accuracies = [row["valid_accuracy"] for row in run.metrics()]
+    best = accuracies.index(max(accuracies))
+    assert state.best_accuracy == accuracies[best] and best < len(accuracies) - 1
+    assert_equal(weights(run), models[best])
+    assert not torch.equal(weights(run)["prenet.weight"], last_weights(run)["prenet.weight"])
+
+
+def test_a_finished_run_stays_as_it_is(uninterrupted, corpus):
+    before = {p.name: p.read_bytes() for p in uninterrupted.folder.iterdir()}
+    assert train(uninterrupted, corpus).step == 60
+    assert {p.name: p.read_bytes() for p in uninterrupted.folder.iterdir()} == before
+
+
+def test_one_folder_is_trained_by_one_process(corpus, tmp_path):
+    run = Run.create(tmp_path / "run", PRESET, corpus)
+    with run.locked(), pytest.raises(RunError, match="by another process"):
+        train(Run.open(run.folder), corpus)
+
+
+def test_training_works_away_from_the_main_thread(corpus, tmp_path):
+    run = Run.create(tmp_path / "run", PRESET.override({"train.total_steps": 10}), corpus)
+    thread = threading.Thread(target=train, args=(run, corpus))
+    thread.start()
+    thread.join(timeout=60)
+    assert [row["step"] for row in run.metrics()] == [10]
+
+
+def test_a_run_is_not_begun_over_another(uninterrupted, corpus):
+    with pytest.raises(RunError, match="holds a run already"):
+        Run.create(uninterrupted.folder, PRESET, corpus)
+
+
+def test_a_loss_that_is_not_a_number_ends_training_with_what_was_saved_intact(uninterrupted, corpus, tmp_path):
+    run = Run.create(tmp_path / "run", PRESET.override({"train.learning_rate": 1e30, "train.warmup_steps": 59}), corpus)
+    with pytest.raises(TrainingDiverged, match=r"no longer a number at step \d+, likely because train.learning_rate = 1e\+30"):
+        train(run, corpus)
+    assert run.load_resume() is None or all(t.isfinite().all() for t in last_weights(run).values())
+
+
+def rows(*accuracies: float) -> list[dict[str, float]]:
+    return [{"step": 2_000.0 * (i + 4), "valid_accuracy": a} for i, a in enumerate(accuracies)]
+
+
+def test_guessing_is_said_once_with_its_likely_cause():
+    preset = Preset(ModelConfig(num_layers=6), TrainConfig())
+    chance = 1 / 600
+    assert chance_warning(rows(0.3), 5667, preset) is None
+    warning = chance_warning(rows(0.3, chance), 5667, preset)
+    assert "0.0017, no better than guessing among 600 speakers" in warning and "6 post-norm layers collapse" in warning
+    assert chance_warning(rows(0.3, chance, chance), 5667, preset) is None  # said before
+    early = [{"step": 1_000, "valid_accuracy": chance}]
+    assert chance_warning(early, 5667, preset) is None
+    assert "Sigmoid" in chance_warning(rows(chance), 5667, Preset())
+    relu = Preset(ModelConfig(activation="relu"))
+    assert "`check`" in chance_warning(rows(chance), 5667, relu)
+    assert "too high" in chance_warning(rows(chance), 5667, relu.override({"train.learning_rate": 0.1}))
+
+
+def test_guessing_is_said_while_training(tmp_path, capsys):
+    """A model that is told nothing: features that are the same for everybody."""
+    with CorpusWriter(tmp_path / "corpus", "noise") as writer:
+        for i in range(200):
+            writer.add(np.full((40, 40), -3.0, dtype=np.float32), f"speaker{i % 5}")
+    corpus = Corpus.open(tmp_path / "corpus")
+    train(Run.create(tmp_path / "run", PRESET, corpus), corpus)
+    assert capsys.readouterr().err.count("no better than guessing among 5 speakers") == 1
+
+
+def test_bars_have_the_reports_form(uninterrupted, capsys, corpus, tmp_path):
+    train(Run.create(tmp_path / "run", PRESET, corpus), corpus)
+    error = capsys.readouterr().err
+    assert "Train: 100%" in error and "20/20" in error and "step/s, accuracy=" in error and "step=60" in error
+    assert "Valid: 100%" in error and "3/3" in error and "uttr/s" in error
+    assert "best model saved. (accuracy=" in error
+
+
+def test_the_schedule_rises_and_falls():
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1e-3)
+    scheduler = get_cosine_schedule_with_warmup(optimizer, warmup_steps=1_000, total_steps=70_000)
+    found = {}
+    for step in range(70_001):
+        found[step] = scheduler.get_last_lr()[0]
+        optimizer.step()
+        scheduler.step()
+    assert found[0] == 0.0 and found[500] == pytest.approx(5e-4) and found[1_000] == pytest.approx(1e-3)
+    assert found[35_500] == pytest.approx(5e-4) and found[70_000] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_set_seed_decides_weights_and_dropout():
+    def draw():
+        layer = nn.Linear(4, 4)
+        return torch.cat([layer.weight.flatten(), nn.functional.dropout(torch.ones(50))])
+
+    set_seed(1)
+    one = draw()
+    set_seed(1)
+    assert torch.equal(one, draw())
+    set_seed(2)
+    assert not torch.equal(one, draw())
+
+
+def test_model_fn_gives_loss_and_share_of_right_answers():
+    class Knows(nn.Module):
+        def forward(self, mels, lengths=None):
+            assert lengths is None or lengths.tolist() == [4, 2]
+            return torch.tensor([[9.0, 0.0], [9.0, 0.0]])
+
+    batch = Batch(torch.zeros(2, 4, 40), torch.tensor([4, 2]), torch.tensor([0, 1]))
+    for lengths in (batch.lengths, torch.tensor([4, 4])):
+        loss, accuracy = model_fn(batch._replace(lengths=lengths), Knows(), nn.CrossEntropyLoss(), torch.device("cpu"))
+        assert accuracy == 0.5 and loss.item() == pytest.approx((math.log1p(math.exp(-9)) + 9 + math.log1p(math.exp(-9))) / 2)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_lower_precision_trains_too(corpus, tmp_path, precision):
+    run = Run.create(tmp_path / "run", PRESET.override({"train.precision": precision, "train.total_steps": 20}), corpus)
+    state = train(run, corpus)
+    assert state.step == 20 and math.isfinite(run.metrics()[-1]["train_loss"])
+    assert all(t.dtype == torch.float32 for t in weights(run).values())
+
+
+DAMAGES = {
+    "is missing: name the folder": lambda r: (r / "config.json").unlink(),
+    "not the settings of a run": lambda r: (r / "config.json").write_text("{}"),
+    "choose one of sigmoid, relu": lambda r: (r / "config.json").write_text(
+        (r / "config.json").read_text().replace("relu", "gelu")
+    ),
+    "lists 3 speakers": lambda r: (r / "config.json").write_text(
+        (r / "config.json").read_text().replace('"n_speakers": 3', '"n_speakers": 4')
+    ),
+    "resume.pt cannot be read": lambda r: (r / "resume.pt").write_bytes(b"no"),
+    "resume.pt does not fit": lambda r: torch.save({"step": 3}, r / "resume.pt"),
+    "metrics.jsonl cannot be read": lambda r: (r / "metrics.jsonl").write_text("{"),
+}
+
+
+@pytest.mark.parametrize("said", DAMAGES)
+def test_a_damaged_run_is_refused_in_one_sentence(uninterrupted, corpus, said):
+    DAMAGES[said](uninterrupted.folder)
+    with pytest.raises(RunError) as problem:
+        train(Run.open(uninterrupted.folder), corpus)
+    assert said in str(problem.value) and str(uninterrupted.folder) in str(problem.value)
+
+
+def test_weights_that_do_not_fit_are_refused(uninterrupted):
+    path = uninterrupted.folder / "model.safetensors"
+    safetensors.torch.save_file({"prenet.weight": torch.zeros(3, 3)}, path)
+    with pytest.raises(RunError, match="does not fit the model"):
+        uninterrupted.load_model()
+    path.write_bytes(b"pickle")
+    with pytest.raises(RunError, match="not a safetensors file"):
+        uninterrupted.load_model()
+    path.unlink()
+    with pytest.raises(RunError, match="is missing"):
+        uninterrupted.load_model()
+
+
+def test_other_data_or_settings_are_refused(uninterrupted, corpus, tmp_path):
+    metadata = json.loads((corpus.folder / "metadata.json").read_text())
+    metadata["speakers"]["speaker0"].pop()
+    (corpus.folder / "metadata.json").write_text(json.dumps(metadata))
+    with pytest.raises(RunError, match="was trained on random numbers"):
+        train(uninterrupted, Corpus.open(corpus.folder))
+    other = replace(uninterrupted.preset, train=replace(PRESET.train, learning_rate=1e-4))
+    with pytest.raises(RunError, match=r"train.learning_rate was 0.005 and is now 0.0001"):
+        uninterrupted.check_same_settings(other)
