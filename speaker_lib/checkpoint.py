@@ -160,6 +160,7 @@ class Run:
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
         with replacing(self.folder / WEIGHTS) as file:
             file.write(safetensors.torch.save(weights))
+        (self.folder / EVALUATION).unlink(missing_ok=True)  # it was about other weights
 
     def load_model(self, device: torch.device | str = "cpu") -> Classifier:
         """The classifier with its best weights, ready to predict. Raises RunError if they are missing or do not fit."""

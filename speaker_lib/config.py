@@ -18,6 +18,8 @@ from dataclasses import dataclass, field, fields, replace
 
 from .errors import ConfigError
 
+LARGEST = 2**31 - 1  # no setting is larger; beyond it PyTorch's own limits begin
+
 
 def one_of(*choices: str, default: str) -> str:
     """A dataclass field that takes only these strings."""
@@ -178,8 +180,8 @@ def _check(config: ModelConfig | TrainConfig, part: str) -> None:
         if choices and value not in choices:
             raise ConfigError(f"{name} is {value!r}: choose one of {', '.join(choices)}.")
         minimum = item.metadata.get("minimum")
-        if minimum is not None and not minimum <= value < float("inf"):  # NaN fails this too
-            raise ConfigError(f"{name} is {value}: choose {_KIND_NAMES[kind]} from {minimum} up.")
+        if minimum is not None and not minimum <= value <= LARGEST:  # NaN fails this too
+            raise ConfigError(f"{name} is {value}: choose {_KIND_NAMES[kind]} from {minimum} up to {LARGEST:,}.")
 
 
 _TUNED = ModelConfig(d_model=512, nhead=16, num_layers=6, activation="relu", norm="pre")

@@ -75,10 +75,13 @@ class SpeakerDataset(Dataset):
         return Batch(self._cut(self.offsets[utterances], lengths, int(lengths.max())), lengths, self.labels[utterances])
 
     def _cut(self, starts: torch.Tensor, lengths: torch.Tensor, width: int) -> torch.Tensor:
+        n_mels = self.frames.shape[1]
+        if bool((lengths == width).all()):  # the common case, with each segment one stretch of memory
+            windows = self.frames.view(-1).unfold(0, width * n_mels, n_mels)  # (total frames - width + 1, width * n_mels)
+            return windows.index_select(0, starts).float().view(-1, width, n_mels)  # (batch, width, n_mels)
         steps = torch.arange(width, device=starts.device)
         rows = (starts[:, None] + steps).clamp_(max=len(self.frames) - 1)  # (batch, width)
-        mels = self.frames.index_select(0, rows.flatten()).float()  # (batch * width, n_mels)
-        mels = mels.view(*rows.shape, -1)  # (batch, width, n_mels)
+        mels = self.frames.index_select(0, rows.flatten()).float().view(-1, width, n_mels)  # (batch, width, n_mels)
         return mels.masked_fill_((steps >= lengths[:, None])[:, :, None], PADDING)
 
 

@@ -13,7 +13,8 @@ HIGH_LEARNING_RATE = 3e-3  # beyond it AdamW on a Transformer is the first suspe
 
 def check_finite(state: TrainState, preset: Preset) -> None:
     """Raises TrainingDiverged if the loss or a weight is no longer a number, so that no such state is ever saved."""
-    if math.isfinite(state.meter.loss) and all(bool(p.isfinite().all()) for p in state.model.parameters()):
+    loss = state.meter.loss if state.meter.count else 0.0
+    if math.isfinite(loss) and all(bool(p.isfinite().all()) for p in state.model.parameters()):
         return
     raise TrainingDiverged(
         f"the loss is no longer a number at step {state.step}, likely because {_cause(preset)}; what was saved before is intact."
@@ -32,11 +33,12 @@ def chance_warning(rows: list[dict[str, float]], n_validated: int, preset: Prese
 
 
 def _guesses(row: dict[str, float], n_validated: int, preset: Preset) -> bool:
-    """Whether a validation after the warmup lies within three standard deviations of chance."""
+    """Whether a validation after the warmup lies within three standard deviations of chance, and not above twice of it."""
     chance = 1 / preset.model.n_speakers
     spread = math.sqrt(chance * (1 - chance) / n_validated)
     settled = row["step"] >= max(2 * preset.train.warmup_steps, preset.train.total_steps // 10)
-    return chance < 1 and settled and row["valid_accuracy"] <= chance + 3 * spread
+    # With few utterances three deviations reach far above chance, where a model has plainly learned something.
+    return chance < 1 and settled and row["valid_accuracy"] <= min(chance + 3 * spread, 2 * chance, (1 + chance) / 2)
 
 
 def _cause(preset: Preset) -> str:

@@ -24,6 +24,8 @@ POWER_FLOOR = 1e-9  # its logarithm, -20.72, is the lowest value a feature takes
 PEAK = 10 ** (-3 / 20)  # -3 dB of full scale
 SILENCE_LEVEL = 0.01  # RMS, of full scale
 SILENCE_BLOCK = SAMPLE_RATE // 50  # samples, 20 ms over which the level is taken
+LONGEST = 24 * 3600  # seconds: what claims to be longer is a damaged header
+SLOWEST, FASTEST = 4_000, 768_000  # Hz, sampling rates that recordings have
 SILENCE_BLOCKS = 5  # 0.1 s of such blocks in a row are a pause
 
 
@@ -38,22 +40,26 @@ def extract_features(path: str | os.PathLike[str]) -> np.ndarray:
 def read_audio(path: str | os.PathLike[str]) -> np.ndarray:
     """A WAV, FLAC, OGG or MP3 file as (samples,) float32 at 16 kHz, channels averaged. Raises SpeakerError."""
     try:
-        import soundfile  # here, so that the library imports without it
+        import librosa  # here, so that the library imports without them
+        import soundfile
     except ImportError:
-        raise SpeakerError("reading recordings needs the package soundfile: run `pip install soundfile librosa`.") from None
+        raise SpeakerError(
+            "reading recordings needs the packages soundfile and librosa: run `pip install soundfile librosa`."
+        ) from None
     path = Path(path)
     if not path.is_file():
         raise SpeakerError(f"{path} is not there: check the path of the recording.")
     try:
+        about = soundfile.info(path)
+        if about.frames > LONGEST * about.samplerate or not SLOWEST <= about.samplerate <= FASTEST:
+            raise ValueError(f"{about.frames:,} samples at {about.samplerate:,} Hz")
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)  # (samples, channels)
-    except (soundfile.SoundFileError, TypeError, ValueError, OSError) as error:
+    except (soundfile.SoundFileError, TypeError, ValueError, OSError, MemoryError) as error:
         raise SpeakerError(f"{path} is not a readable recording ({error}): convert it to WAV, FLAC, OGG or MP3.") from error
     samples = samples.mean(axis=1)  # (samples,)
     if not np.isfinite(samples).all():
         raise SpeakerError(f"{path} holds samples that are not numbers (NaN or infinity): record it again.")
     if rate != SAMPLE_RATE and len(samples):
-        import librosa
-
         samples = librosa.resample(samples, orig_sr=rate, target_sr=SAMPLE_RATE)
     return samples
 

@@ -63,12 +63,12 @@ def read_feature(path: Path, mel_len: int, n_mels: int) -> np.ndarray:
         raise CorpusError(f"{path} is not a readable tensor file ({reason}): fetch it again.") from error
     if not isinstance(mel, torch.Tensor):
         raise CorpusError(f"{path} holds a {type(mel).__name__}, not a tensor: fetch it again.")
-    if mel.dtype != torch.float32 or tuple(mel.shape) != (mel_len, n_mels):
+    if mel.layout != torch.strided or mel.dtype != torch.float32 or tuple(mel.shape) != (mel_len, n_mels):
         raise CorpusError(
             f"{path} holds {tuple(mel.shape)} {str(mel.dtype).removeprefix('torch.')}, its index says "
             f"({mel_len}, {n_mels}) float32: fetch both again."
         )
-    mel = mel.numpy()
+    mel = mel.detach().numpy()
     if not np.isfinite(mel).all():
         raise CorpusError(f"{path} holds values that are not numbers (NaN or infinity): fetch it again.")
     if np.abs(mel).max() > np.finfo(DTYPE).max:

@@ -36,8 +36,16 @@ def comparison_figure(runs: Sequence[Run]) -> Figure:
         loss.plot(steps, [row["valid_loss"] for row in rows], **style)
     last = max(run.metrics()[-1]["step"] for run in runs)
     for curve, colour, dashes in _REPORT_COLOURS:
-        _reference(accuracy, curve.steps, curve.accuracy, f"{curve.name} ({curve.best_accuracy})", last, colour, dashes)
-        _reference(loss, curve.steps, curve.loss, f"{curve.name} ({curve.loss[-1]})", last, colour, dashes)
+        style = {"color": colour, "linestyle": dashes}
+        _reference(
+            accuracy,
+            curve.steps,
+            curve.accuracy,
+            curve.best_accuracy,
+            last,
+            {**style, "label": _label(curve.name, curve.best_accuracy)},
+        )
+        _reference(loss, curve.steps, curve.loss, curve.loss[-1], last, {**style, "label": _label(curve.name, curve.loss[-1])})
     _finish(accuracy, "Validation accuracy", "accuracy, share of segments")
     accuracy.set_ylim(0.0, 1.0)
     _finish(loss, "Validation loss", "cross-entropy, nats")
@@ -58,13 +66,17 @@ def save_figure(figure: Figure, out: str | os.PathLike[str]) -> None:
 
 
 def _reference(
-    axes: Axes, steps: Sequence[int], values: Sequence[float], label: str, last: float, colour: str, dashes: str
+    axes: Axes, steps: Sequence[int], values: Sequence[float], outcome: float, last: float, style: dict[str, object]
 ) -> None:
-    """The report's curve where the runs are as long as it, else its last value as a line to hold against."""
+    """The report's curve where the runs are as long as it, else its outcome as a line to hold against."""
     if last >= steps[0]:
-        axes.plot(steps, values, color=colour, linestyle=dashes, label=label)
+        axes.plot(steps, values, **style)
     else:
-        axes.axhline(values[-1], color=colour, linestyle=dashes, label=label)
+        axes.axhline(outcome, **style)
+
+
+def _label(name: str, outcome: float) -> str:
+    return f"{name} ({outcome})"
 
 
 def _finish(axes: Axes, title: str, label: str) -> None:

@@ -66,6 +66,8 @@ def prepare(
             for utterance in cut(mel, frames):
                 writer.add(utterance, speaker, session="/".join(rest))
                 n_utterances += 1
+        if not n_utterances:
+            raise CorpusError(f"none of the {len(labelled):,} recordings of {audio_folder} can be used; the first: {skipped[0]}")
         for path, mel in zip(test, results, strict=True):
             if isinstance(mel, str):
                 skipped.append(mel)

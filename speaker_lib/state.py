@@ -9,19 +9,23 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from .config import TrainConfig
+
 
 class Meter:
     """Loss and accuracy averaged over utterances; the sums stay on the device until somebody reads them."""
 
     def __init__(self) -> None:
         self.sums: torch.Tensor | None = None  # (2,) loss and accuracy, each times utterances
-        self.count = 0
+        self.count = 0  # utterances
+        self.batches = 0
 
     def add(self, loss: torch.Tensor, accuracy: torch.Tensor, count: int) -> None:
         """Adds a batch's means over ``count`` utterances, both scalars."""
         sums = torch.stack([loss.detach(), accuracy]).double() * count  # (2,)
         self.sums = sums if self.sums is None else self.sums + sums
         self.count += count
+        self.batches += 1
 
     @property
     def loss(self) -> float:
@@ -59,13 +63,17 @@ class TrainState:
         self.scheduler.step()
         self.step += 1
 
+    def at_validation(self, config: TrainConfig) -> bool:
+        """Whether the next thing to do is to validate: a run that stops here would never come back to it."""
+        return self.step == config.total_steps or self.step % config.valid_steps == 0
+
     def state_dict(self) -> dict[str, object]:
         """Tensors and plain values only, so that it can be read back with ``weights_only=True``."""
         name, keys, *rest = np.random.get_state()
         return {
             **{part: getattr(self, part).state_dict() for part in _PARTS},
             **{number: getattr(self, number) for number in _NUMBERS},
-            "meter": (self.meter.sums, self.meter.count),
+            "meter": (self.meter.sums, self.meter.count, self.meter.batches),
             "random": {
                 "python": random.getstate(),
                 "numpy": (name, keys.tolist(), *rest),
@@ -80,7 +88,7 @@ class TrainState:
             getattr(self, part).load_state_dict(state[part])
         for number in _NUMBERS:
             setattr(self, number, state[number])
-        sums, self.meter.count = state["meter"]
+        sums, self.meter.count, self.meter.batches = state["meter"]
         self.meter.sums = None if sums is None else sums.to(next(self.model.parameters()).device)
         random.setstate(state["random"]["python"])
         np.random.set_state(state["random"]["numpy"])

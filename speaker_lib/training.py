@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 
@@ -32,11 +33,17 @@ class StopTraining(Exception):
     """Raise it in a callback to end training there, with everything saved."""
 
 
-def train(run: Run, corpus: Corpus, device: torch.device | None = None, callbacks: Iterable[Callback] = ()) -> TrainState:
+def train(
+    run: Run,
+    corpus: Corpus,
+    device: torch.device | None = None,
+    callbacks: Iterable[Callback] = (),
+    stop: threading.Event | None = None,
+) -> TrainState:
     """Trains a run to its last step, from its first or from where it was left.
 
-    After every validation each callback gets the new line of ``metrics.jsonl``, a dictionary.  Ctrl-C, or a callback that
-    raises StopTraining, ends training with the state saved: call `train` again to go on, bit for bit on a CPU.
+    After every validation each callback gets the new line of ``metrics.jsonl``, a dictionary.  Ctrl-C, setting ``stop``, or
+    a callback that raises StopTraining ends training with the state saved: call `train` again to go on, bit for bit on a CPU.
     Raises TrainingDiverged if the loss is no longer a number, RunError if the data or the folder are not the run's.
     """
     run.check_same_data(corpus)
@@ -55,13 +62,17 @@ def train(run: Run, corpus: Corpus, device: torch.device | None = None, callback
 
         train_loader, valid_loader, _ = get_dataloader(corpus, config, first_step=state.step)
         batches = iter(train_loader)
+
+        def stopping() -> bool:
+            return interrupted() or (stop is not None and stop.is_set())
+
         try:
             while state.step < config.total_steps:
                 for batch in steps_to_validation(batches, state, run):
                     loss, accuracy = model_fn(batch, model, criterion, device, dtype)
                     state.update(loss)
                     state.meter.add(loss, accuracy, len(batch.labels))
-                    if interrupted():
+                    if stopping() and not state.at_validation(config):
                         raise StopTraining
                 accuracy, loss = valid(valid_loader, model, criterion, device, dtype)
                 rows = record(state, run, accuracy, loss)
@@ -70,9 +81,11 @@ def train(run: Run, corpus: Corpus, device: torch.device | None = None, callback
                 for callback in callbacks:
                     callback(rows[-1])
                 if state.step == config.total_steps or state.step % config.save_steps == 0:
-                    run.save_resume(state.state_dict())
+                    save(state, run)
+                if stopping() and state.step < config.total_steps:
+                    raise StopTraining
         except StopTraining:
-            run.save_resume(state.state_dict())
+            save(state, run)
             say(f"Stopped at step {state.step} of {config.total_steps}; the state is saved in {run.folder}, go on with --resume.")
     return state
 
@@ -151,7 +164,7 @@ def restore(state: TrainState, run: Run) -> None:
     if saved is not None:
         try:
             state.load_state_dict(saved)
-        except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        except (KeyError, IndexError, AttributeError, ValueError, TypeError, RuntimeError) as error:
             raise RunError(
                 f"{run.folder}/resume.pt does not fit the run's settings ({type(error).__name__}): delete it to begin again."
             ) from error
@@ -179,7 +192,13 @@ def steps_to_validation(batches: Iterator[Batch], state: TrainState, run: Run) -
                 check_finite(state, run.preset)
                 bar.set_postfix(state.meter.postfix(step=state.step), refresh=False)
             if due:
-                run.save_resume(state.state_dict())
+                save(state, run)
+
+
+def save(state: TrainState, run: Run) -> None:
+    """Saves the state to go on from. Raises TrainingDiverged, and keeps the one before, if it is not made of numbers."""
+    check_finite(state, run.preset)
+    run.save_resume(state.state_dict())
 
 
 def record(state: TrainState, run: Run, accuracy: float, loss: float) -> list[dict[str, float]]:
@@ -191,7 +210,7 @@ def record(state: TrainState, run: Run, accuracy: float, loss: float) -> list[di
         "valid_accuracy": accuracy,
         "valid_loss": loss,
         "learning_rate": state.scheduler.get_last_lr()[0],
-        "steps_per_second": state.meter.count / run.preset.train.batch_size / state.seconds,
+        "steps_per_second": state.meter.batches / state.seconds,
     }
     state.meter, state.seconds = Meter(), 0.0
     rows = [*run.metrics(), row]

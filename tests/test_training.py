@@ -30,6 +30,7 @@ from speaker_lib import (
 from speaker_lib.data import Batch
 from speaker_lib.diagnosis import chance_warning
 from speaker_lib.errors import RunError, TrainingDiverged
+from speaker_lib.state import TrainState
 from speaker_lib.training import StopTraining, model_fn
 
 from .conftest import command_line
@@ -111,7 +112,7 @@ steps, model_fn = 0, training.model_fn
 def count_then_die(batch, model, *rest):
     global steps
     steps += model.training
-    if steps == 26:
+    if model.training and steps == 26:
         os.kill(os.getpid(), signal.{signal})
     return model_fn(batch, model, *rest)
 training.model_fn = count_then_die
@@ -119,10 +120,13 @@ train(Run.open(sys.argv[1]), Corpus.open(sys.argv[2]))
 """
 
 
-@pytest.mark.parametrize(("name", "code", "saved_at"), [("SIGKILL", -9, 20), ("SIGINT", 0, 26), ("SIGTERM", 0, 26)])
-def test_60_steps_at_once_equal_25_a_kill_and_35(uninterrupted, corpus, tmp_path, name, code, saved_at):
+@pytest.mark.parametrize(
+    ("name", "last", "code", "saved_at"),
+    [("SIGKILL", 26, -9, 20), ("SIGINT", 26, 0, 26), ("SIGTERM", 26, 0, 26), ("SIGINT", 40, 0, 40)],
+)
+def test_60_steps_at_once_equal_25_a_kill_and_35(uninterrupted, corpus, tmp_path, name, last, code, saved_at):
     run = Run.create(tmp_path / "killed", PRESET, corpus)
-    script = KILLED_AT_25.replace("{signal}", name)
+    script = KILLED_AT_25.replace("{signal}", name).replace("26", str(last))
     died = subprocess.run([sys.executable, "-c", script, run.folder, corpus.folder], capture_output=True, text=True)
     assert died.returncode == code, died.stderr
     assert run.load_resume()["step"] == saved_at
@@ -166,6 +170,41 @@ def test_a_finished_run_stays_as_it_is(uninterrupted, corpus):
     assert {p.name: p.read_bytes() for p in uninterrupted.folder.iterdir()} == before
 
 
+@pytest.mark.parametrize("step", [1, 20, 60])
+def test_a_stop_button_ends_training_and_loses_no_validation(uninterrupted, corpus, tmp_path, monkeypatch, step):
+    run, stop = Run.create(tmp_path / "run", PRESET, corpus), threading.Event()
+    update = TrainState.update
+
+    def press(state, loss):
+        update(state, loss)
+        if state.step == step:
+            stop.set()
+
+    monkeypatch.setattr(TrainState, "update", press)
+    assert train(run, corpus, stop=stop).step == step
+    monkeypatch.undo()
+    assert train(run, corpus).step == 60
+    assert_equal(weights(run), weights(uninterrupted))
+    assert without_speed(run.metrics()) == without_speed(uninterrupted.metrics())
+
+
+def test_stopping_never_saves_a_state_that_is_not_a_number(corpus, tmp_path, monkeypatch):
+    run, stop = Run.create(tmp_path / "run", PRESET.override({"train.seed": 2}), corpus), threading.Event()
+    update = TrainState.update
+
+    def break_and_press(state, loss):
+        update(state, loss)
+        if state.step == 7:
+            with torch.no_grad():
+                next(state.model.parameters()).fill_(torch.nan)
+            stop.set()
+
+    monkeypatch.setattr(TrainState, "update", break_and_press)
+    with pytest.raises(TrainingDiverged):
+        train(run, corpus, stop=stop)
+    assert run.load_resume() is None
+
+
 def test_one_folder_is_trained_by_one_process(corpus, tmp_path):
     run = Run.create(tmp_path / "run", PRESET, corpus)
     with run.locked(), pytest.raises(RunError, match="by another process"):
@@ -186,8 +225,8 @@ def test_a_run_is_not_begun_over_another(uninterrupted, corpus):
 
 
 def test_a_loss_that_is_not_a_number_ends_training_with_what_was_saved_intact(uninterrupted, corpus, tmp_path):
-    run = Run.create(tmp_path / "run", PRESET.override({"train.learning_rate": 1e30, "train.warmup_steps": 59}), corpus)
-    with pytest.raises(TrainingDiverged, match=r"no longer a number at step \d+, likely because train.learning_rate = 1e\+30"):
+    run = Run.create(tmp_path / "run", PRESET.override({"train.learning_rate": 2e9, "train.warmup_steps": 0}), corpus)
+    with pytest.raises(TrainingDiverged, match=r"no longer a number at step \d+, likely because train.learning_rate = 2e\+09"):
         train(run, corpus)
     assert run.load_resume() is None or all(t.isfinite().all() for t in last_weights(run).values())
 
@@ -206,6 +245,8 @@ def test_guessing_is_said_once_with_its_likely_cause():
     early = [{"step": 1_000, "valid_accuracy": chance}]
     assert chance_warning(early, 5667, preset) is None
     assert "Sigmoid" in chance_warning(rows(chance), 5667, Preset())
+    three = Preset(ModelConfig(n_speakers=3), TrainConfig())
+    assert chance_warning(rows(1.0), 3, three) is None and chance_warning(rows(0.8), 20, three) is None  # few, but learned
     relu = Preset(ModelConfig(activation="relu"))
     assert "`check`" in chance_warning(rows(chance), 5667, relu)
     assert "too high" in chance_warning(rows(chance), 5667, relu.override({"train.learning_rate": 0.1}))
