@@ -37,6 +37,9 @@ CONFIG, METRICS, WEIGHTS, RESUME, EVALUATION = (
 )
 
 
+_METRICS = {"step", "valid_accuracy", "valid_loss", "steps_per_second"}  # what plots and tables read of a validation
+
+
 @dataclass(frozen=True)
 class DataInfo:
     """What a run remembers of the data it was trained on."""
@@ -144,7 +147,10 @@ class Run:
         """The validations so far, oldest first. Raises RunError if the file cannot be read."""
         path = self.folder / METRICS
         try:
-            return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            if not all(isinstance(row, dict) and row.keys() >= _METRICS for row in rows):
+                raise ValueError("a line is not a validation")
+            return rows
         except FileNotFoundError:
             return []
         except (OSError, ValueError) as error:
@@ -203,11 +209,14 @@ class Run:
         """What `evaluate` last found, or None."""
         path = self.folder / EVALUATION
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            found = json.loads(path.read_text(encoding="utf-8"))
+            if not all(isinstance(found[kind]["accuracy"], float) for kind in ("crop", "full")):
+                raise TypeError("an accuracy is not a number")
+            return found
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
-            raise RunError(f"{path} cannot be read ({error}): run `evaluate` again.") from error
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunError(f"{path} is not an evaluation ({error}): delete it and run `evaluate` again.") from error
 
 
 def fit_to_data(preset: Preset, corpus: Corpus) -> Preset:

@@ -147,6 +147,10 @@ class CorpusWriter:
         mel = np.ascontiguousarray(mel, dtype=np.float32)
         if mel.ndim != 2 or mel.shape[1] != self.n_mels or not len(mel):
             raise CorpusError(f"an utterance of shape {mel.shape} does not fit {self.out}: it takes (frames, {self.n_mels}).")
+        if not np.isfinite(mel).all() or np.abs(mel).max() > np.finfo(np.float16).max:
+            raise CorpusError(
+                f"an utterance for {self.out} holds values that are no log-mel features (NaN, or beyond 65,504): leave it out."
+            )
         # HW4's names are 32 hexadecimal digits; numbering them keeps two runs of the same command equal.
         name = f"uttr-{hashlib.md5(str(self._written).encode(), usedforsecurity=False).hexdigest()}.pt"
         self._written += 1

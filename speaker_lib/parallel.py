@@ -6,11 +6,12 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 import torch
 
-from .errors import ConfigError
+from .errors import ConfigError, SpeakerError
 from .progress import progress_bar
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
@@ -46,6 +47,8 @@ def _results(function: Callable[[Item], Result], items: Sequence[Item], workers:
     with ProcessPoolExecutor(workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         try:
             yield from pool.map(function, items)
+        except BrokenProcessPool:
+            raise SpeakerError("a worker process was ended, likely for lack of memory: try it with --workers 1.") from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

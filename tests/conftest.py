@@ -54,11 +54,6 @@ def speech() -> Path:
     return _shared("speech")
 
 
-@pytest.fixture(scope="session")
-def speech_many() -> Path:
-    return _shared("speech-many")
-
-
 def _shared(name: str) -> Path:
     folder = SHARED / name
     if not folder.is_dir():

@@ -277,6 +277,13 @@ def test_a_writer_that_fails_leaves_nothing_behind(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e6])
+def test_a_writer_takes_no_values_that_could_not_be_read_back(tmp_path, value):
+    with pytest.raises(CorpusError, match="no log-mel features"), CorpusWriter(tmp_path / "c", "test") as writer:
+        writer.add(np.full((100, 40), value, dtype=np.float32), "ada")
+    assert not (tmp_path / "c").exists()
+
+
 def test_nothing_that_is_there_is_written_over(corpus_folder):
     before = snapshot(corpus_folder)
     with pytest.raises(CorpusError, match="is there already"), CorpusWriter(corpus_folder, "test"):

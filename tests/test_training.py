@@ -327,6 +327,7 @@ DAMAGES = {
     "resume.pt cannot be read": lambda r: (r / "resume.pt").write_bytes(b"no"),
     "resume.pt does not fit": lambda r: torch.save({"step": 3}, r / "resume.pt"),
     "metrics.jsonl cannot be read": lambda r: (r / "metrics.jsonl").write_text("{"),
+    "a line is not a validation": lambda r: (r / "metrics.jsonl").write_text('{"step": 1}\n'),
 }
 
 
