@@ -20,7 +20,7 @@ import torch
 from .errors import CorpusError
 from .files import explain_os_errors, tensor_bytes
 from .layout import MAPPING, METADATA, TESTDATA, Listing, read_mapping, read_metadata, read_testdata
-from .packing import check_sizes, packed_frames, read_feature
+from .packing import packed_frames, read_feature, size_problems
 from .progress import progress_bar
 
 
@@ -88,17 +88,19 @@ class Corpus:
 def check_corpus(folder: str | os.PathLike[str]) -> tuple[str, list[str]]:
     """Reads every file of a data folder: a summary, and a sentence per feature that cannot be used. Writes nothing.
 
-    Raises CorpusError if the index files themselves cannot be used, or files are missing.
+    Raises CorpusError if the index files themselves cannot be used.
     """
     folder = Path(folder)
     speakers, metadata, testdata = _read_listings(folder)
     problems = []
     for listing in filter(None, (metadata, testdata)):
-        check_sizes(folder, listing)
+        bad = size_problems(folder, listing)
+        problems += bad.values()
         with progress_bar(len(listing), "Check", "uttr") as bar:
             for name, length in zip(listing.paths, listing.lengths.tolist(), strict=True):
                 try:
-                    read_feature(folder / name, length, listing.n_mels)
+                    if name not in bad:
+                        read_feature(folder / name, length, listing.n_mels)
                 except CorpusError as problem:
                     problems.append(str(problem))
                 bar.update()

@@ -77,7 +77,9 @@ def read_feature(path: Path, mel_len: int, n_mels: int) -> np.ndarray:
 
 
 def _pack(folder: Path, listing: Listing, file_name: str) -> Path:
-    check_sizes(folder, listing)
+    problems = list(size_problems(folder, listing).values())  # before anything is allocated
+    if problems:
+        raise CorpusError(problems[0] + (f" The same goes for {len(problems) - 1:,} more files." if len(problems) > 1 else ""))
     target = _writable_folder(folder) / file_name
     partial = target.with_suffix(".partial")
     with explain_os_errors(target), FileLock(target.with_suffix(".lock")):
@@ -88,8 +90,8 @@ def _pack(folder: Path, listing: Listing, file_name: str) -> Path:
             _write_frames(file, folder, listing)
             os.fsync(file.fileno())
         partial.replace(target)
-        for old in target.parent.glob(f"{file_name.split('-')[0]}-*"):
-            if old.stem != target.stem:
+        for old in target.parent.glob(f"{file_name.split('-')[0]}-*.npy"):
+            if old != target:
                 old.unlink()  # the packs of indexes that are no longer there
     return target
 
@@ -115,20 +117,19 @@ def _write_frames(file, folder: Path, listing: Listing) -> None:
             bar.update(len(batch))
 
 
-def check_sizes(folder: Path, listing: Listing) -> None:
-    """Raises CorpusError if files are missing or too small for the frames the index claims: before anything is allocated."""
+def size_problems(folder: Path, listing: Listing) -> dict[str, str]:
+    """A sentence for each feature that is missing or too small for the frames its index claims, by file name."""
     with os.scandir(folder) as entries:
         sizes = {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
-    missing = [name for name in listing.paths if name not in sizes]
-    if missing:
-        raise CorpusError(
-            f"{folder / missing[0]} is missing, and {len(missing) - 1:,} more of {len(listing):,} features: fetch the data again."
-        )
+    problems = {}
     for name, length in zip(listing.paths, listing.lengths.tolist(), strict=True):
-        if sizes[name] < length * listing.n_mels * 4:
-            raise CorpusError(
+        if name not in sizes:
+            problems[name] = f"{folder / name} is missing: fetch the data set again."
+        elif sizes[name] < length * listing.n_mels * 4:
+            problems[name] = (
                 f"{folder / name} has {sizes[name]:,} bytes, too few for the {length:,} frames its index claims: fetch it again."
             )
+    return problems
 
 
 def _writable_folder(folder: Path) -> Path:

@@ -174,7 +174,7 @@ BREAKAGES = {
     "too few for the 9,999,999 frames": lambda f: edit(
         f / "metadata.json", lambda m: m["speakers"]["speaker0"][0].update(mel_len=9_999_999)
     ),
-    "and 0 more": lambda f: first_feature(f).unlink(),
+    ".pt is missing": lambda f: first_feature(f).unlink(),
     "too few for the": lambda f: first_feature(f).write_bytes(first_feature(f).read_bytes()[:100]),
     "not a readable tensor file": lambda f: first_feature(f).write_bytes(b"\x93" * 100_000),
     "holds (300, 39) float32": _wrong_shape,
@@ -225,6 +225,12 @@ def test_check_names_every_bad_feature_and_writes_nothing(corpus_folder):
     _, problems = check_corpus(corpus_folder)
     assert [str(path) in " ".join(problems) for path in paths] == [True, True] and len(problems) == 2
     assert snapshot(corpus_folder) == before
+    paths[0].unlink()
+    paths[1].write_bytes(b"")
+    sorted(corpus_folder.glob("uttr-*.pt"))[3].unlink()
+    assert len(check_corpus(corpus_folder)[1]) == 3
+    with pytest.raises(CorpusError, match=r"The same goes for \d more files"):
+        Corpus.open(corpus_folder)
 
 
 def test_a_folder_that_may_only_be_read_is_packed_into_the_cache(monkeypatch):
