@@ -24,6 +24,7 @@ import torch
 
 from .config import Preset
 from .corpus import Corpus
+from .data import split_utterances
 from .errors import ConfigError, RunError
 from .files import explain_os_errors, replacing, tensor_bytes
 from .model import Classifier
@@ -35,8 +36,6 @@ CONFIG, METRICS, WEIGHTS, RESUME, EVALUATION = (
     "resume.pt",
     "evaluation.json",
 )
-
-
 _METRICS = {"step", "valid_accuracy", "valid_loss", "steps_per_second"}  # what plots and tables read of a validation
 
 
@@ -67,11 +66,12 @@ class Run:
     def create(cls, folder: str | os.PathLike[str], preset: Preset, corpus: Corpus) -> Run:
         """Begins a run; the model's number of speakers and mel bands become those of the data.
 
-        Raises RunError if there is a run in the folder already.
+        Raises RunError if there is a run in the folder already, CorpusError if the data cannot be split as the preset asks.
         """
         folder = Path(folder)
         if (folder / CONFIG).exists():
             raise RunError(f"{folder} holds a run already: go on with it (--resume) or name another folder (--run).")
+        split_utterances(corpus.labelled, preset.train)  # before a folder is made that a corrected attempt would stumble on
         run = cls(folder, fit_to_data(preset, corpus), DataInfo.of(corpus))
         with replacing(folder / CONFIG, "w", encoding="utf-8") as file:
             json.dump({**run.preset.to_dict(), "data": asdict(run.data)}, file, indent=1, ensure_ascii=False)

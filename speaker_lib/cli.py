@@ -125,7 +125,6 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
 def _train(options: argparse.Namespace) -> int:
     from .checkpoint import Run, fit_to_data
     from .corpus import Corpus
-    from .data import split_utterances
     from .training import get_device, train
 
     preset = _chosen_preset(options)
@@ -138,7 +137,6 @@ def _train(options: argparse.Namespace) -> int:
         if preset is not None:
             run.check_same_settings(fit_to_data(preset, corpus))
     else:
-        split_utterances(corpus.labelled, preset.train)  # before a folder is made that a corrected command would stumble on
         run = Run.create(options.run, preset, corpus)
     device = get_device()
     print(f"Training {run.name} on {corpus.source}, {run.preset.train.total_steps:,} steps on {device}.")

@@ -20,7 +20,7 @@ import torch
 from .errors import CorpusError
 from .files import explain_os_errors, tensor_bytes
 from .layout import MAPPING, METADATA, TESTDATA, Listing, read_mapping, read_metadata, read_testdata
-from .packing import packed_frames, read_feature, size_problems
+from .packing import packed_frames, read_feature, size_problems, value_problem
 from .progress import progress_bar
 
 
@@ -149,10 +149,8 @@ class CorpusWriter:
         mel = np.ascontiguousarray(mel, dtype=np.float32)
         if mel.ndim != 2 or mel.shape[1] != self.n_mels or not len(mel):
             raise CorpusError(f"an utterance of shape {mel.shape} does not fit {self.out}: it takes (frames, {self.n_mels}).")
-        if not np.isfinite(mel).all() or np.abs(mel).max() > np.finfo(np.float16).max:
-            raise CorpusError(
-                f"an utterance for {self.out} holds values that are no log-mel features (NaN, or beyond 65,504): leave it out."
-            )
+        if problem := value_problem(mel):
+            raise CorpusError(f"an utterance for {self.out} holds {problem}: leave it out.")
         # HW4's names are 32 hexadecimal digits; numbering them keeps two runs of the same command equal.
         name = f"uttr-{hashlib.md5(str(self._written).encode(), usedforsecurity=False).hexdigest()}.pt"
         self._written += 1

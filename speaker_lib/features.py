@@ -24,9 +24,9 @@ POWER_FLOOR = 1e-9  # its logarithm, -20.72, is the lowest value a feature takes
 PEAK = 10 ** (-3 / 20)  # -3 dB of full scale
 SILENCE_LEVEL = 0.01  # RMS, of full scale
 SILENCE_BLOCK = SAMPLE_RATE // 50  # samples, 20 ms over which the level is taken
+SILENCE_BLOCKS = 5  # 0.1 s of such blocks in a row are a pause
 LONGEST = 24 * 3600  # seconds: what claims to be longer is a damaged header
 SLOWEST, FASTEST = 4_000, 768_000  # Hz, sampling rates that recordings have
-SILENCE_BLOCKS = 5  # 0.1 s of such blocks in a row are a pause
 
 
 def extract_features(path: str | os.PathLike[str]) -> np.ndarray:

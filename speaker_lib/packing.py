@@ -69,11 +69,18 @@ def read_feature(path: Path, mel_len: int, n_mels: int) -> np.ndarray:
             f"({mel_len}, {n_mels}) float32: fetch both again."
         )
     mel = mel.detach().numpy()
-    if not np.isfinite(mel).all():
-        raise CorpusError(f"{path} holds values that are not numbers (NaN or infinity): fetch it again.")
-    if np.abs(mel).max() > np.finfo(DTYPE).max:
-        raise CorpusError(f"{path} holds values beyond {np.finfo(DTYPE).max:.0f}, which are no log-mel features: fetch it again.")
+    if problem := value_problem(mel):
+        raise CorpusError(f"{path} holds {problem}: fetch it again.")
     return mel
+
+
+def value_problem(mel: np.ndarray) -> str | None:
+    """What is wrong with the values of an utterance (frames, n_mels), or None if they can be packed."""
+    if not np.isfinite(mel).all():
+        return "values that are not numbers (NaN or infinity), so no log-mel features"
+    if np.abs(mel).max() > np.finfo(DTYPE).max:
+        return f"values beyond {np.finfo(DTYPE).max:.0f}, so no log-mel features"
+    return None
 
 
 def _pack(folder: Path, listing: Listing, file_name: str) -> Path:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from .checkpoint import Run
 from .errors import RunError
 from .files import replacing
-from .report import REPORT_BASELINE, REPORT_TUNED
+from .report import REPORT_BASELINE, REPORT_TUNED, PublishedCurve
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vPX"
@@ -37,15 +37,8 @@ def comparison_figure(runs: Sequence[Run]) -> Figure:
     last = max(run.metrics()[-1]["step"] for run in runs)
     for curve, colour, dashes in _REPORT_COLOURS:
         style = {"color": colour, "linestyle": dashes}
-        _reference(
-            accuracy,
-            curve.steps,
-            curve.accuracy,
-            curve.best_accuracy,
-            last,
-            {**style, "label": _label(curve.name, curve.best_accuracy)},
-        )
-        _reference(loss, curve.steps, curve.loss, curve.loss[-1], last, {**style, "label": _label(curve.name, curve.loss[-1])})
+        _reference(accuracy, curve, curve.accuracy, curve.best_accuracy, last, style)
+        _reference(loss, curve, curve.loss, curve.loss[-1], last, style)
     _finish(accuracy, "Validation accuracy", "accuracy, share of segments")
     accuracy.set_ylim(0.0, 1.0)
     _finish(loss, "Validation loss", "cross-entropy, nats")
@@ -66,17 +59,14 @@ def save_figure(figure: Figure, out: str | os.PathLike[str]) -> None:
 
 
 def _reference(
-    axes: Axes, steps: Sequence[int], values: Sequence[float], outcome: float, last: float, style: dict[str, object]
+    axes: Axes, curve: PublishedCurve, values: Sequence[float], outcome: float, last: float, style: dict[str, str]
 ) -> None:
-    """The report's curve where the runs are as long as it, else its outcome as a line to hold against."""
-    if last >= steps[0]:
-        axes.plot(steps, values, **style)
+    """The report's values where the runs are as long as its log, else their outcome as a line to hold against."""
+    label = f"{curve.name} ({outcome})"
+    if last >= curve.steps[0]:
+        axes.plot(curve.steps, values, label=label, **style)
     else:
-        axes.axhline(outcome, **style)
-
-
-def _label(name: str, outcome: float) -> str:
-    return f"{name} ({outcome})"
+        axes.axhline(outcome, label=label, **style)
 
 
 def _finish(axes: Axes, title: str, label: str) -> None:

@@ -9,8 +9,6 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from .config import TrainConfig
-
 
 class Meter:
     """Loss and accuracy averaged over utterances; the sums stay on the device until somebody reads them."""
@@ -62,10 +60,6 @@ class TrainState:
         self.scaler.update()
         self.scheduler.step()
         self.step += 1
-
-    def at_validation(self, config: TrainConfig) -> bool:
-        """Whether the next thing to do is to validate: a run that stops here would never come back to it."""
-        return self.step == config.total_steps or self.step % config.valid_steps == 0
 
     def state_dict(self) -> dict[str, object]:
         """Tensors and plain values only, so that it can be read back with ``weights_only=True``."""

@@ -68,12 +68,10 @@ def train(
 
         try:
             while state.step < config.total_steps:
-                for batch in steps_to_validation(batches, state, run):
+                for batch in steps_to_validation(batches, state, run, stopping):
                     loss, accuracy = model_fn(batch, model, criterion, device, dtype)
                     state.update(loss)
                     state.meter.add(loss, accuracy, len(batch.labels))
-                    if stopping() and not state.at_validation(config):
-                        raise StopTraining
                 accuracy, loss = valid(valid_loader, model, criterion, device, dtype)
                 rows = record(state, run, accuracy, loss)
                 if warning := chance_warning(rows, len(valid_loader.batch_sampler.utterances), run.preset):
@@ -173,10 +171,11 @@ def restore(state: TrainState, run: Run) -> None:
         run.write_metrics([row for row in rows if row["step"] <= state.step])
 
 
-def steps_to_validation(batches: Iterator[Batch], state: TrainState, run: Run) -> Iterator[Batch]:
+def steps_to_validation(batches: Iterator[Batch], state: TrainState, run: Run, stopping: Callable[[], bool]) -> Iterator[Batch]:
     """The batches up to the next validation, with a bar; saves the state on the way every ``save_steps``.
 
-    Raises TrainingDiverged before a state that is not a number could be saved.
+    Raises StopTraining if ``stopping()`` is true after a step, but not after the last one: that validation would never be
+    made up for.  Raises TrainingDiverged before a state that is not a number could be saved.
     """
     config = run.preset.train
     end = min(config.total_steps, (state.step // config.valid_steps + 1) * config.valid_steps)
@@ -187,11 +186,12 @@ def steps_to_validation(batches: Iterator[Batch], state: TrainState, run: Run) -
             yield next(batches)
             state.seconds += time.perf_counter() - began
             bar.update()
-            due = state.step % config.save_steps == 0 and state.step < end
-            if due or state.step == end or state.step % BAR_REFRESH == 0:
+            if state.step == end or state.step % BAR_REFRESH == 0:
                 check_finite(state, run.preset)
                 bar.set_postfix(state.meter.postfix(step=state.step), refresh=False)
-            if due:
+            if state.step < end and stopping():
+                raise StopTraining
+            if state.step < end and state.step % config.save_steps == 0:
                 save(state, run)
 
 

@@ -159,6 +159,16 @@ def test_other_speakers_are_refused(trained, corpus):
         held_out(trained[0], corpus)
 
 
+def test_an_evaluation_is_of_the_weights_that_are_there(trained, tmp_path):
+    run = Run.create(tmp_path / "run", PRESET, trained[1])
+    for content in ("1", "{}", '{"crop": 1, "full": 1}'):
+        (run.folder / "evaluation.json").write_text(content)
+        with pytest.raises(RunError, match=r"evaluation\.json is not an evaluation"):
+            comparison_table([run])
+    run.save_weights(trained[0].load_model())
+    assert run.evaluation() is None
+
+
 def test_the_table_shows_what_is_known(trained, tmp_path):
     run, corpus = trained
     fresh = Run.create(tmp_path / "fresh", PRESET, corpus)

@@ -112,6 +112,19 @@ def test_a_recording_that_cannot_be_used_is_named(tmp_path, name, content, said)
     assert str(path) in str(problem.value)
 
 
+def test_a_header_that_claims_the_impossible_is_not_believed(tmp_path):
+    slow, long = tmp_path / "slow.wav", tmp_path / "long.flac"
+    soundfile.write(slow, tone(0.1), 1)
+    soundfile.write(long, tone(0.1), SAMPLE_RATE)
+    content = bytearray(long.read_bytes())
+    content[21] |= 0x0F  # STREAMINFO: the upper four of 36 bits that count the samples
+    long.write_bytes(content)
+    for path in (slow, long):
+        with pytest.raises(SpeakerError, match="not a readable recording") as problem:
+            read_audio(path)
+        assert str(path) in str(problem.value)
+
+
 def test_a_recording_that_is_not_there_is_named(tmp_path):
     with pytest.raises(SpeakerError, match="is not there"):
         read_audio(tmp_path / "a.wav")

@@ -29,7 +29,7 @@ from speaker_lib import (
 )
 from speaker_lib.data import Batch
 from speaker_lib.diagnosis import chance_warning
-from speaker_lib.errors import RunError, TrainingDiverged
+from speaker_lib.errors import CorpusError, RunError, TrainingDiverged
 from speaker_lib.state import TrainState
 from speaker_lib.training import StopTraining, model_fn
 
@@ -219,6 +219,17 @@ def test_training_works_away_from_the_main_thread(corpus, tmp_path):
     assert [row["step"] for row in run.metrics()] == [10]
 
 
+def test_a_run_that_cannot_begin_leaves_nothing_in_its_way(tmp_path):
+    with CorpusWriter(tmp_path / "corpus", "no sessions") as writer:
+        for i in range(40):
+            writer.add(np.zeros((40, 40), dtype=np.float32), f"speaker{i % 2}")
+    corpus = Corpus.open(tmp_path / "corpus")
+    with pytest.raises(CorpusError, match=r"train with train\.split=random"):
+        Run.create(tmp_path / "run", PRESET.override({"train.split": "session"}), corpus)
+    assert not (tmp_path / "run").exists()
+    assert Run.create(tmp_path / "run", PRESET, corpus).metrics() == []
+
+
 def test_a_run_is_not_begun_over_another(uninterrupted, corpus):
     with pytest.raises(RunError, match="holds a run already"):
         Run.create(uninterrupted.folder, PRESET, corpus)
@@ -326,6 +337,7 @@ DAMAGES = {
     ),
     "resume.pt cannot be read": lambda r: (r / "resume.pt").write_bytes(b"no"),
     "resume.pt does not fit": lambda r: torch.save({"step": 3}, r / "resume.pt"),
+    "does not fit the run's settings (IndexError)": lambda r: torch.save(torch.zeros(3), r / "resume.pt"),
     "metrics.jsonl cannot be read": lambda r: (r / "metrics.jsonl").write_text("{"),
     "a line is not a validation": lambda r: (r / "metrics.jsonl").write_text('{"step": 1}\n'),
 }
