@@ -156,6 +156,14 @@ class Run:
         except (OSError, ValueError) as error:
             raise RunError(f"{path} cannot be read ({error}): train the run again in another folder.") from error
 
+    def training_seconds(self) -> float:
+        """How long its steps took so far, validations not counted."""
+        seconds, before = 0.0, 0
+        for row in self.metrics():
+            seconds += (row["step"] - before) / row["steps_per_second"]
+            before = row["step"]
+        return seconds
+
     def write_metrics(self, rows: list[dict[str, float]]) -> None:
         """Replaces the validations on disk."""
         with replacing(self.folder / METRICS, "w", encoding="utf-8") as file:

@@ -1,4 +1,7 @@
-"""Every figure of the kit. Colours are those of Okabe & Ito, which colour-blind readers tell apart; markers do so in print."""
+"""Figures about runs: curves side by side, a run as it goes, and what it mixes up.
+
+Colours are those of Okabe & Ito, which colour-blind readers tell apart; markers and hatches do so in print.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -16,11 +21,12 @@ from .report import REPORT_BASELINE, REPORT_TUNED, PublishedCurve
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vPX"
+_PARTS = {"train": "training", "valid": "validation"}
 _REPORT_COLOURS = ((REPORT_BASELINE, "#777777", ":"), (REPORT_TUNED, "#777777", "--"))
 
 
-def comparison_figure(runs: Sequence[Run]) -> Figure:
-    """Validation accuracy and loss of each run against steps, the report's two curves dashed.
+def comparison_figure(runs: Sequence[Run], report: bool = True) -> Figure:
+    """Validation accuracy and loss of each run against steps, with the ``report``'s two curves dashed.
 
     Raises RunError if a run has no validation yet.
     """
@@ -35,16 +41,55 @@ def comparison_figure(runs: Sequence[Run]) -> Figure:
         accuracy.plot(steps, [row["valid_accuracy"] for row in rows], **style)
         loss.plot(steps, [row["valid_loss"] for row in rows], **style)
     last = max(run.metrics()[-1]["step"] for run in runs)
-    for curve, colour, dashes in _REPORT_COLOURS:
+    for curve, colour, dashes in _REPORT_COLOURS if report else ():
         style = {"color": colour, "linestyle": dashes}
         _reference(accuracy, curve, curve.accuracy, curve.best_accuracy, last, style)
         _reference(loss, curve, curve.loss, curve.loss[-1], last, style)
-    _finish(accuracy, "Validation accuracy", "accuracy, share of segments")
-    accuracy.set_ylim(0.0, 1.0)
-    _finish(loss, "Validation loss", "cross-entropy, nats")
-    loss.set_ylim(bottom=0.0)
+    _finish_curves(accuracy, loss, "Validation accuracy", "Validation loss")
     sources = "; ".join(dict.fromkeys(run.data.source for run in runs))
-    figure.suptitle(f"{sources}\ndashed: the report, on 600 VoxCeleb2 speakers after 70,000 steps", fontsize=9)
+    note = "\ndashed: the report, on 600 VoxCeleb2 speakers after 70,000 steps" if report else ""
+    figure.suptitle(sources + note, fontsize=9)
+    return figure
+
+
+def curves_figure(run: Run) -> Figure:
+    """One run's accuracy and loss, in training and in validation, as far as it has come."""
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    accuracy, loss = figure.subplots(1, 2)
+    rows = run.metrics()
+    steps = [row["step"] for row in rows]
+    for i, part in enumerate(("train", "valid")):
+        style = {"color": COLOURS[i], "marker": MARKERS[i], "markersize": 4, "label": _PARTS[part]}
+        accuracy.plot(steps, [row[f"{part}_accuracy"] for row in rows], **style)
+        loss.plot(steps, [row[f"{part}_loss"] for row in rows], **style)
+    accuracy.axhline(1 / run.preset.model.n_speakers, color="#777777", linestyle=":", label="guessing")
+    _finish_curves(accuracy, loss, "Accuracy", "Loss")
+    for axes in (accuracy, loss):
+        axes.set_xlim(0, run.preset.train.total_steps * 1.02)
+    figure.suptitle(f"{run.name} on {run.data.source}", fontsize=9)
+    return figure
+
+
+def confusion_figure(logits: torch.Tensor, labels: torch.Tensor, speakers: Sequence[str], most: int = 12) -> Figure:
+    """Who is taken for whom, among the speakers with most mistakes: logits (n, n_speakers), labels (n,)."""
+    n_speakers, predicted = logits.shape[1], logits.argmax(dim=1)
+    counts = torch.bincount(labels * n_speakers + predicted, minlength=n_speakers**2).view(n_speakers, n_speakers)
+    mistakes = counts.clone().fill_diagonal_(0)
+    worst = torch.argsort(mistakes.sum(dim=0) + mistakes.sum(dim=1), descending=True, stable=True)[:most].sort().values
+    shown = counts[worst][:, worst]  # (most, most)
+    figure = Figure(figsize=(6.4, 5.6), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shown, cmap="cividis")
+    for (i, j), count in np.ndenumerate(shown.numpy()):
+        if count:
+            axes.text(j, i, count, ha="center", va="center", fontsize=8, color="black" if count > shown.max() / 2 else "white")
+    names = [speakers[i] for i in worst.tolist()]
+    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set_xlabel("taken for")
+    axes.set_ylabel("really")
+    axes.set_title(f"The {len(names)} speakers with most mistakes", fontsize=10)
+    figure.colorbar(image, label="utterances")
     return figure
 
 
@@ -69,9 +114,18 @@ def _reference(
         axes.axhline(outcome, label=label, **style)
 
 
-def _finish(axes: Axes, title: str, label: str) -> None:
-    axes.set_title(title)
-    axes.set_xlabel("training steps")
-    axes.set_ylabel(label)
+def finish(axes: Axes, title: str, x: str, y: str, legend: bool = True) -> None:
+    """Title, labels with units, a faint grid: what every plot of the kit has."""
+    axes.set_title(title, fontsize=10)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    if legend:
+        axes.legend(fontsize=8)
+
+
+def _finish_curves(accuracy: Axes, loss: Axes, accuracy_title: str, loss_title: str) -> None:
+    finish(accuracy, accuracy_title, "training steps", "accuracy, share of segments")
+    accuracy.set_ylim(0.0, 1.0)
+    finish(loss, loss_title, "training steps", "cross-entropy, nats")
+    loss.set_ylim(bottom=0.0)

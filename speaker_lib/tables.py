@@ -7,6 +7,7 @@ from statistics import median
 
 import torch
 
+from .ablation import Ablation, spread
 from .checkpoint import Run
 from .evaluation import Evaluation, most_confused, speaker_accuracy
 from .model import Classifier, count_parameters
@@ -16,12 +17,24 @@ COLUMNS = ("run", "parameters", "step/s", "crop", "full")
 
 def comparison_table(runs: Sequence[Run]) -> str:
     """A line per run: parameters, steps per second of training, accuracy by both protocols (``-`` where not evaluated)."""
-    rows = [COLUMNS, *(_row(run) for run in runs)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
-    lines = [
-        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]) for row in rows
+    return _text([COLUMNS, *(_row(run) for run in runs)])
+
+
+def ablation_table(ablation: Ablation) -> str:
+    """A line per variant: what it costs, and what it reached, mean and standard deviation over the seeds."""
+    header = ("changes", "split", "parameters", "GFLOP/step", "seconds", "crop", "full")
+    rows = [
+        (
+            " + ".join(change.name for change in outcome.variant.changes) or "none: the baseline",
+            outcome.variant.split,
+            f"{outcome.cost.parameters:,}",
+            f"{outcome.cost.flops / 1e9:.1f}",
+            f"{outcome.seconds.mean():.0f}",
+            *(f"{values.mean():.3f} ± {spread(values):.3f}" for values in (outcome.crop, outcome.full)),
+        )
+        for outcome in ablation.outcomes
     ]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+    return _text([header, *rows])
 
 
 def evaluation_text(result: Evaluation, logits: torch.Tensor, labels: torch.Tensor, speakers: tuple[str, ...]) -> str:
@@ -41,6 +54,15 @@ def evaluation_text(result: Evaluation, logits: torch.Tensor, labels: torch.Tens
             "most confused: " + (", ".join(f"{c.speaker} taken for {c.taken_for} x{c.count}" for c in confused) or "none"),
         ]
     )
+
+
+def _text(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as lines, the first one underlined, all columns but the first flush right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]) for row in rows
+    ]
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
 def _row(run: Run) -> tuple[str, ...]:

@@ -12,12 +12,13 @@ import speaker_lib
 PACKAGE = Path(speaker_lib.__file__).parent
 FLOORS = [
     # what lies on disk, audio to mel, simulated voices, plain settings
-    "errors config files progress parallel report interrupt layout packing corpus features prepare voices rooms simulate",
-    "model data",  # mathematics | batches
+    "errors config files progress parallel report interrupt layout packing corpus features prepare voices rooms simulate "
+    "profiles subset",
+    "model data costs inspection",  # mathematics | batches
     "state diagnosis checkpoint training",  # the loop
-    "evaluation tables",  # numbers about a trained model
-    "plots",  # pictures
-    "cli __main__ __init__",  # what people touch
+    "evaluation tables ablation conclusions",  # numbers about a trained model
+    "plots plots_speech plots_model plots_ablation widgets",  # pictures
+    "lesson preflight cli __main__ __init__",  # what people touch
 ]
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
 

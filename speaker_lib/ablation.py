@@ -1,0 +1,189 @@
+"""Which change did it? The steps from one preset to another, taken one at a time, in order and in reverse, over several seeds.
+
+An ablation is a folder of runs, ``<variant>/seed<n>``.  What is finished is not trained again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from .checkpoint import Run, fit_to_data
+from .config import Preset
+from .corpus import Corpus
+from .costs import Cost, cost_of
+from .errors import RunError
+from .evaluation import evaluate
+from .parallel import available_cores, parallel_map
+from .profiles import AblationPlan
+from .training import get_device, train
+
+# The report's order. A LayerNorm before the sublayers belongs to the layers: six of them do not train without.
+_STEPS = (("model.d_model",), ("model.nhead",), ("model.num_layers", "model.norm"), ("model.activation",))
+
+
+@dataclass(frozen=True)
+class Change:
+    """One step from the baseline to the tuned model."""
+
+    name: str  # the setting: "d_model"
+    label: str  # the setting with both values: "d_model 80 → 512"
+    settings: tuple[tuple[str, object], ...]  # what `Preset.override` takes, as pairs
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The baseline with some changes made, and how its validation set is split off."""
+
+    changes: tuple[Change, ...]
+    split: str = "random"
+
+    @property
+    def name(self) -> str:
+        """Its folder: ``d_model+nhead``, or ``baseline`` without any change."""
+        names = "+".join(change.name for change in self.changes) or "baseline"
+        return names if self.split == "random" else f"{names}-{self.split}"
+
+    def preset(self, baseline: Preset, plan: AblationPlan, seed: int) -> Preset:
+        """What one of its runs trains."""
+        settings = dict(pair for change in self.changes for pair in change.settings)
+        return Preset(baseline.model, replace(plan.train, seed=seed, split=self.split)).override(settings)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the runs of a variant reached, a number per seed, on the utterances each held out."""
+
+    variant: Variant
+    crop: np.ndarray  # (seeds,) accuracy on random segments
+    full: np.ndarray  # (seeds,) accuracy on whole utterances
+    seconds: np.ndarray  # (seeds,) of training
+    cost: Cost
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """All outcomes of a question, and the paths they lie on."""
+
+    changes: tuple[Change, ...]  # in the report's order
+    outcomes: tuple[Outcome, ...]
+    source: str  # where the data come from
+
+    def of(self, changes: Sequence[Change], split: str = "random") -> Outcome | None:
+        """The outcome of these changes, in whichever order they are named, or None if it was not asked for."""
+        wanted = {change.name for change in changes}
+        found = (o for o in self.outcomes if o.variant.split == split and {c.name for c in o.variant.changes} == wanted)
+        return next(found, None)
+
+    def paths(self) -> dict[str, list[tuple[Change, ...]]]:
+        """The three ways through the changes, each from the baseline on, as the figure's panels show them."""
+        return _paths(self.changes)
+
+
+def changes_between(baseline: Preset, tuned: Preset) -> tuple[Change, ...]:
+    """The report's four changes, with these two presets' values."""
+    differences = baseline.differences(tuned)
+    changes = []
+    for names in _STEPS:
+        settings = {name: differences[name][1] for name in names if name in differences}
+        if names[0] in settings:
+            old, new = differences[names[0]]
+            more = "".join(f", {settings[name]}-norm" for name in names[1:] if name in settings)
+            short = names[0].removeprefix("model.")
+            changes.append(Change(short, f"{short} {old} → {new}{more}", tuple(settings.items())))
+    return tuple(changes)
+
+
+def variants_of(changes: tuple[Change, ...], sessions: bool) -> list[Variant]:
+    """Every variant once; with ``sessions`` also both ends judged by recordings that training never heard."""
+    sets = {frozenset(path) for way in _paths(changes).values() for path in way}
+    in_order = [tuple(change for change in changes if change in chosen) for chosen in sets]
+    variants = [Variant(made) for made in sorted(in_order, key=lambda made: (len(made), [changes.index(c) for c in made]))]
+    return variants + ([Variant((), "session"), Variant(changes, "session")] if sessions else [])
+
+
+def run_ablation(
+    baseline: Preset,
+    tuned: Preset,
+    plan: AblationPlan,
+    corpus: Corpus,
+    folder: str | os.PathLike[str],
+    workers: int | None = None,
+) -> Ablation:
+    """Trains and evaluates every variant for every seed, in ``workers`` processes (default: one per core, at least two).
+
+    Interrupted, it goes on where it was. Raises RunError if a run of the folder has other settings or other data.
+    """
+    changes = changes_between(baseline, tuned)
+    tasks = {
+        variant: [_Task.of(variant, seed, baseline, plan, corpus, Path(folder)) for seed in plan.seeds]
+        for variant in variants_of(changes, sessions=corpus.labelled.sessions is not None)
+    }
+    waiting = [task for of_variant in tasks.values() for task in of_variant if not task.finished(corpus)]
+    # In processes of their own even with one core: dozens of runs would fill a notebook with bars.
+    for _ in parallel_map(_train_one, waiting, "Ablation", "run", workers or max(2, available_cores())):
+        pass
+    outcomes = [_outcome(variant, [Run.open(task.folder) for task in of_variant]) for variant, of_variant in tasks.items()]
+    return Ablation(changes, tuple(outcomes), corpus.source)
+
+
+def spread(values: np.ndarray) -> float:
+    """Standard deviation over seeds (seeds,); 0 with a single one."""
+    return float(values.std(ddof=1)) if len(values) > 1 else 0.0
+
+
+@dataclass(frozen=True)
+class _Task:
+    folder: Path
+    preset: Preset
+    corpus: Path
+
+    @classmethod
+    def of(cls, variant: Variant, seed: int, baseline: Preset, plan: AblationPlan, corpus: Corpus, folder: Path) -> _Task:
+        preset = fit_to_data(variant.preset(baseline, plan, seed), corpus)
+        return cls(folder / variant.name / f"seed{seed}", preset, corpus.folder)
+
+    def finished(self, corpus: Corpus) -> bool:
+        if not (self.folder / "config.json").exists():
+            return False
+        run = Run.open(self.folder)
+        run.check_same_data(corpus)
+        run.check_same_settings(self.preset)
+        return run.evaluation() is not None
+
+
+def _train_one(task: _Task) -> None:
+    corpus = Corpus.open(task.corpus)
+    run = Run.open(task.folder) if (task.folder / "config.json").exists() else Run.create(task.folder, task.preset, corpus)
+    with contextlib.redirect_stderr(io.StringIO()):  # one bar counts the runs, theirs would be too many
+        state = train(run, corpus)
+        if state.step < run.preset.train.total_steps:
+            raise RunError(f"{run.folder} was stopped at step {state.step}: run the ablation again to go on.")
+        run.save_evaluation(evaluate(run, corpus, get_device())[0].to_dict())
+
+
+def _outcome(variant: Variant, runs: list[Run]) -> Outcome:
+    evaluations = [run.evaluation() for run in runs]
+    model, train_config = runs[0].preset.model, runs[0].preset.train
+    return Outcome(
+        variant,
+        crop=np.array([found["crop"]["accuracy"] for found in evaluations]),
+        full=np.array([found["full"]["accuracy"] for found in evaluations]),
+        seconds=np.array([run.training_seconds() for run in runs]),
+        cost=cost_of(model, train_config.batch_size, train_config.segment_len),
+    )
+
+
+def _paths(changes: tuple[Change, ...]) -> dict[str, list[tuple[Change, ...]]]:
+    backwards = changes[::-1]
+    return {
+        "one change alone": [(), *((change,) for change in changes)],
+        "added in the report's order": [changes[:n] for n in range(len(changes) + 1)],
+        "added in reverse order": [backwards[:n] for n in range(len(changes) + 1)],
+    }

@@ -1,0 +1,128 @@
+"""What an ablation says, in sentences that are computed from its runs and never typed in.
+
+A difference counts as clear where every seed agrees on its sign and its mean is more than twice its standard error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from .ablation import Ablation, Outcome, spread
+
+
+@dataclass(frozen=True)
+class Gain:
+    """How much one outcome is ahead of another, seed by seed: the same seed means the same split and the same segments."""
+
+    differences: np.ndarray  # (seeds,)
+
+    @property
+    def mean(self) -> float:
+        """Of the accuracy, 0 to 1."""
+        return float(self.differences.mean())
+
+    @property
+    def error(self) -> float:
+        """Standard error of the mean; 0 with a single seed."""
+        return spread(self.differences) / len(self.differences) ** 0.5
+
+    @property
+    def clear(self) -> bool:
+        """Whether it is more than the accident of a seed; never with a single one."""
+        same_sign = bool((self.differences > 0).all() or (self.differences < 0).all())
+        return len(self.differences) > 1 and same_sign and abs(self.mean) > 2 * self.error
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.3f} ± {self.error:.3f}"
+
+
+def conclusions(ablation: Ablation) -> list[str]:
+    """What the runs say about the question, sentence by sentence, with the numbers it rests on."""
+    ends = ablation.of(()), ablation.of(ablation.changes)
+    total = _gain(*ends)
+    seeds = len(total.differences)
+    first = (
+        f"On {ablation.source}, mean over {seeds} seed{'s' * (seeds > 1)}: the baseline names {ends[0].full.mean():.3f} of the "
+        f"whole utterances right, with all {len(ablation.changes)} changes {ends[1].full.mean():.3f} ({total})."
+    )
+    if not total.clear:
+        return [first, "That is not clearly more than the accident of a seed, so these runs cannot say which change did it."]
+    return [first, _alone(ablation), *_in_order(ablation), _which(ablation, total), _together(ablation, total)]
+
+
+def measuring(ablation: Ablation) -> list[str]:
+    """How much of a difference is only the way of measuring: crop or full, random split or unseen sessions."""
+    rows = []
+    for changes, name in (((), "The baseline"), (ablation.changes, "With all changes the model")):
+        random, session = ablation.of(changes), ablation.of(changes, "session")
+        sentence = f"{name} reaches {random.crop.mean():.3f} on random segments and {random.full.mean():.3f} on whole utterances"
+        if session is not None:
+            sentence += f"; on whole utterances of recordings that training never heard, {session.full.mean():.3f}"
+        rows.append(sentence + ".")
+    if ablation.of((), "session") is None:
+        return [*rows, "These data do not say which recording an utterance is from, so unseen recordings cannot be tried."]
+    gains = (
+        _gain(ablation.of(()), ablation.of(ablation.changes)),
+        _gain(ablation.of((), "session"), ablation.of(ablation.changes, "session")),
+    )
+    return [*rows, f"So the four changes are worth {gains[0]} by the random split and {gains[1]} on unseen recordings."]
+
+
+def marginal_gains(ablation: Ablation, way: str) -> dict[str, Gain]:
+    """What each change adds where it comes in on that way (a key of `Ablation.paths`), by the change's name."""
+    steps = ablation.paths()[way]
+    return {after[-1].name: _gain(ablation.of(before), ablation.of(after)) for before, after in pairwise(steps)}
+
+
+def _gain(before: Outcome, after: Outcome) -> Gain:
+    return Gain(after.full - before.full)
+
+
+def _alone(ablation: Ablation) -> str:
+    gains = [(change, _gain(ablation.of(()), ablation.of((change,)))) for change in ablation.changes]
+    gains.sort(key=lambda pair: -pair[1].mean)
+    clear = [f"{change.label} ({gain})" for change, gain in gains if gain.clear]
+    unclear = [f"{change.label} ({gain})" for change, gain in gains if not gain.clear]
+    sentences = []
+    if clear:
+        sentences.append(f"Made alone, clearly different from the baseline: {_listed(clear)}.")
+    if unclear:
+        sentences.append(f"Not to be told from the accident of a seed: {_listed(unclear)}.")
+    return " ".join(sentences)
+
+
+def _in_order(ablation: Ablation) -> list[str]:
+    _, forward, backward = ablation.paths()
+    first, second = marginal_gains(ablation, forward), marginal_gains(ablation, backward)
+    return [
+        f"{change.label} adds {first[change.name]} where the report made it, {second[change.name]} in the reverse order."
+        for change in ablation.changes
+    ]
+
+
+def _which(ablation: Ablation, total: Gain) -> str:
+    _, *ways = ablation.paths()
+    means = {c.name: np.mean([marginal_gains(ablation, way)[c.name].mean for way in ways]) for c in ablation.changes}
+    ranked = sorted(ablation.changes, key=lambda change: -means[change.name])
+    shares = [f"{change.label} {means[change.name] / total.mean:.0%}" for change in ranked]
+    return f"Of the whole gain, averaged over the two orders: {_listed(shares)}."
+
+
+def _together(ablation: Ablation, total: Gain) -> str:
+    alone = Gain(sum(_gain(ablation.of(()), ablation.of((change,))).differences for change in ablation.changes))
+    surplus = Gain(total.differences - alone.differences)
+    if not surplus.clear:
+        verdict = "the changes about add up"
+    elif surplus.mean > 0:
+        verdict = "the changes need each other: together they do more than one by one"
+    else:
+        verdict = "the changes overlap: each does part of what another does too"
+    return f"One by one they would add up to {alone}, together they make {total}: {verdict}."
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return ", ".join(parts)

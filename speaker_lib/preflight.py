@@ -1,0 +1,84 @@
+"""The first look of a lesson: the machine, the data, and how long training will take on the one with the other."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+
+import psutil
+import torch
+from torch import nn
+
+from .ablation import changes_between, variants_of
+from .checkpoint import fit_to_data
+from .config import Preset
+from .corpus import Corpus
+from .data import get_dataloader
+from .lesson import FOUND, HERE, Lesson, open_lesson
+from .model import Classifier
+from .parallel import available_cores
+from .profiles import VARIABLE
+from .training import get_autocast_dtype, model_fn
+
+_TIMED_STEPS = 6
+
+
+def preflight(data: str = FOUND, keep: str = HERE) -> Lesson:
+    """Opens the lesson as `open_lesson` does, and prints what it stands on, with the training times to expect."""
+    lesson = open_lesson(data, keep)
+    for name, text in _facts(lesson):
+        print(f"{name:<9} {text}", flush=True)
+    return lesson
+
+
+def seconds_per_step(preset: Preset, corpus: Corpus, device: torch.device) -> float:
+    """What a training step takes here, timed on a few with a model that is thrown away."""
+    preset = fit_to_data(preset, corpus).override({"train.total_steps": max(_TIMED_STEPS, preset.train.total_steps)})
+    model, criterion = Classifier(preset.model).to(device), nn.CrossEntropyLoss()
+    dtype = get_autocast_dtype(preset.train.precision, device)
+    batches, began = iter(get_dataloader(corpus, preset.train)[0]), 0.0
+    for step in range(_TIMED_STEPS):
+        if step == 1:  # the first also warms up
+            began = time.perf_counter()
+        loss, _ = model_fn(next(batches), model, criterion, device, dtype)
+        loss.backward()
+        float(loss.detach())  # waits for the device
+    return (time.perf_counter() - began) / (_TIMED_STEPS - 1)
+
+
+def ablation_time(lesson: Lesson) -> str:
+    """How many runs lesson 3's ablation takes, and about how long they will take here."""
+    profile, plan, corpus = lesson.profile, lesson.profile.ablation, lesson.ablation_corpus()
+    variants = variants_of(changes_between(profile.baseline, profile.tuned), sessions=corpus.labelled.sessions is not None)
+    presets = [variant.preset(profile.baseline, plan, seed=plan.seeds[0]) for variant in variants]
+    seconds = sum(plan.train.total_steps * seconds_per_step(preset, corpus, lesson.device) for preset in presets)
+    n_runs, n_seeds = len(presets) * len(plan.seeds), len(plan.seeds)
+    return f"{n_runs} runs of {plan.train.total_steps:,} steps, about {_duration(n_seeds * seconds)} here"
+
+
+def _facts(lesson: Lesson) -> Iterator[tuple[str, str]]:
+    profile, corpus = lesson.profile, lesson.corpus
+    memory = psutil.virtual_memory()
+    yield "profile", f"{profile.name}: {profile.meaning} ({VARIABLE} chooses another)"
+    yield "device", _device_name(lesson.device)
+    yield "memory", f"{memory.available / 2**30:.0f} of {memory.total / 2**30:.0f} GiB free"
+    yield "disk", f"{shutil.disk_usage(corpus.folder).free / 2**30:.0f} GiB free"
+    yield "data", f"{corpus.source}: {len(corpus.labelled):,} labelled utterances of {corpus.n_speakers} speakers"
+    yield "runs", f"kept in {os.path.relpath(lesson.runs)}"
+    for name in ("baseline", "tuned"):
+        preset = getattr(profile, name)
+        seconds = preset.train.total_steps * seconds_per_step(preset, corpus, lesson.device)
+        yield name, f"{preset.train.total_steps:,} steps, about {_duration(seconds)} here"
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name()}, {torch.cuda.mem_get_info()[0] / 2**30:.0f} GiB free"
+    cores = available_cores()
+    return f"CPU, {cores} core{'s' * (cores > 1)}; on Colab, Runtime > Change runtime type gives a GPU"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
