@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -32,10 +31,3 @@ def cost_of(config: ModelConfig, batch_size: int = 32, n_frames: int = 128) -> C
         with FlopCounterMode(display=False) as counter:
             model(mels).sum().backward()
     return Cost(count_parameters(model), counter.get_total_flops())
-
-
-def cost_table(configs: Mapping[str, ModelConfig]) -> str:
-    """A line per model, by its name: parameters, and work per training step of 32 segments of 128 frames."""
-    costs = {name: cost_of(config) for name, config in configs.items()}
-    lines = [f"{name:<26}{cost.parameters:>12,}{cost.flops / 1e9:>10.1f}" for name, cost in costs.items()]
-    return "\n".join([f"{'model':<26}{'parameters':>12}{'GFLOP':>10}", *lines])

@@ -11,28 +11,22 @@ from torch.nn import functional as F
 from .model import ACTIVATIONS, Classifier, count_parameters
 
 
-def layer_table(model: Classifier, mels: torch.Tensor) -> str:
-    """A line per part of the model: the shape that comes out for ``mels`` (batch, frames, n_mels), and its parameters."""
-    rows: list[tuple[str, str, str]] = []
+def layer_shapes(model: Classifier, mels: torch.Tensor) -> list[tuple[str, tuple[int, ...], int]]:
+    """Each part of the model: its name, the shape that comes out for ``mels`` (batch, frames, n_mels), its parameters."""
     parts = {"prenet": model.prenet}
     parts |= {f"encoder layer {i}": layer for i, layer in enumerate(model.encoder.layers, 1)}
     if model.encoder.norm is not None:
         parts["encoder norm"] = model.encoder.norm
     parts |= {f"pred_layer[{i}] {type(layer).__name__}": layer for i, layer in enumerate(model.pred_layer)}
-
-    def remember(name: str):
-        def hook(module: nn.Module, _: object, out: torch.Tensor) -> None:
-            rows.append((name, str(tuple(out.shape)), f"{count_parameters(module):,}"))
-
-        return hook
-
-    handles = [part.register_forward_hook(remember(name)) for name, part in parts.items()]
+    shapes: dict[nn.Module, tuple[int, ...]] = {}
+    handles = [
+        part.register_forward_hook(lambda part, _, out: shapes.update({part: tuple(out.shape)})) for part in parts.values()
+    ]
     with torch.no_grad():
         model(mels)
     for handle in handles:
         handle.remove()
-    rows.append(("all", "", f"{count_parameters(model):,}"))
-    return "\n".join(f"{name:<22} {shape:<18} {count:>12}" for name, shape, count in [("part", "out", "parameters"), *rows])
+    return [(name, shapes[part], count_parameters(part)) for name, part in parts.items()]
 
 
 @torch.no_grad()

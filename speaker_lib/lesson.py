@@ -26,7 +26,8 @@ from .training import get_device, train
 FOUND, DOWNLOAD = "what is here, else simulated voices", "download HW4"  # where the data come from
 HERE, DRIVE = "here", "Google Drive"  # where runs are kept
 _USUAL = ("Dataset", "data/Dataset", "data/hw4")
-_KAGGLE = ("ml2022spring-hw4", "ml2023springhw4")
+KAGGLE_INPUT = Path("/kaggle/input")
+_COMPETITIONS = ("ml2022spring-hw4", "ml2023springhw4")
 
 
 @dataclass(frozen=True)
@@ -122,8 +123,8 @@ def _find_data(profile: Profile, home: Path, data: str) -> Path:
 
 def _usual_folders(home: Path) -> Iterator[Path]:
     yield from (home / name for name in _USUAL)
-    for competition in _KAGGLE:
-        for root in (Path("/kaggle/input") / competition, Path("/kaggle/input/competitions") / competition):
+    for competition in _COMPETITIONS:
+        for root in (KAGGLE_INPUT / competition, KAGGLE_INPUT / "competitions" / competition):
             yield root
             yield root / "Dataset"
 

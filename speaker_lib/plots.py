@@ -71,24 +71,25 @@ def curves_figure(run: Run) -> Figure:
 
 
 def confusion_figure(logits: torch.Tensor, labels: torch.Tensor, speakers: Sequence[str], most: int = 12) -> Figure:
-    """Who is taken for whom, among the speakers with most mistakes: logits (n, n_speakers), labels (n,)."""
+    """Who is taken for whom, among those who are mistaken for each other most: logits (n, n_speakers), labels (n,)."""
     n_speakers, predicted = logits.shape[1], logits.argmax(dim=1)
     counts = torch.bincount(labels * n_speakers + predicted, minlength=n_speakers**2).view(n_speakers, n_speakers)
-    mistakes = counts.clone().fill_diagonal_(0)
-    worst = torch.argsort(mistakes.sum(dim=0) + mistakes.sum(dim=1), descending=True, stable=True)[:most].sort().values
-    shown = counts[worst][:, worst]  # (most, most)
+    pairs = torch.argsort(counts.clone().fill_diagonal_(0).flatten(), descending=True, stable=True).tolist()
+    in_pairs = dict.fromkeys(speaker for pair in pairs for speaker in divmod(pair, n_speakers))  # worst pair first
+    worst = sorted(list(in_pairs)[:most])
+    shown = counts[worst][:, worst].numpy()  # (most, most)
     figure = Figure(figsize=(6.4, 5.6), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(shown, cmap="cividis")
-    for (i, j), count in np.ndenumerate(shown.numpy()):
+    for (i, j), count in np.ndenumerate(shown):
         if count:
             axes.text(j, i, count, ha="center", va="center", fontsize=8, color="black" if count > shown.max() / 2 else "white")
-    names = [speakers[i] for i in worst.tolist()]
+    names = [speakers[i] for i in worst]
     axes.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.set_xlabel("taken for")
     axes.set_ylabel("really")
-    axes.set_title(f"The {len(names)} speakers with most mistakes", fontsize=10)
+    axes.set_title(f"The {len(names)} speakers who are mistaken for each other most", fontsize=10)
     figure.colorbar(image, label="utterances")
     return figure
 

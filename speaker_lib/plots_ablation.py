@@ -18,7 +18,7 @@ def ablation_figure(ablation: Ablation) -> Figure:
     panels = figure.subplots(2, 3, sharey="row", height_ratios=(3, 1.3))
     for column, (way, steps) in enumerate(ablation.paths().items()):
         outcomes = [ablation.of(step) for step in steps]
-        names = [_step_name(step, cumulative=column > 0) for step in steps]
+        names = [_step_name(step) for step in steps]
         colours = ["#777777", *(COLOURS[ablation.changes.index(step[-1])] for step in steps[1:])]
         _accuracy_bars(panels[0, column], outcomes, colours)
         _time_bars(panels[1, column], outcomes, colours, names)
@@ -27,8 +27,8 @@ def ablation_figure(ablation: Ablation) -> Figure:
     panels[1, 0].set_ylabel("seconds of training")
     n_seeds = len(ablation.of(()).full)
     figure.suptitle(
-        f"Which change did it? {ablation.source}\n"
-        f"mean and standard deviation over {n_seeds} seeds; above each bar its parameters",
+        f"Which change did it? Mean and standard deviation over {n_seeds} seeds, above each bar its parameters\n"
+        f"{ablation.source}",
         fontsize=10,
     )
     return figure
@@ -61,7 +61,7 @@ def _accuracy_bars(axes: Axes, outcomes: list[Outcome], colours: list[str]) -> N
 
 def _time_bars(axes: Axes, outcomes: list[Outcome], colours: list[str], names: list[str]) -> None:
     _bars(axes, np.arange(len(outcomes)), [o.seconds for o in outcomes], 0.7, colours)
-    axes.set_xticks(range(len(names)), names, fontsize=8, rotation=20, ha="right")
+    axes.set_xticks(range(len(names)), names, fontsize=8)
     axes.grid(alpha=0.3, axis="y")
 
 
@@ -77,7 +77,9 @@ def _short(count: int) -> str:
     return f"{count / 1e6:.1f} M" if count >= 1e6 else f"{count / 1e3:.0f} k"
 
 
-def _step_name(step: tuple[Change, ...], cumulative: bool) -> str:
+def _step_name(step: tuple[Change, ...]) -> str:
+    """The last change of a step, its setting, old and new value below each other, so that five names fit side by side."""
     if not step:
         return "baseline"
-    return ("+ " if cumulative else "") + step[-1].label.split(",")[0]
+    setting, old, arrow, new = step[-1].label.split(",")[0].split()
+    return f"{setting}\n{old}\n{arrow} {new}"

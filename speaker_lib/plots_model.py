@@ -31,15 +31,15 @@ def schedule_figure(config: TrainConfig) -> Figure:
 def attention_figure(maps: torch.Tensor, title: str, most: int = 16) -> Figure:
     """A map per head, (heads, frames, frames): row = the frame that looks, column = the frame it looks at."""
     maps = maps[:most]
-    columns = min(len(maps), 8)
+    columns = min(len(maps), 4)
     rows = -(-len(maps) // columns)
-    figure = Figure(figsize=(max(6.0, 1.7 * columns), 1.9 * rows + 0.9), layout="constrained")
+    figure = Figure(figsize=(max(6.0, 2.0 * columns), 1.9 * rows + 0.9), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     brightest = float(torch.quantile(maps.flatten(), 0.995))
     for i, panel in enumerate(panels.flat):
         panel.set_visible(i < len(maps))
         if i < len(maps):
-            image = panel.imshow(maps[i], cmap="cividis", vmin=0.0, vmax=brightest)
+            image = panel.imshow(maps[i].numpy(), cmap="cividis", vmin=0.0, vmax=brightest)
             panel.set_title(f"head {i + 1}", fontsize=8)
             panel.tick_params(labelsize=7)
     figure.colorbar(image, ax=panels, label="attention weight", shrink=0.8)

@@ -14,7 +14,7 @@ from .features import HOP, SAMPLE_RATE
 from .plots import COLOURS, finish
 
 FRAMES_PER_SECOND = SAMPLE_RATE / HOP
-_LOUD, _FLOOR = 2.0, -14.0  # natural log of mel power: the range in which speech shows its structure
+_LOUD, _FLOOR = 6.0, -12.0  # natural log of mel power: the range in which speech shows its structure
 
 
 def voices_figure(waveforms: Sequence[np.ndarray], mels: Sequence[np.ndarray], names: Sequence[str]) -> Figure:

@@ -19,7 +19,6 @@ from .data import get_dataloader
 from .lesson import FOUND, HERE, Lesson, open_lesson
 from .model import Classifier
 from .parallel import available_cores
-from .profiles import VARIABLE
 from .training import get_autocast_dtype, model_fn
 
 _TIMED_STEPS = 6
@@ -61,7 +60,7 @@ def ablation_time(lesson: Lesson) -> str:
 def _facts(lesson: Lesson) -> Iterator[tuple[str, str]]:
     profile, corpus = lesson.profile, lesson.corpus
     memory = psutil.virtual_memory()
-    yield "profile", f"{profile.name}: {profile.meaning} ({VARIABLE} chooses another)"
+    yield "profile", f"{profile.name}: {profile.meaning}"
     yield "device", _device_name(lesson.device)
     yield "memory", f"{memory.available / 2**30:.0f} of {memory.total / 2**30:.0f} GiB free"
     yield "disk", f"{shutil.disk_usage(corpus.folder).free / 2**30:.0f} GiB free"

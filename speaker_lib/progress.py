@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import sys
+from typing import TextIO
 
-from tqdm.auto import tqdm
+from tqdm import tqdm  # not tqdm.auto: a notebook that is opened again shows an error for each of its finished bars
 
 
 def progress_bar(total: int, description: str, unit: str, **options: object) -> tqdm:
     """A tqdm bar in the form the report shows: ``Train: 100% 2000/2000 [00:45<00:00, 43.60 step/s, …]``."""
-    interval = 0.1 if is_interactive() else 30.0  # seconds between redraws
     if in_notebook():
-        options.setdefault("leave", False)  # finished bars would push the pictures out of sight
-    return tqdm(total=total, desc=description, unit=f" {unit}", mininterval=interval, dynamic_ncols=True, **options)
-
-
-def is_interactive() -> bool:
-    """Whether somebody watches: on a terminal, or in a notebook."""
-    return sys.stderr.isatty() or in_notebook()
+        options = {"mininterval": 0.5, "leave": False} | options  # finished bars would push the pictures out of sight
+    else:
+        options = {"mininterval": 0.1 if sys.stderr.isatty() else 30.0, "dynamic_ncols": True} | options
+    return tqdm(total=total, desc=description, unit=f" {unit}", file=_stream(), **options)
 
 
 def in_notebook() -> bool:
@@ -26,5 +23,10 @@ def in_notebook() -> bool:
 
 
 def say(sentence: str) -> None:
-    """Prints a line without tearing a bar that is being drawn: to where the bars are, or into a notebook's output."""
-    tqdm.write(sentence, file=sys.stdout if in_notebook() else sys.stderr)
+    """Prints a line without tearing a bar that is being drawn."""
+    tqdm.write(sentence, file=_stream())
+
+
+def _stream() -> TextIO:
+    """Where bars and what is said about them go; a notebook shows the other stream in red, like an error."""
+    return sys.stdout if in_notebook() else sys.stderr

@@ -1,15 +1,18 @@
-"""What the command line prints about runs, as text."""
+"""What the command line and the lessons print about models and runs, as text."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 
 import torch
 
 from .ablation import Ablation, spread
 from .checkpoint import Run
+from .config import ModelConfig
+from .costs import cost_of
 from .evaluation import Evaluation, most_confused, speaker_accuracy
+from .inspection import HeadSignals, layer_shapes
 from .model import Classifier, count_parameters
 
 COLUMNS = ("run", "parameters", "step/s", "crop", "full")
@@ -33,6 +36,38 @@ def ablation_table(ablation: Ablation) -> str:
             *(f"{values.mean():.3f} ± {spread(values):.3f}" for values in (outcome.crop, outcome.full)),
         )
         for outcome in ablation.outcomes
+    ]
+    return _text([header, *rows])
+
+
+def cost_table(configs: Mapping[str, ModelConfig]) -> str:
+    """A line per model, by its name: parameters, and work per training step of 32 segments of 128 frames."""
+    costs = {name: cost_of(config) for name, config in configs.items()}
+    rows = [(name, f"{cost.parameters:,}", f"{cost.flops / 1e9:.1f}") for name, cost in costs.items()]
+    return _text([("model", "parameters", "GFLOP/step"), *rows])
+
+
+def layer_table(model: Classifier, mels: torch.Tensor) -> str:
+    """A line per part of the model: the shape that comes out for ``mels`` (batch, frames, n_mels), and its parameters."""
+    rows = [(name, str(shape), f"{count:,}") for name, shape, count in layer_shapes(model, mels)]
+    return _text([("part", "shape that comes out", "parameters"), *rows, ("all", "", f"{count_parameters(model):,}")])
+
+
+def head_table(heads: Mapping[str, Sequence[HeadSignals]]) -> str:
+    """What Sigmoid and ReLU do in each head, by its name: their inputs, slopes, outputs, and the gradient behind them."""
+    header = ("head", "activation", "inputs", "mean slope", "slopes < 0.05", "spread", "gradient at prenet")
+    rows = [
+        (
+            name,
+            signal.activation,
+            f"{signal.inputs.mean():.2f} ± {signal.inputs.std():.2f}",
+            f"{signal.slopes.mean():.2f}",
+            f"{(signal.slopes < 0.05).float().mean():.0%}",
+            f"{signal.output_spread:.3f}",
+            f"{signal.gradients['prenet']:.3f}",
+        )
+        for name, signals in heads.items()
+        for signal in signals
     ]
     return _text([header, *rows])
 

@@ -66,6 +66,8 @@ class LivePlot:
 
         button = ipywidgets.Button(description="Stop training", icon="stop", tooltip="ends with the run saved")
         button.on_click(lambda _: self.stop.set())
+        # ipykernel 7.4 sends a click to the shell that last spoke to the widget, the one that trains, whatever the page asks for.
+        vars(button.comm).pop("_reply_subshell_id", None)
         display(button)
 
 

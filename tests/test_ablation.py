@@ -1,0 +1,208 @@
+"""Which change did it: the variants, their runs on disk, and sentences that follow from the numbers and from nothing else."""
+
+from dataclasses import replace
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from speaker_lib import PRESETS, Corpus, ModelConfig, Preset, TrainConfig
+from speaker_lib.ablation import Ablation, Outcome, changes_between, run_ablation, variants_of
+from speaker_lib.conclusions import Gain, conclusions, marginal_gains, measuring
+from speaker_lib.costs import Cost, cost_of
+from speaker_lib.errors import RunError
+from speaker_lib.plots import save_figure
+from speaker_lib.plots_ablation import ablation_figure, measuring_figure
+from speaker_lib.profiles import AblationPlan
+from speaker_lib.tables import ablation_table, cost_table
+
+CHANGES = changes_between(PRESETS["baseline"], PRESETS["tuned"])
+WIDTH, HEADS, LAYERS, WORD = CHANGES
+TRAIN = TrainConfig(batch_size=8, segment_len=32, warmup_steps=1, total_steps=6, valid_steps=3, save_steps=6)
+SMALL = Preset(ModelConfig(d_model=8, nhead=1, dim_feedforward=8), TRAIN)
+LARGE = Preset(replace(SMALL.model, d_model=16, nhead=2, num_layers=2, activation="relu", norm="pre"), TRAIN)
+
+
+def test_the_report_s_changes_are_four_and_the_layers_bring_pre_norm():
+    assert [change.name for change in CHANGES] == ["d_model", "nhead", "num_layers", "activation"]
+    assert LAYERS.label == "num_layers 1 → 6, pre-norm" and dict(LAYERS.settings) == {"model.num_layers": 6, "model.norm": "pre"}
+
+
+def test_all_changes_together_are_the_tuned_preset():
+    variant = variants_of(CHANGES, sessions=False)[-1]
+    plan = AblationPlan(PRESETS["baseline"].train, seeds=(87,))
+    assert variant.preset(PRESETS["baseline"], plan, seed=87) == PRESETS["tuned"]
+
+
+def test_every_variant_is_there_once():
+    names = [variant.name for variant in variants_of(CHANGES, sessions=True)]
+    assert len(names) == len(set(names)) == 12
+    assert names[0] == "baseline" and names[-2:] == ["baseline-session", "d_model+nhead+num_layers+activation-session"]
+    assert {"d_model", "nhead", "num_layers", "activation", "d_model+nhead", "num_layers+activation"} < set(names)
+
+
+def test_a_pair_that_differs_in_less_has_fewer_changes():
+    (only,) = changes_between(PRESETS["baseline"], PRESETS["baseline_relu"])
+    assert only.label == "activation sigmoid → relu"
+    assert [v.name for v in variants_of((only,), sessions=False)] == ["baseline", "activation"]
+
+
+# Runs on disk
+
+
+@pytest.fixture(scope="module")
+def finished(simulated, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ablation")
+    plan = AblationPlan(TRAIN, seeds=(0, 1))
+    return run_ablation(SMALL, LARGE, plan, Corpus.open(simulated), folder, workers=2), folder, plan
+
+
+def test_an_ablation_trains_every_variant_for_every_seed(finished):
+    ablation, folder, _ = finished
+    assert len(ablation.outcomes) == 12 and len(list(folder.glob("*/seed?/evaluation.json"))) == 24
+    outcome = ablation.of(())
+    assert outcome.crop.shape == outcome.full.shape == outcome.seconds.shape == (2,)
+    assert (outcome.seconds > 0).all() and ((outcome.full >= 0) & (outcome.full <= 1)).all()
+    assert ablation.of((CHANGES[0], CHANGES[1])) is ablation.of((CHANGES[1], CHANGES[0]))
+    assert ablation.of((CHANGES[0],), "session") is None
+
+
+def test_it_trains_nothing_twice_and_goes_on_where_it_was_interrupted(finished, simulated):
+    ablation, folder, plan = finished
+    lost = folder / "nhead" / "seed1"
+    kept = {path: path.stat().st_mtime_ns for path in folder.glob("*/seed?/model.safetensors") if lost not in path.parents}
+    before = ablation.of((CHANGES[1],)).full
+    for path in lost.iterdir():
+        path.unlink()
+    again = run_ablation(SMALL, LARGE, plan, Corpus.open(simulated), folder, workers=1)
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert np.array_equal(again.of((CHANGES[1],)).full, before)
+
+
+def test_runs_of_another_plan_are_refused(finished, simulated):
+    _, folder, plan = finished
+    other = replace(plan, train=replace(TRAIN, learning_rate=0.1))
+    with pytest.raises(RunError, match=r"train\.learning_rate was 0\.001 and is now 0\.1"):
+        run_ablation(SMALL, LARGE, other, Corpus.open(simulated), folder)
+
+
+def test_its_table_and_figures_show_it(finished, tmp_path):
+    ablation = finished[0]
+    lines = ablation_table(ablation).splitlines()
+    assert len(lines) == 14 and lines[2].startswith("none: the baseline") and "session" in lines[-1]
+    for name, figure in (("ablation", ablation_figure(ablation)), ("measuring", measuring_figure(ablation))):
+        save_figure(figure, tmp_path / f"{name}.png")
+        assert matplotlib.image.imread(tmp_path / f"{name}.png").std() > 0.05
+    assert "simulated voices (not people)" in ablation_figure(ablation).get_suptitle()
+
+
+# Conclusions: invented outcomes, so that it is known what must be said
+
+COST = Cost(parameters=1_000, flops=1_000_000)
+
+
+def invented(full: dict[tuple, float], noise: float = 0.001, seeds: int = 3, session: dict | None = None) -> Ablation:
+    """Accuracies by the names of the changes made, the same small accident of each seed for all of them."""
+    accident = noise * np.array([[-1.0, 0.5, 0.5], [0.3, 0.4, -0.7]])
+    outcomes = []
+    for i, variant in enumerate(variants_of(CHANGES, sessions=session is not None)):
+        names = tuple(change.name for change in variant.changes)
+        value = (session if variant.split == "session" else full)[names] + accident[i % 2, :seeds]
+        outcomes.append(Outcome(variant, value - 0.1, value, np.full(seeds, 9.0), COST))
+    return Ablation(CHANGES, tuple(outcomes), "invented numbers")
+
+
+def additive(width: float, heads: float, layers: float, word: float, start: float = 0.2) -> dict[tuple, float]:
+    worth = {"d_model": width, "nhead": heads, "num_layers": layers, "activation": word}
+    made = [tuple(change.name for change in variant.changes) for variant in variants_of(CHANGES, sessions=False)]
+    return {names: start + sum(worth[name] for name in names) for names in made}
+
+
+def test_one_change_that_did_it_all_is_named():
+    said = " ".join(conclusions(invented(additive(0.0, 0.0, 0.0, 0.4))))
+    assert "with all 4 changes 0.600" in said
+    assert "clearly different from the baseline: activation sigmoid → relu (+0.400" in said
+    assert "Not to be told from the accident of a seed: d_model 80 → 512" in said
+    assert "averaged over the two orders: activation sigmoid → relu 100%" in said
+    assert "the changes about add up" in said
+
+
+def test_a_change_that_does_harm_is_not_counted_as_help():
+    said = conclusions(invented(additive(-0.1, 0.0, 0.0, 0.4)))
+    assert "d_model 80 → 512 (-0.100" in said[1]
+    assert "d_model 80 → 512 adds -0.100" in " ".join(said)
+
+
+def test_changes_that_need_each_other_are_recognised():
+    full = additive(0.0, 0.0, 0.0, 0.0) | {("d_model", "nhead", "num_layers", "activation"): 0.9}
+    assert "the changes need each other" in conclusions(invented(full))[-1]
+
+
+def test_changes_that_overlap_are_recognised():
+    full = {names: 0.2 if not names else 0.6 for names in additive(0, 0, 0, 0)}
+    assert "the changes overlap" in conclusions(invented(full))[-1]
+
+
+def test_without_a_clear_gain_nothing_is_concluded():
+    said = conclusions(invented(additive(0.0, 0.0, 0.0, 0.0), noise=0.05))
+    assert len(said) == 2 and "cannot say which change did it" in said[1]
+
+
+def test_a_single_seed_is_never_clear():
+    said = conclusions(invented(additive(0.1, 0.1, 0.1, 0.1), seeds=1))
+    assert "mean over 1 seed:" in said[0] and "cannot say which change did it" in said[1]
+
+
+@pytest.mark.parametrize(
+    ("differences", "clear"),
+    [
+        ([0.1, 0.11, 0.09], True),
+        ([-0.1, -0.1, -0.12], True),
+        ([0.1, 0.11, -0.01], False),  # not all of one sign
+        ([0.01, 0.30, 0.02], False),  # one seed did it all
+        ([0.3], False),  # nothing to compare with
+    ],
+)
+def test_a_gain_is_clear_only_beyond_the_accident_of_seeds(differences, clear):
+    assert Gain(np.array(differences)).clear is clear
+
+
+def test_what_a_change_adds_depends_on_the_way():
+    full = additive(0.1, 0.0, 0.0, 0.1) | {("d_model", "nhead", "num_layers", "activation"): 0.9}
+    ablation = invented(full)
+    _, forward, backward = ablation.paths()
+    assert marginal_gains(ablation, forward)["activation"].mean == pytest.approx(0.6, abs=0.01)
+    assert marginal_gains(ablation, backward)["activation"].mean == pytest.approx(0.1, abs=0.01)
+
+
+def test_the_way_of_measuring_is_told():
+    full = additive(0.1, 0.1, 0.1, 0.1)
+    said = measuring(invented(full, session={(): 0.15, ("d_model", "nhead", "num_layers", "activation"): 0.25}))
+    assert "0.100 on random segments and 0.200 on whole utterances" in said[0] and "never heard, 0.150" in said[0]
+    assert "+0.400" in said[2] and "+0.100" in said[2]
+    assert "cannot be tried" in measuring(invented(full))[-1]
+
+
+# Costs
+
+
+@pytest.mark.parametrize(
+    ("preset", "parameters"),
+    [("baseline", 125_896), ("seed_tuned_as_run", 1_907_032), ("seed_tuned", 8_484_952), ("tuned", 8_485_976)],
+)
+def test_costs_are_counted_without_running(preset, parameters):
+    assert cost_of(PRESETS[preset].model).parameters == parameters
+
+
+def test_work_is_that_of_the_matrix_products():
+    # One layer of width d over b*t frames: forward 2 b t (40 d + 3 d² + d² + 2 d f) + attention 4 b t² d, head 2 b (d² + d s);
+    # backward costs twice that, except that nothing asks for the gradient of the input features.
+    d, f, s, b, t = 80, 256, 600, 32, 128
+    prenet, layer = 2 * b * t * 40 * d, 2 * b * t * (4 * d * d + 2 * d * f) + 4 * b * t * t * d
+    head = 2 * b * (d * d + d * s)
+    assert cost_of(PRESETS["baseline"].model).flops == 3 * (layer + head) + 2 * prenet
+
+
+def test_six_wide_layers_take_a_hundred_times_the_work_of_the_baseline():
+    assert 90 < cost_of(PRESETS["tuned"].model).flops / cost_of(PRESETS["baseline"].model).flops < 110
+    assert "125,896" in cost_table({"baseline": PRESETS["baseline"].model})

@@ -1,0 +1,185 @@
+"""What a lesson stands on: profile, data, runs, and the words in which it says so."""
+
+import sys
+import types
+from pathlib import Path
+
+import pytest
+import torch
+
+from speaker_lib import Corpus, Run, train
+from speaker_lib.errors import ConfigError, CorpusError, RunError, SpeakerError
+from speaker_lib.lesson import DRIVE, FOUND, Lesson, open_lesson
+from speaker_lib.preflight import ablation_time, preflight
+from speaker_lib.profiles import PROFILES, get_profile
+from speaker_lib.subset import write_subset
+
+from .conftest import write_corpus
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path, monkeypatch) -> Path:
+    """Where a reader's notebook lies, with nothing around it."""
+    for name in ("SPEAKER_DATA", "SPEAKER_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "here"
+
+
+@pytest.fixture
+def lesson(simulated, monkeypatch) -> Lesson:
+    monkeypatch.setenv("SPEAKER_PROFILE", "smoke")
+    monkeypatch.setenv("SPEAKER_DATA", str(simulated))
+    return open_lesson()
+
+
+# Profiles
+
+
+def test_the_profile_is_full_with_a_gpu_and_laptop_without(monkeypatch):
+    assert (get_profile(True).name, get_profile(False).name) == ("full", "laptop")
+    monkeypatch.setenv("SPEAKER_PROFILE", "smoke")
+    assert get_profile(True).name == "smoke"
+    monkeypatch.setenv("SPEAKER_PROFILE", "quick")
+    with pytest.raises(ConfigError, match="SPEAKER_PROFILE is 'quick': choose one of smoke, laptop, full"):
+        get_profile(True)
+
+
+def test_the_full_profile_is_exactly_the_assignment_s():
+    full = PROFILES["full"]
+    assert (full.baseline.model.d_model, full.tuned.model.d_model) == (80, 512)
+    assert full.baseline.train == full.tuned.train and full.baseline.train.total_steps == 70_000
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
+def test_in_every_profile_the_two_models_differ_in_the_same_settings(profile):
+    assert set(profile.baseline.differences(profile.tuned)) == {
+        "model.d_model", "model.nhead", "model.num_layers", "model.activation", "model.norm"
+    }  # fmt: skip
+    assert (profile.collapse.model.num_layers, profile.collapse.model.norm) == (6, "post")
+    assert len(profile.ablation.seeds) >= 2
+
+
+# Data
+
+
+def test_without_any_data_voices_are_made_once(empty_folder, monkeypatch, capsys):
+    monkeypatch.setenv("SPEAKER_PROFILE", "smoke")
+    lesson = open_lesson()
+    assert "No data set was found, so 6 simulated voices (not people)" in capsys.readouterr().out
+    assert lesson.corpus.folder == Path("data/simulated-6") and lesson.runs == Path("runs/smoke/simulated-6")
+    open_lesson()
+    assert capsys.readouterr().out == ""
+
+
+def test_a_data_set_named_by_the_environment_comes_first(lesson, simulated):
+    assert lesson.corpus.folder == simulated and lesson.runs == Path("runs/smoke") / simulated.name
+
+
+def test_a_data_set_beside_the_notebook_is_found(empty_folder, monkeypatch):
+    monkeypatch.setenv("SPEAKER_PROFILE", "laptop")
+    write_corpus(empty_folder / "Dataset")
+    assert open_lesson().corpus.source == "random numbers"
+
+
+def test_in_a_checkout_data_and_runs_lie_beside_the_notebooks_folder(empty_folder, monkeypatch):
+    monkeypatch.setenv("SPEAKER_PROFILE", "laptop")
+    (empty_folder / "speaker_lib").mkdir()
+    (empty_folder / "pyproject.toml").touch()
+    (empty_folder / "notebooks").mkdir()
+    write_corpus(empty_folder / "data" / "hw4")
+    monkeypatch.chdir(empty_folder / "notebooks")
+    lesson = open_lesson()
+    assert lesson.corpus.folder.resolve() == empty_folder / "data" / "hw4" and lesson.runs == Path("../runs/laptop/hw4")
+
+
+def test_a_kaggle_competition_s_folder_is_found(empty_folder, monkeypatch):
+    monkeypatch.setenv("SPEAKER_PROFILE", "laptop")
+    folder = write_corpus(empty_folder / "kaggle" / "input" / "ml2022spring-hw4" / "Dataset")
+    monkeypatch.setattr("speaker_lib.lesson.KAGGLE_INPUT", empty_folder / "kaggle" / "input")
+    assert open_lesson().corpus.folder == folder
+
+
+@pytest.mark.parametrize(
+    ("data", "keep", "error", "said"),
+    [
+        ("HW5", "here", CorpusError, "the choice of data is 'HW5': choose "),
+        (FOUND, "cloud", SpeakerError, "the choice of where runs are kept is 'cloud': choose "),
+        (FOUND, DRIVE, SpeakerError, "can only be reached from Colab"),
+    ],
+)
+def test_a_choice_that_is_not_there_is_explained(simulated, monkeypatch, data, keep, error, said):
+    monkeypatch.setenv("SPEAKER_DATA", str(simulated))
+    with pytest.raises(error, match=said):
+        open_lesson(data, keep)
+
+
+def test_on_colab_runs_can_be_kept_in_drive(simulated, monkeypatch):
+    mounted = []
+    colab = types.ModuleType("google.colab")
+    colab.drive = types.SimpleNamespace(mount=mounted.append)
+    monkeypatch.setitem(sys.modules, "google.colab", colab)
+    monkeypatch.setenv("SPEAKER_DATA", str(simulated))
+    runs = open_lesson(keep=DRIVE).runs
+    assert mounted == ["/content/drive"] and runs.is_relative_to("/content/drive/MyDrive")
+
+
+# Runs
+
+
+def test_a_run_is_gone_on_with_and_a_run_with_other_settings_is_refused(lesson, monkeypatch):
+    run = lesson.run("baseline")
+    assert lesson.run("baseline") == run and run.preset.model.n_speakers == 4
+    other = Run.open(run.folder).preset.override({"model.d_model": 24, "train.seed": 5})
+    (run.folder / "config.json").unlink()
+    Run.create(run.folder, other, lesson.corpus)
+    with pytest.raises(RunError, match=r"baseline holds a run with another model\.d_model, train\.seed: rename or delete"):
+        lesson.run("baseline")
+
+
+def test_a_run_on_other_data_is_refused(lesson, corpus):
+    run = lesson.run("baseline")
+    (run.folder / "config.json").unlink()
+    Run.create(run.folder, run.preset, corpus)
+    with pytest.raises(RunError, match="holds a run with another data"):
+        lesson.run("baseline")
+
+
+def test_an_earlier_lesson_s_run_is_loaded_and_evaluated(lesson):
+    train(lesson.run("baseline"), lesson.corpus, lesson.device)
+    run = lesson.trained("baseline")
+    assert run == lesson.run("baseline") and run.evaluation()["full"]["accuracy"] >= 0
+
+
+def test_without_an_earlier_lesson_a_short_run_takes_its_place(lesson, capsys):
+    run = lesson.trained("tuned")
+    assert run.name == "tuned-short" and run.metrics()[-1]["step"] == 4 and run.evaluation()
+    assert "There is no run of tuned yet, so a short one takes its place: 4 steps." in capsys.readouterr().out
+
+
+def test_the_ablation_gets_the_first_few_speakers(tmp_path, simulated):
+    corpus = Corpus.open(simulated)
+    write_subset(corpus, tmp_path / "few", 2)
+    few = Corpus.open(tmp_path / "few")
+    n = int((corpus.labelled.labels < 2).sum())
+    assert few.speakers == corpus.speakers[:2] and len(few.labelled) == n
+    assert few.source == f"the first 2 of {corpus.source}"
+    first = [i for i, label in enumerate(corpus.labelled.labels) if label < 2]
+    for i, j in ((0, first[0]), (n - 1, first[-1])):
+        assert torch.equal(torch.from_numpy(few.labelled.mel(i)), torch.from_numpy(corpus.labelled.mel(j)))
+        assert few.labelled.sessions[i] == corpus.labelled.sessions[j]
+
+
+# Preflight
+
+
+def test_preflight_says_what_the_lesson_stands_on(simulated, monkeypatch, capsys):
+    monkeypatch.setenv("SPEAKER_PROFILE", "smoke")
+    monkeypatch.setenv("SPEAKER_DATA", str(simulated))
+    lesson = preflight()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["profile", "device", "memory", "disk", "data", "runs", "baseline", "tuned"]
+    assert "4 simulated voices (not people)" in lines[4] and "20 steps, about" in lines[7]
+    assert not any(str(Path.cwd()) in line for line in lines)
+    assert ablation_time(lesson).startswith("24 runs of 4 steps, about ")
