@@ -1,36 +1,51 @@
-# make course   the whole course: data, both models, evaluation, comparison
-# make test     everything that CI runs
-# make bench    what is fast, measured side by side with the plain way
-# make clean    removes what the targets above made, but no data and no runs
+# make course             the whole course: data, three lessons from their first cell to their last, the comparison
+# make lab                opens the lessons in JupyterLab, to step through them
+# make test               everything that CI runs
+# make bench              what is fast, measured side by side with the plain way
+# make notebooks          after editing a lesson's .py: makes the committed notebooks and figures anew
+# make check-notebooks    says what is wrong with the committed notebooks
+# make repository URL=…   gives the course another address; every badge, cell and page follows
+# make clean              removes what the targets above made, but no data and no runs
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SPEAKER := $(BIN)/python -m speaker_lib
-DATA := $(or $(SPEAKER_DATA),data/simulated)
-RUNS := runs/$(notdir $(DATA:%/=%))
+TOOLS := $(BIN)/python -m tools
+# A lesson's cell may take that many seconds in smoke; it takes a few.
+NBVAL := --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --override-ini=filterwarnings=default --durations=3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: course test lint bench clean
+.PHONY: course lab test test-notebooks bench notebooks check-notebooks repository clean
 .DELETE_ON_ERROR:
 
 course: $(VENV)/.installed
-	@[ -n "$(SPEAKER_DATA)" ] || [ -e $(DATA) ] || $(SPEAKER) simulate $(DATA)
-	@size=$$($(BIN)/python -c "import torch; print('' if torch.cuda.is_available() else 'laptop_')"); \
-	for preset in $${size}baseline $${size}tuned; do \
-		run=$(RUNS)/$$preset; runs="$$runs $$run"; \
-		$(SPEAKER) train --data $(DATA) --preset $$preset --run $$run --resume || exit; \
-		$(SPEAKER) evaluate --data $(DATA) --run $$run || exit; \
-	done; \
-	$(SPEAKER) compare $$runs --out $(RUNS)/comparison.png
+	@$(BIN)/python -m tools.course
+
+lab: $(VENV)/.installed-dev
+	$(BIN)/jupyter lab notebooks
 
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(TOOLS) check
+	$(MAKE) test-notebooks
 	$(BIN)/pytest
+
+test-notebooks: $(VENV)/.installed-dev
+	$(TOOLS) smoke
+	env -u SPEAKER_DATA SPEAKER_PROFILE=smoke $(BIN)/pytest $(NBVAL) build/smoke/py build/smoke/ipynb
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks
+
+notebooks: $(VENV)/.installed-dev
+	$(TOOLS) notebooks
+
+check-notebooks: $(VENV)/.installed-dev
+	@$(TOOLS) check
+
+repository: $(VENV)/.installed-dev
+	@$(TOOLS) repository "$(URL)"
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache build *.egg-info

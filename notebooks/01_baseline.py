@@ -1,0 +1,384 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown] tags=["badges"]
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/OWNER/speaker-course/blob/v0.1.0/notebooks/01_baseline.ipynb)
+# [![Open in Kaggle](https://kaggle.com/static/images/open-in-kaggle.svg)](https://kaggle.com/kernels/welcome?src=https://github.com/OWNER/speaker-course/blob/v0.1.0/notebooks/01_baseline.ipynb)
+
+# %% [markdown]
+# # 1 · Who is speaking? The baseline
+#
+# Somebody says a sentence. Which of 600 people was it? That is *speaker identification*, and this is the first of three lessons on
+# it. They retell a student's report on homework 4 of NTU's Machine Learning course: a small Transformer that is right in 48% of cases,
+# a tuned one that reaches 76%, and the question the report leaves open.
+#
+# **After this lesson you can**
+# - say what a mel-spectrogram, a frame and a segment are, and why the model is fed segments of 128 frames;
+# - compute self-attention by hand and get PyTorch's own numbers;
+# - take the baseline model apart, layer by layer, with shapes and parameter counts;
+# - train it, measure it in two ways that do not agree, and say why they do not.
+#
+# **學習目標**
+# - 說明什麼是梅爾頻譜圖、音框（frame）與片段（segment），以及為什麼輸入模型的是 128 個音框的片段；
+# - 親手算出 self-attention，得到與 PyTorch 相同的數字；
+# - 逐層拆解基準模型，看懂每一層的形狀與參數量；
+# - 訓練模型，用兩種方式衡量它，得到兩個不同的數字，並說明為什麼不同。
+#
+# You need: some Python, and to have seen a neural network trained once.
+
+# %% tags=["bootstrap"]
+# On Colab and Kaggle this fetches the course. Where speaker_lib is installed it does nothing.
+import importlib.util, os, subprocess, sys
+
+ADDRESS = "https://github.com/OWNER/speaker-course"
+COURSE, RELEASE = "speaker-course", "v0.1.0"
+if importlib.util.find_spec("speaker_lib") is None:
+    assert not os.path.exists("../speaker_lib"), "open this notebook by `make lab` in the checkout"
+    if not os.path.exists(COURSE):
+        source = os.environ.get("SPEAKER_REPOSITORY", ADDRESS)
+        clone = f"git -c advice.detachedHead=false clone --quiet --depth=1 --branch={RELEASE}"
+        failed = subprocess.run([*clone.split(), source, COURSE]).returncode
+        assert not failed, f"cannot fetch {RELEASE} from {source}; on Kaggle, switch Internet on"
+    subprocess.run([sys.executable, f"{COURSE}/tools/install_missing.py"], check=True)
+    sys.path.insert(0, os.path.abspath(COURSE))
+
+# %% [markdown]
+# ## Before we begin
+#
+# The next cell looks at the machine, finds the data or makes some, and says how long training will take here. On Colab you can change
+# its two settings: whether the assignment's data are downloaded (6.8 GB), and whether your runs are kept on this machine, which Colab
+# takes away after a while, or in your Google Drive. Without any data at hand everything below works on *simulated voices*: sounds
+# with a pitch and a vocal tract of their own, made by a program. They are not people, and no result about them is one about people.
+
+# %%
+from speaker_lib.preflight import preflight
+from speaker_lib.plots_speech import lengths_figure, utterance_figure, voices_figure
+from speaker_lib.widgets import LivePlot, explore, show
+
+DATA = "what is here, else simulated voices"  # @param ["what is here, else simulated voices", "download HW4"]
+KEEP = "here"  # @param ["here", "Google Drive"]
+lesson = preflight(DATA, KEEP)
+
+# %% [markdown]
+# ## Two voices
+#
+# Here are two simulated speakers, three seconds each. **Listen first, and ask yourself: what tells you that these are two, not one?**
+# It cannot be the words: they speak none.
+
+# %%
+from IPython.display import Audio, display
+from speaker_lib.features import SAMPLE_RATE, log_mel, normalise_peak
+from speaker_lib.simulate import Simulation, simulated_recording, speaker_name
+
+speakers = (3, 10)
+recordings = [simulated_recording(Simulation(), speaker, utterance=0) for speaker in speakers]
+waveforms = [normalise_peak(recording[: 3 * SAMPLE_RATE]) for recording in recordings]
+for speaker, waveform in zip(speakers, waveforms, strict=True):
+    print(speaker_name(speaker))
+    display(Audio(waveform, rate=SAMPLE_RATE))
+
+# %% [markdown]
+# A recording is 16,000 numbers per second, the *waveform*. What distinguishes voices is hard to see in it. So speech is usually shown
+# as the ear takes it apart: every 10 milliseconds, how much energy is there in each of 40 frequency bands, narrow ones for low
+# frequencies and wide ones for high? That is a *mel-spectrogram*. Each of its columns is a **frame**, 40 numbers, and we take their
+# logarithm, as the ear does with loudness.
+
+# %% tags=["NBVAL_CHECK_OUTPUT"]
+mels = [log_mel(waveform) for waveform in waveforms]
+print("waveform", waveforms[0].shape, "-> log-mel", mels[0].shape, "(frames, mel bands)")
+
+# %%
+show(voices_figure(waveforms, mels, [speaker_name(speaker) for speaker in speakers]))
+
+# %% [markdown]
+# **What to see:** the waveforms look alike, the spectrograms do not. The bright bands that move are *formants*, resonances of the mouth
+# and throat; a longer throat puts them lower. They change with every sound, yet their average belongs to the speaker.
+#
+# Move the slider (or, where this page is only read, look at the picture): the frame marks 128 frames, 1.28 seconds. **How much does the
+# mean over those 1.28 seconds, on the right, change as you move? Would it be enough to know the speaker by?**
+
+# %%
+explore(lambda start: utterance_figure(mels[0], start), "first frame", most=len(mels[0]) - 128)
+
+# %% [markdown]
+# **What to see:** the orange curve stays close to the dashed one. Nobody is the same in every second, but 1.28 seconds already tell a
+# lot. A model that is to name the speaker has to find in them what does *not* move.
+#
+# ## The data as they lie on disk
+#
+# From here on it is the whole data set. An **utterance** is one stretch of speech by one person. The assignment's format is plain:
+# `metadata.json` lists each speaker's utterances, and each utterance is a file of its own, already turned into log-mel frames.
+
+# %%
+import json
+
+import torch
+
+corpus = lesson.corpus
+metadata = json.loads((corpus.folder / "metadata.json").read_text())
+name, entries = next(iter(metadata["speakers"].items()))
+feature = torch.load(corpus.folder / entries[0]["feature_path"], weights_only=True)
+print(
+    f"{len(metadata['speakers'])} speakers; {name} has {len(entries)} utterances, the first one is",
+    entries[0],
+)
+print(
+    f"its feature: {tuple(feature.shape)} {feature.dtype}, from {feature.min():.1f} to {feature.max():.1f}"
+)
+
+# %% [markdown]
+# Reading tens of thousands of such files in every epoch would take longer than the training. So the library packs them once into a
+# single array on disk; after that an utterance is a slice.
+#
+# Utterances are of all lengths:
+
+# %%
+show(
+    lengths_figure(
+        corpus.labelled.lengths, lesson.profile.baseline.train.segment_len, corpus.source
+    )
+)
+
+# %% [markdown]
+# **What to see:** nearly every utterance is longer than the orange line. **Then why throw most of it away and train on segments of 128
+# frames?** Think about it before you read on.
+#
+# - A batch is one tensor, so all its utterances must be equally long: cut, or pad with silence and compute on it.
+# - Attention compares each frame with each other one: twice as long is four times the work.
+# - A segment cut at a *random* place is a new example every time. Sixty utterances become thousands.
+#
+# ## What is held out
+#
+# A model is judged by utterances that it was not trained on: a random tenth, the *validation set*. The seed decides which. With the
+# assignment's 56,666 utterances and its seed, this is how that tenth begins; your classmates' must begin so, too, or your numbers cannot
+# be compared:
+
+# %% tags=["NBVAL_CHECK_OUTPUT"]
+order = torch.randperm(56_666, generator=torch.Generator().manual_seed(87))
+print(
+    "HW4, seed 87:",
+    order[:50_999].shape[0],
+    "to train on; held out:",
+    order[50_999:][:5].tolist(),
+    "…",
+)
+
+# %%
+from speaker_lib.data import get_dataloader, split_utterances
+
+config = lesson.profile.baseline.train
+training, validation = split_utterances(corpus.labelled, config)
+train_loader, valid_loader, n_speakers = get_dataloader(corpus, config)
+mels, lengths, labels = next(iter(train_loader))
+print(f"here: {len(training):,} utterances to train on, {len(validation):,} held out")
+print(
+    "a batch: mels",
+    tuple(mels.shape),
+    "lengths",
+    tuple(lengths.shape),
+    "labels",
+    tuple(labels.shape),
+    labels[:5].tolist(),
+    "…",
+)
+
+# %% [markdown]
+# Always look at one batch before you train: `(batch, frames, mel bands)`, and a label, a number from 0 up, for each.
+#
+# ## Self-attention in ten lines
+#
+# The model is a *Transformer*, and its heart is *self-attention*: each frame asks all frames, itself included, for what it needs. From
+# each frame $x$ come three vectors, a **query** $q$ (what am I looking for?), a **key** $k$ (what have I got?) and a **value** $v$ (what
+# do I hand over?). How well a query fits a key decides how much of that value is taken:
+#
+# $$\mathrm{attention}(Q, K, V) = \mathrm{softmax}\!\left(\frac{QK^\top}{\sqrt{d}}\right)V \qquad\text{(Vaswani et al. 2017, equation 1)}$$
+#
+# On three frames of four numbers that is small enough to follow. **Will ten lines of our own give exactly what PyTorch's layer gives?**
+
+# %% tags=["NBVAL_CHECK_OUTPUT"]
+torch.manual_seed(0)
+layer = torch.nn.MultiheadAttention(embed_dim=4, num_heads=1, bias=False, batch_first=True)
+x = torch.randn(1, 3, 4)  # (batch, frames, d)
+to_q, to_k, to_v = layer.in_proj_weight.chunk(3)  # (d, d) each
+q, k, v = x @ to_q.T, x @ to_k.T, x @ to_v.T  # (batch, frames, d) each
+scores = q @ k.transpose(1, 2) / 4**0.5  # (batch, frames, frames)
+weights = scores.softmax(dim=-1)  # each row sums to 1: from whom this frame takes how much
+ours = weights @ v @ layer.out_proj.weight.T  # (batch, frames, d)
+theirs, _ = layer(x, x, x)
+print("attention weights:", [[round(w, 2) for w in row] for row in weights[0].tolist()])
+print("the same as PyTorch's layer:", torch.allclose(ours, theirs, atol=1e-6))
+
+# %% [markdown]
+# Row by row the weights say from which frames a frame takes. Several **heads** do this side by side, each with a share of the width:
+# with two heads and 80 numbers per frame, 40 each.
+#
+# ## The model
+#
+# The assignment's `Classifier`, here with the sizes of the report's baseline. This is its way from frames to an answer, as the library
+# has it:
+
+# %%
+import inspect
+
+from speaker_lib import PRESETS, Classifier
+
+print(inspect.getsource(Classifier.forward))
+
+# %% [markdown]
+# - `prenet` widens each frame from 40 numbers to `d_model` = 80;
+# - `encoder` is one Transformer layer: attention among the frames, then a small network on each frame;
+# - the mean over all frames makes one vector of the whole segment, however long it is;
+# - `pred_layer`, the **head**, turns it into one number per speaker, the *logits*; the largest is the answer. Between its two linear
+#   layers sits a Sigmoid, which squeezes every number into 0 … 1. Keep it in mind for lesson 2.
+#
+# **Where do you expect most of the parameters: in the encoder, or in the head?**
+
+# %% tags=["NBVAL_CHECK_OUTPUT"]
+from speaker_lib.tables import layer_table
+
+torch.manual_seed(0)
+model = Classifier(PRESETS["baseline"].model)  # 600 speakers, the assignment's
+print(layer_table(model, torch.zeros(32, 128, 40)))
+
+# %% [markdown]
+# **What to see:** 125,896 numbers to learn, nearly half of them in the encoder and 40% in the very last layer, because 600 answers need
+# 80 × 600 weights and 600 biases. By hand: $48{,}600 = 81 \times 600$. (PyTorch's encoder wants the frames first, so there the shape is
+# turned around; the mean over frames takes that dimension away.)
+#
+# One more question before we train. The model has no idea of order: nothing tells it which frame is first. **What happens to the answer
+# if we shuffle the frames of a segment?**
+
+# %% tags=["NBVAL_CHECK_OUTPUT"]
+model.eval()
+segment = torch.randn(1, 128, 40)
+shuffled = segment[:, torch.randperm(128)]
+print("the same answer:", torch.allclose(model(segment), model(shuffled), atol=1e-5))
+
+# %% [markdown]
+# It stays the same. The model hears *how* somebody sounds, not in which order they say things. For naming a speaker that is no loss.
+#
+# ## How it learns
+#
+# Each step: a batch of 32 segments, the **loss** (cross-entropy: how surprised was the model by the right answer?), a step of AdamW
+# downhill. How large a step, the *learning rate*, is not the same throughout:
+
+# %%
+from speaker_lib.plots_model import schedule_figure
+
+show(schedule_figure(config))
+
+# %% [markdown]
+# **What to see:** it begins at zero, because a fresh Transformer's gradients point anywhere, and a large first step can ruin it
+# (*warmup*). Then it falls slowly, so that the last steps only polish.
+#
+# **What is the loss of a model that knows nothing?** If all speakers are equally likely to it, the right one has probability
+# $1/n$, and the loss is $\ln n$. A fresh model should show that. If yours does not, look for the mistake *before* you train.
+
+# %%
+import math
+
+from speaker_lib import model_fn, set_seed
+from speaker_lib.checkpoint import fit_to_data
+
+set_seed(config.seed)
+fresh = Classifier(fit_to_data(lesson.profile.baseline, corpus).model)
+loss, accuracy = model_fn(
+    next(iter(train_loader)), fresh, torch.nn.CrossEntropyLoss(), torch.device("cpu")
+)
+print(f"loss {loss:.2f}; knowing nothing would be ln({n_speakers}) = {math.log(n_speakers):.2f}")
+
+# %% [markdown]
+# ## Training
+#
+# `lesson.run("baseline")` opens a folder that keeps everything: the settings, a line per validation, the best weights, and the state to
+# go on from. If this machine vanishes, run the notebook again: it goes on where it was. To end training early, press *Stop training* (or
+# the notebook's ■): the run is saved first.
+
+# %%
+from speaker_lib import train
+
+run = lesson.run("baseline")
+live = LivePlot(run)
+state = train(run, corpus, lesson.device, callbacks=[live], stop=live.stop)
+
+# %% [markdown]
+# **What to see:** the loss starts near $\ln n$ and falls, the accuracy leaves the dotted line of guessing. As long as both curves still
+# rise together at the end, the model would learn more with more steps; where training goes up and validation stays, it learns by heart.
+#
+# ## How good is it? Two ways to ask
+#
+# The report's way, **crop**: one random segment of each held-out utterance. What a test asks for, **full**: the whole utterance. The
+# weights are the same. **Which number will be higher?** And since *crop* is random: by how much will it differ if we only cut elsewhere?
+
+# %%
+from speaker_lib.evaluation import evaluate
+from speaker_lib.tables import evaluation_text
+
+evaluation, logits, labels = evaluate(run, corpus, lesson.device)
+run.save_evaluation(evaluation.to_dict())
+print(evaluation_text(evaluation, logits, labels, corpus.speakers))
+
+# %% [markdown]
+# The number after ± is the standard deviation over ten ways to cut: two models closer to each other than that cannot be told apart by a
+# single validation. Utterances are longer than segments, so *full* hears more of the speaker than *crop*.
+#
+# ## What does it mix up?
+
+# %%
+from speaker_lib.plots import confusion_figure
+
+show(confusion_figure(logits, labels, corpus.speakers))
+
+# %% [markdown]
+# **What to see:** the diagonal holds the right answers. A bright square beside it is a pair of speakers who sound alike to this model; a
+# bright column is a speaker whom it names whenever it does not know.
+#
+# ## Handing in
+#
+# The assignment wants a CSV with one line per test utterance: `Id,Category`.
+
+# %%
+from speaker_lib.evaluation import predict
+
+submission = run.folder / "submission.csv"
+rows = predict(run, corpus, submission, lesson.device)
+print(f"{rows:,} predictions; the file begins:", *submission.read_text().splitlines()[:3], sep="\n")
+
+# %% [markdown]
+# ## What we saw
+
+# %%
+last = run.metrics()[-1]
+print(f"On {corpus.source}: {last['step']:,} steps at {last['steps_per_second']:.0f} a second.")
+print(
+    f"Loss {math.log(n_speakers):.2f} -> {last['valid_loss']:.2f}; guessing would be right in {1 / n_speakers:.4f} of cases,"
+)
+print(
+    f"the baseline is in {evaluation.crop.accuracy:.4f} ± {evaluation.crop.std:.4f} (crop) and {evaluation.full.accuracy:.4f} (full)."
+)
+print("The report's baseline, on 600 VoxCeleb2 speakers after 70,000 steps: 0.4834 (crop).")
+
+# %% [markdown]
+# **Recap.** Speech becomes frames of 40 log-mel values; random segments of 128 frames become batches; attention lets frames look at each
+# other; the mean over time makes one vector; a head with a Sigmoid names the speaker. The same weights give two accuracies, because two
+# questions were asked.
+#
+# **重點回顧。** 語音先變成一個個 40 維的對數梅爾音框；隨機切出的 128 音框片段組成批次；self-attention 讓音框彼此參照；
+# 對時間取平均得到一個向量；帶有 Sigmoid 的輸出層判斷語者是誰。同一組權重得到兩種準確率，因為問的是兩個不同的問題。
+#
+# **To try:** set `SPEAKER_PROFILE` or change one setting with `lesson.profile.baseline.override({...})`. How short may a segment become
+# before nothing is learned?
+#
+# **Next:** [lesson 2](02_tuned.ipynb) changes four things, and finds two that the report did not see.

@@ -1,0 +1,204 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown] tags=["badges"]
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/OWNER/speaker-course/blob/v0.1.0/notebooks/03_compare.ipynb)
+# [![Open in Kaggle](https://kaggle.com/static/images/open-in-kaggle.svg)](https://kaggle.com/kernels/welcome?src=https://github.com/OWNER/speaker-course/blob/v0.1.0/notebooks/03_compare.ipynb)
+
+# %% [markdown]
+# # 3 · Which of the four did it?
+#
+# The report changes four things at once, and the accuracy goes up. That tells us that *something* among the four helps. This lesson
+# compares the two models, and then takes the question apart by running every step on the way from one to the other, several times.
+#
+# **After this lesson you can**
+# - compare two models by their runs, not by the one number that you remember;
+# - plan an ablation: one change at a time, in order and in reverse, over several seeds;
+# - tell a difference from an accident;
+# - say how much of a difference is only the way of measuring.
+#
+# **學習目標**
+# - 用訓練紀錄比較兩個模型，而不是只憑記憶中的一個數字；
+# - 設計消融實驗（ablation）：一次只改一項、依序累加、再反向累加，並使用多個隨機種子；
+# - 分辨哪些差異是真的，哪些只是碰巧；
+# - 說明差異有多少只是來自衡量方式。
+#
+# You need: lessons 1 and 2. Where you have not run them on this machine, short runs take their place.
+
+# %% tags=["bootstrap"]
+# On Colab and Kaggle this fetches the course. Where speaker_lib is installed it does nothing.
+import importlib.util, os, subprocess, sys
+
+ADDRESS = "https://github.com/OWNER/speaker-course"
+COURSE, RELEASE = "speaker-course", "v0.1.0"
+if importlib.util.find_spec("speaker_lib") is None:
+    assert not os.path.exists("../speaker_lib"), "open this notebook by `make lab` in the checkout"
+    if not os.path.exists(COURSE):
+        source = os.environ.get("SPEAKER_REPOSITORY", ADDRESS)
+        clone = f"git -c advice.detachedHead=false clone --quiet --depth=1 --branch={RELEASE}"
+        failed = subprocess.run([*clone.split(), source, COURSE]).returncode
+        assert not failed, f"cannot fetch {RELEASE} from {source}; on Kaggle, switch Internet on"
+    subprocess.run([sys.executable, f"{COURSE}/tools/install_missing.py"], check=True)
+    sys.path.insert(0, os.path.abspath(COURSE))
+
+# %% [markdown]
+# ## Before we begin
+
+# %%
+from speaker_lib.preflight import ablation_time, preflight
+from speaker_lib.widgets import show
+
+DATA = "what is here, else simulated voices"  # @param ["what is here, else simulated voices", "download HW4"]
+KEEP = "here"  # @param ["here", "Google Drive"]
+lesson = preflight(DATA, KEEP)
+
+# %% [markdown]
+# ## Side by side
+#
+# A run is a folder: settings, a line per validation, the best weights. So what lessons 1 and 2 trained is still there.
+
+# %%
+from speaker_lib.tables import comparison_table
+
+baseline, tuned = lesson.trained("baseline"), lesson.trained("tuned")
+print(comparison_table([baseline, tuned]))
+
+# %%
+from speaker_lib.plots import comparison_figure, save_figure
+
+figure = comparison_figure([baseline, tuned])
+save_figure(figure, lesson.runs / "comparison.png")
+show(figure)
+
+# %% [markdown]
+# **What to see:** how early each curve leaves the floor, how far apart they end, and whether the lower one is still rising. The dashed
+# lines are what the report published, 0.4834 and 0.7599, for 600 real speakers and 70,000 steps: another task unless you run the `full`
+# profile on HW4, so only the *order* of the two can be compared.
+#
+# ## One change at a time
+#
+# Between the two lie four changes. **Which one did it? And is that even a good question?** If a wide model helps only once the Sigmoid is
+# gone, then neither "did it". So we walk from the baseline to the tuned model in more than one way:
+#
+# - each change **alone**, from the baseline;
+# - all four added up **in the report's order**;
+# - all four added up **in the reverse order**.
+#
+# Together that is a handful of models, because some stand on several of the ways:
+
+# %% tags=["NBVAL_CHECK_OUTPUT"]
+from speaker_lib import PRESETS
+from speaker_lib.ablation import changes_between, variants_of
+
+changes = changes_between(PRESETS["baseline"], PRESETS["tuned"])
+for variant in variants_of(changes, sessions=False):
+    print(" + ".join(change.label for change in variant.changes) or "the baseline")
+
+# %% [markdown]
+# The layers come with pre-norm, because lesson 2 saw what six layers do without. Every model is trained several times from other
+# **seeds**: another split, other first weights, other segments. How far apart such twins end is the yardstick: a difference between
+# two models that is no larger than that is no difference.
+#
+# That makes many runs, so each is short and, unless this is the `full` profile, on a part of the data:
+
+# %%
+print(ablation_time(lesson))
+
+# %%
+from speaker_lib.ablation import run_ablation
+
+profile = lesson.profile
+corpus = lesson.ablation_corpus()
+ablation = run_ablation(
+    profile.baseline, profile.tuned, profile.ablation, corpus, lesson.runs / "ablation"
+)
+
+# %% [markdown]
+# ## What came out
+
+# %%
+from speaker_lib.tables import ablation_table
+
+print(ablation_table(ablation))
+
+# %%
+from speaker_lib.plots_ablation import ablation_figure
+
+figure = ablation_figure(ablation)
+save_figure(figure, lesson.runs / "ablation.png")
+show(figure)
+
+# %% [markdown]
+# **What to see:** in each panel, which step is the tall one. A colour is the same change in all three. Where the same colour makes a
+# large step in one panel and a small one in another, the change needs company, or is done by another one too. The thin black bars are
+# the spread over seeds. Below: what each step costs in training time.
+#
+# ## What the runs say
+#
+# The next sentences are computed from the runs above; with other data or another profile they say something else. A difference is called
+# clear where all seeds agree on its sign and its mean is more than twice its standard error. (With three seeds that is a weak test: enough
+# to see what stands out, not enough to rank what lies close together.)
+
+# %%
+from speaker_lib.conclusions import conclusions
+
+for sentence in conclusions(ablation):
+    print("-", sentence)
+
+# %% [markdown]
+# Does that agree with the guess you wrote down in lesson 2?
+#
+# ## How much is only the way of measuring?
+#
+# The report counts random segments (*crop*). The same weights do better on whole utterances (*full*). And both count utterances from the
+# same recordings that training heard, with the same room and microphone. **What will happen when whole recordings are held out?**
+
+# %%
+from speaker_lib.plots_ablation import measuring_figure
+
+show(measuring_figure(ablation))
+
+# %%
+from speaker_lib.conclusions import measuring
+
+for sentence in measuring(ablation):
+    print("-", sentence)
+
+# %% [markdown]
+# **What to see:** three numbers for one model, and all of them are right. A number without its way of measuring says little; two numbers
+# measured in different ways cannot be compared at all.
+#
+# ## What we saw
+
+# %%
+print(f"Data: {corpus.source}; profile {profile.name}.")
+print(
+    f"{len(ablation.outcomes)} models, seeds {', '.join(map(str, profile.ablation.seeds))}, {profile.ablation.train.total_steps:,} steps each."
+)
+print(conclusions(ablation)[0])
+
+# %% [markdown]
+# **Recap.** Two numbers say that something helped; only an ablation says what. The order in which changes are added decides how much each
+# seems to be worth, so walk both ways. Seeds are the yardstick. The way of measuring belongs to the number. And these are conclusions
+# about *these* data: simulated voices are not people, and what holds for small models need not hold for large ones.
+#
+# **重點回顧。** 兩個數字只能說明「有東西起了作用」；要知道是哪一項，得靠消融實驗。加入改動的順序不同，每一項看起來的功勞也不同，所以正反兩個方向都要走一遍。
+# 不同種子之間的落差，就是判斷差異的尺。看數字時，要連同衡量方式一起看。最後，這些結論只適用於這份資料：模擬的聲音不是真人，小模型的結論也未必適用於大模型。
+#
+# **To try:** run this lesson on your own recordings (`python -m speaker_lib prepare`, then `SPEAKER_DATA`), or add a fifth change of your
+# own to `speaker_lib/ablation.py`. Does the answer stay the same?
+#
+# **End of the course.** The report hopes "to find other ways to go on". The library's settings (`python -m speaker_lib train --help`) are
+# a good place to begin.

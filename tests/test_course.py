@@ -1,0 +1,158 @@
+"""`make course` and `make notebooks`, with a course of one small lesson in a checkout of its own."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from tools.project import ROOT
+
+from .conftest import write_corpus
+
+LESSON = """\
+# %% [markdown] tags=["badges"]
+
+# %% [markdown]
+# # A small lesson
+#
+# ## The only section
+
+# %% tags=["bootstrap"]
+
+# %%
+from speaker_lib.lesson import open_lesson
+
+lesson = open_lesson()
+lesson.runs.mkdir(parents=True, exist_ok=True)
+for name in ("comparison.png", "ablation.png"):
+    (lesson.runs / name).write_bytes(b"a figure")
+
+# %%
+import tqdm.auto
+
+from speaker_lib.progress import progress_bar, say
+
+for _ in tqdm.auto.tqdm(range(3)):  # a bar that is a widget
+    pass
+with progress_bar(3, "Work", "piece") as bar:  # a bar of text
+    bar.update(3)
+    say("half-way")
+print("profile", lesson.profile.name)
+
+# %%
+print(1 / {divisor})
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path) -> Path:
+    folder = tmp_path / "course"
+    for name in ("tools", "speaker_lib"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    (folder / "notebooks").mkdir()
+    (folder / "docs" / "figures").mkdir(parents=True)
+    write_corpus(folder / "data" / "simulated")
+    write_lesson(folder, divisor=2)
+    return folder
+
+
+def write_lesson(checkout: Path, divisor: int) -> None:
+    (checkout / "notebooks" / "01_small.py").write_text(LESSON.replace("{divisor}", str(divisor)))
+
+
+def run(checkout: Path, *command: str, **environment: str) -> subprocess.CompletedProcess:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("SPEAKER_")}
+    return subprocess.run(
+        [sys.executable, "-m", *command], cwd=checkout, env=clean | environment, capture_output=True, text=True, timeout=300
+    )
+
+
+def halves(checkout: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (checkout / "notebooks").glob("*.*")}
+
+
+def test_notebooks_are_made_with_outputs_and_pass_the_gate(checkout):
+    done = run(checkout, "tools", "notebooks", SPEAKER_PROFILE="smoke", SPEAKER_DATA="elsewhere")  # neither counts here
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "01_small   0:00  The only section" in done.stdout
+    notebook = nbformat.read(checkout / "notebooks" / "01_small.ipynb", as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == [1, 2, 3, 4]
+    assert [[output.get("text") for output in cell.outputs] for cell in code] == [
+        [],
+        [],
+        ["half-way\nprofile laptop\n"],
+        ["0.5\n"],
+    ]
+    assert "widgets" not in notebook.metadata and "Open in Colab" in (checkout / "notebooks" / "01_small.py").read_text()
+    assert (checkout / "docs" / "figures" / "ablation.png").read_bytes() == b"a figure"
+    assert run(checkout, "tools", "check").returncode == 0
+    # The same lesson again is the same file, to the byte: nothing in it changes by itself.
+    before = halves(checkout)
+    assert run(checkout, "tools", "notebooks").returncode == 0 and halves(checkout) == before
+
+    write_lesson(checkout, divisor=0)
+    before = halves(checkout)
+    done = run(checkout, "tools", "notebooks")
+    assert done.returncode == 1 and "error: 01_small stopped with an error" in done.stderr and "ZeroDivisionError" in done.stderr
+    assert halves(checkout) == before
+
+    done = run(checkout, "tools", "check")
+    assert done.returncode == 1 and "01_small.py lacks the header that pairs the two" in done.stdout
+
+
+def test_an_edit_made_while_the_notebooks_run_is_not_lost(checkout):
+    path = checkout / "notebooks" / "01_small.py"
+    path.write_text(
+        path.read_text() + "\n# %%\nwith open('../../notebooks/01_small.py', 'a') as file:\n    file.write('# an edit\\n')\n"
+    )
+    done = run(checkout, "tools", "notebooks")
+    assert done.returncode == 1 and "01_small.py was edited meanwhile, so nothing was written" in done.stderr
+    assert path.read_text().endswith("# an edit\n") and not (checkout / "notebooks" / "01_small.ipynb").exists()
+
+
+def test_the_course_ends_with_the_table_the_figures_and_the_notebooks(checkout):
+    assert run(checkout, "tools", "notebooks").returncode == 0
+    committed = halves(checkout)
+    done = run(checkout, "tools.course", SPEAKER_PROFILE="smoke", SPEAKER_DATA=str(checkout / "data" / "simulated"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("The course on random numbers; profile smoke: ")
+    assert any(line.startswith("baseline-short ") for line in lines) and any(line.startswith("tuned-short ") for line in lines)
+    assert lines[-3:] == [
+        "Figure: runs/smoke/simulated/comparison.png",
+        "Figure: runs/smoke/simulated/ablation.png",
+        "Executed notebooks: runs/smoke/simulated/notebooks",
+    ]
+    executed = json.loads((checkout / "runs/smoke/simulated/notebooks/01_small.ipynb").read_text())
+    assert "profile smoke" in json.dumps(executed) and halves(checkout) == committed
+    assert "Traceback" not in done.stderr and "WARNING" not in done.stderr
+
+
+def test_a_course_without_its_data_says_so(checkout):
+    done = run(checkout, "tools.course", SPEAKER_DATA="nowhere", SPEAKER_PROFILE="smoke")
+    assert done.returncode == 1 and done.stderr.startswith("error: nowhere") and "Traceback" not in done.stderr
+
+
+def test_smoke_lays_out_both_halves(checkout):
+    assert run(checkout, "tools", "notebooks").returncode == 0
+    assert run(checkout, "tools", "smoke").returncode == 0
+    found = sorted(str(path.relative_to(checkout)) for path in checkout.glob("build/smoke/*/*"))
+    assert found == ["build/smoke/ipynb/01_small.ipynb", "build/smoke/py/01_small.ipynb"]
+
+
+@pytest.mark.parametrize("command", [["--help"], ["repository", "--help"], ["check", "--help"]])
+def test_every_command_has_help(checkout, command):
+    done = run(checkout, "tools", *command)
+    assert done.returncode == 0 and "usage: python -m tools" in done.stdout
+
+
+def test_an_address_elsewhere_is_refused(checkout):
+    done = run(checkout, "tools", "repository", "https://example.org/course")
+    assert done.returncode == 1 and done.stderr.startswith("error: 'https://example.org/course' is not the address of")

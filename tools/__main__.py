@@ -1,0 +1,40 @@
+"""``python -m tools COMMAND``: the commands behind the Makefile's targets for those who edit lessons."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from speaker_lib.errors import SpeakerError
+
+from . import commands
+from .execute import ToolError
+from .project import Project
+
+COMMANDS = {
+    "notebooks": (commands.notebooks, "make the committed notebooks and the README's figures anew (profile laptop)"),
+    "check": (commands.check, "say what is wrong with the committed notebooks"),
+    "smoke": (commands.smoke, "lay out every lesson in build/smoke, where nbval runs it"),
+    "repository": (commands.repository, "give the course another address; every badge, cell and page follows"),
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command and returns its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tools", description="Make and check the lessons.")
+    adding = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
+    for name, (_, help_text) in COMMANDS.items():
+        added = adding.add_parser(name, help=help_text, description=f"{help_text[0].upper()}{help_text[1:]}.")
+        if name == "repository":
+            added.add_argument("address", metavar="URL", help="https://github.com/OWNER/NAME")
+    options = vars(parser.parse_args(arguments))
+    function, _ = COMMANDS[options.pop("command")]
+    try:
+        return function(Project.read(), **options)
+    except (ToolError, SpeakerError) as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

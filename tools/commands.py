@@ -1,0 +1,92 @@
+"""What the Makefile's targets for those who edit lessons do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import nbformat
+
+from speaker_lib.files import replacing
+from speaker_lib.lesson import open_lesson
+from speaker_lib.profiles import PROFILES, VARIABLE
+from speaker_lib.simulate import simulate
+
+from .course import FIGURES
+from .execute import ToolError, execute, write_notebook
+from .gate import problems
+from .pairs import read_source, refill, write_pair
+from .project import Project, slug_of
+
+_TEXTS = (".cff", ".ipynb", ".md", ".py", ".toml", ".yaml", ".yml")  # files that may name the repository
+
+
+def notebooks(project: Project) -> int:
+    """Makes every committed notebook and the README's figures anew, in a folder without earlier runs."""
+    voices = project.root / "data" / "simulated"
+    if not voices.exists():
+        simulate(voices, PROFILES["laptop"].simulation)
+    # Whatever data set the maintainer has: what is committed shows the voices that every reader can make.
+    os.environ |= {VARIABLE: "laptop", "SPEAKER_DATA": str(voices)}
+    os.chdir(_emptied(project.root / "build" / "notebooks"))
+    lesson = open_lesson()
+    texts = {name: project.path(name, "py").read_bytes() for name in project.lessons}
+    made = {name: read_source(project, name) for name in project.lessons}
+    for name, notebook in made.items():
+        execute(notebook, name)
+    edited = [name for name, text in texts.items() if project.path(name, "py").read_bytes() != text]
+    if edited:
+        raise ToolError(f"notebooks/{edited[0]}.py was edited meanwhile, so nothing was written: run `make notebooks` again.")
+    for name, notebook in made.items():  # only now, all or none: half of a new course beside half of the old one would not fit
+        write_pair(notebook, project, name)
+    for name in FIGURES:
+        shutil.copy(lesson.runs / name, project.root / "docs" / "figures" / name)
+    return _verdict(problems(project))
+
+
+def smoke(project: Project) -> int:
+    """Lays out both halves of every lesson as notebooks in ``build/smoke``, away from earlier runs, for nbval."""
+    folder = _emptied(project.root / "build" / "smoke")
+    for name in project.lessons:
+        write_notebook(read_source(project, name), folder / "py" / f"{name}.ipynb")
+        write_notebook(nbformat.read(project.path(name, "ipynb"), as_version=4), folder / "ipynb" / f"{name}.ipynb")
+    return 0
+
+
+def check(project: Project) -> int:
+    """Says what is wrong with the committed notebooks."""
+    return _verdict(problems(project), f"{len(project.lessons)} lessons, nothing to mend.")
+
+
+def repository(project: Project, address: str) -> int:
+    """Gives the course another address wherever the old one stands."""
+    old, new = project.slug, slug_of(address)
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=project.root, capture_output=True, text=True)
+    if listed.returncode:
+        raise ToolError(f"{project.root} is not a git checkout, so its files are not known: clone the course first.")
+    for name in filter(lambda name: name.endswith(_TEXTS), listed.stdout.split("\0")):
+        path = project.root / name
+        text = path.read_text(encoding="utf-8")
+        if old in text:
+            with replacing(path, "w", encoding="utf-8") as file:
+                file.write(text.replace(old, new))
+            print(name)
+    project = Project.read(project.root)
+    for name in project.lessons:  # the bootstrap cells also name the folder that a clone makes
+        refill(project, name)
+    print(f"The course now lives at {project.address}. Badges and bootstrap cells refer to its release {project.tag}:")
+    print(f"commit, then push that tag too (git tag {project.tag} && git push origin {project.tag}).")
+    return 0
+
+
+def _emptied(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _verdict(found: list[str], fine: str = "") -> int:
+    print("\n".join(f"error: {problem}" for problem in found) or fine)
+    return 1 if found else 0

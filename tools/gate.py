@@ -1,0 +1,148 @@
+"""``make check-notebooks``: what must hold before a lesson is committed. Each problem is a sentence that says how to mend it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import jupytext
+import nbformat
+from jupytext.cli import jupytext as sync
+from nbformat import NotebookNode
+
+from .clean import CELL_METADATA, METADATA, WIDGET
+from .generated import generated_cells, links, tags_of
+from .project import Project
+
+LARGEST = 1_500_000  # bytes of an .ipynb
+MOST_CELLS = 25  # of code
+LONG_CELL = 12  # lines; more than half of the cells must be shorter
+REMAKE = "run `make notebooks`"
+_PATH = re.compile(r"(?<![\w.:/~])(?:/(?:home|root|Users|tmp|var|mnt|content|opt)/|[A-Za-z]:\\\\?Users)[^\s\"']*")
+
+
+def problems(project: Project) -> list[str]:
+    """Everything that is wrong with the lessons; empty where they may be committed."""
+    if not project.lessons:
+        return [f"{project.root / 'notebooks'} holds no lesson: name the files 01_….py and 01_….ipynb."]
+    found = list(_readmes(project))
+    for lesson in project.lessons:
+        missing = [ending for ending in ("py", "ipynb") if not project.path(lesson, ending).exists()]
+        if missing:
+            found.append(f"notebooks/{lesson}.{missing[0]} is missing beside its other half: {REMAKE}.")
+            continue
+        path = project.path(lesson, "ipynb")
+        found += [f"notebooks/{path.name}{problem}" for problem in _problems(project, lesson, path)]
+    return found
+
+
+def _readmes(project: Project) -> Iterator[str]:
+    for readme in project.root.glob("README*.md"):
+        text = readme.read_text(encoding="utf-8")
+        missing = [link for lesson in project.lessons for link in links(project, lesson) if link not in text]
+        if missing:
+            yield f"{readme.name} lacks the link {missing[0]}: put it where the lesson is named."
+
+
+def _problems(project: Project, lesson: str, path: Path) -> Iterator[str]:
+    try:
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)
+    except (ValueError, KeyError, AttributeError, nbformat.ValidationError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        yield f" is not a notebook ({reason}): {REMAKE}."
+        return
+    yield from _size(path)
+    yield from _metadata(notebook)
+    yield from _generated(notebook, generated_cells(project, lesson))
+    yield from _cells(notebook)
+    yield from _outputs(notebook)
+    yield from _paths(path, project.root)
+    yield from _sync(project, lesson)
+
+
+def _size(path: Path) -> Iterator[str]:
+    size = path.stat().st_size
+    if size > LARGEST:
+        yield f" has {size:,} bytes, more than {LARGEST:,}: show fewer or smaller figures, then {REMAKE}."
+
+
+def _metadata(notebook: NotebookNode) -> Iterator[str]:
+    wrong = sorted(key for key in {*METADATA, *notebook.metadata} if notebook.metadata.get(key) != METADATA.get(key))
+    if wrong:
+        yield f": its metadata {', '.join(wrong)} are not the course's own: {REMAKE}."
+    for number, cell in enumerate(notebook.cells, 1):
+        extra = sorted(set(cell.metadata) - CELL_METADATA)
+        if extra:
+            yield f", cell {number}: carries the metadata {', '.join(extra)}: {REMAKE}."
+
+
+def _generated(notebook: NotebookNode, sources: dict[str, str]) -> Iterator[str]:
+    for tag, source in sources.items():
+        cells = [cell for cell in notebook.cells if tag in tags_of(cell)]
+        if len(cells) != 1:
+            yield f" has {len(cells)} cells with the tag {tag!r} instead of one: put the tag on one empty cell, then {REMAKE}."
+        elif cells[0].source != source:
+            yield f": its {tag} cell is not the generated one: change tools/generated.py instead, then {REMAKE}."
+
+
+def _cells(notebook: NotebookNode) -> Iterator[str]:
+    sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    if len(sources) > MOST_CELLS:
+        yield f" has {len(sources)} code cells, more than {MOST_CELLS}: move what is not the lesson into speaker_lib."
+    long = sum(len(source.splitlines()) >= LONG_CELL for source in sources)
+    if 2 * long > len(sources):
+        yield f": {long} of its {len(sources)} code cells have {LONG_CELL} lines or more: move helpers into speaker_lib."
+
+
+def _outputs(notebook: NotebookNode) -> Iterator[str]:
+    expected = count(1)
+    for number, cell in enumerate(notebook.cells, 1):
+        if cell.cell_type != "code":
+            continue
+        if cell.execution_count != next(expected):
+            yield f", cell {number}: was not run in one go with the cells above it: {REMAKE}."
+            return
+        for output in cell.outputs:
+            if output.output_type == "error":
+                yield f", cell {number}: shows the error {output.ename}: mend its cause, then {REMAKE}."
+            elif output.get("name") == "stderr":
+                said = output.text.strip().splitlines()[0][:80]
+                yield f", cell {number}: shows the warning {said!r}: mend its cause, then {REMAKE}."
+            elif WIDGET in output.get("data", {}):
+                yield f", cell {number}: carries a widget, which is dead where the notebook is only read: {REMAKE}."
+
+
+def _paths(path: Path, root: Path) -> Iterator[str]:
+    text = path.read_text(encoding="utf-8")
+    found = sorted({match.group().rstrip(".,:;)\\") for match in _PATH.finditer(text)})
+    if str(root) in text:
+        found.insert(0, str(root))
+    if found:
+        yield f" contains the path {found[0]} of one machine: print paths relative to the notebook, then {REMAKE}."
+
+
+def _sync(project: Project, lesson: str) -> Iterator[str]:
+    """``jupytext --sync`` on a copy, then no difference; `jupytext --test` would not notice every one."""
+    header = jupytext.read(project.path(lesson, "py"), fmt="py:percent").metadata.get("jupytext", {})
+    if header.get("formats") != METADATA["jupytext"]["formats"]:
+        yield f": notebooks/{lesson}.py lacks the header that pairs the two: {REMAKE}."
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copies = [Path(folder) / f"{lesson}.{ending}" for ending in ("ipynb", "py")]
+        for age, copy in enumerate(copies):
+            shutil.copy(project.path(lesson, copy.suffix[1:]), copy)
+            os.utime(copy, (age, age))  # the .py is the newer one: it is what people edit
+        before = [copy.read_bytes() for copy in copies]
+        try:
+            sync(["--quiet", "--sync", str(copies[1])])
+        except (ValueError, OSError, SystemExit) as error:
+            yield f": jupytext cannot read notebooks/{lesson}.py ({error}): mend it."
+            return
+        if [copy.read_bytes() for copy in copies] != before:
+            yield f" and notebooks/{lesson}.py say different things: edit the .py only, then {REMAKE}."
