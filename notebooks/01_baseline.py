@@ -2,11 +2,11 @@
 # jupyter:
 #   jupytext:
 #     formats: ipynb,py:percent
+#     notebook_metadata_filter: -jupytext.text_representation.jupytext_version
 #     text_representation:
 #       extension: .py
 #       format_name: percent
 #       format_version: '1.3'
-#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
@@ -74,17 +74,19 @@ lesson = preflight(DATA, KEEP)
 # %% [markdown]
 # ## Two voices
 #
-# Here are two simulated speakers, three seconds each. **Listen first, and ask yourself: what tells you that these are two, not one?**
-# It cannot be the words: they speak none.
+# Here are two simulated speakers, three seconds each. **Listen first (in Colab or Jupyter), and ask yourself: what tells you that these
+# are two, not one?** It cannot be the words: they speak none. The recordings get what the assignment's got: the loudest sample at -3 dB,
+# and pauses cut out.
 
 # %%
 from IPython.display import Audio, display
-from speaker_lib.features import SAMPLE_RATE, log_mel, normalise_peak
+from speaker_lib.features import SAMPLE_RATE, log_mel, normalise_peak, remove_silence
 from speaker_lib.simulate import Simulation, simulated_recording, speaker_name
 
 speakers = (3, 10)
 recordings = [simulated_recording(Simulation(), speaker, utterance=0) for speaker in speakers]
-waveforms = [normalise_peak(recording[: 3 * SAMPLE_RATE]) for recording in recordings]
+waveforms = [remove_silence(normalise_peak(recording)) for recording in recordings]
+waveforms = [waveform[: 3 * SAMPLE_RATE] for waveform in waveforms]
 for speaker, waveform in zip(speakers, waveforms, strict=True):
     print(speaker_name(speaker))
     display(Audio(waveform, rate=SAMPLE_RATE))
@@ -92,29 +94,33 @@ for speaker, waveform in zip(speakers, waveforms, strict=True):
 # %% [markdown]
 # A recording is 16,000 numbers per second, the *waveform*. What distinguishes voices is hard to see in it. So speech is usually shown
 # as the ear takes it apart: every 10 milliseconds, how much energy is there in each of 40 frequency bands, narrow ones for low
-# frequencies and wide ones for high? That is a *mel-spectrogram*. Each of its columns is a **frame**, 40 numbers, and we take their
-# logarithm, as the ear does with loudness.
+# frequencies and wide ones for high? That is a *mel-spectrogram*. What it holds for one such moment is a **frame**, 40 numbers, of
+# which we take the logarithm, as the ear does with loudness. (Three seconds are 300 steps of 10 ms, and one frame more at the start.)
 
 # %% tags=["NBVAL_CHECK_OUTPUT"]
-mels = [log_mel(waveform) for waveform in waveforms]
-print("waveform", waveforms[0].shape, "-> log-mel", mels[0].shape, "(frames, mel bands)")
+voice_mels = [log_mel(waveform) for waveform in waveforms]
+print("waveform", waveforms[0].shape, "-> log-mel", voice_mels[0].shape, "(frames, mel bands)")
 
 # %%
-show(voices_figure(waveforms, mels, [speaker_name(speaker) for speaker in speakers]))
+show(voices_figure(waveforms, voice_mels, [speaker_name(speaker) for speaker in speakers]))
 
 # %% [markdown]
-# **What to see:** the waveforms look alike, the spectrograms do not. The bright bands that move are *formants*, resonances of the mouth
-# and throat; a longer throat puts them lower. They change with every sound, yet their average belongs to the speaker.
+# **What to see:** in the waveforms, loud and soft, little else. In the spectrograms each column is a frame. The bright bands that move up
+# and down, between bands 5 and 30, are *formants*, resonances of the mouth and throat; a longer throat puts them lower. They change with
+# every sound, yet their average belongs to the speaker. Not every difference is the voice, though: the dark strip at the top right is a
+# microphone that hears little above 5 kHz. Remember it for lesson 3.
 #
-# Move the slider (or, where this page is only read, look at the picture): the frame marks 128 frames, 1.28 seconds. **How much does the
-# mean over those 1.28 seconds, on the right, change as you move? Would it be enough to know the speaker by?**
+# Move the slider (or, where this page is only read, look at the picture): the white box marks 128 frames, 1.28 seconds, of the first
+# speaker. **How much does the mean over those 1.28 seconds, on the right, change as you move? Enough to take it for the other speaker's?**
 
 # %%
-explore(lambda start: utterance_figure(mels[0], start), "first frame", most=len(mels[0]) - 128)
+mel, other = voice_mels
+last = len(mel) - 128
+explore(lambda start: utterance_figure(mel, start, other=other), "first frame", most=last)
 
 # %% [markdown]
-# **What to see:** the orange curve stays close to the dashed one. Nobody is the same in every second, but 1.28 seconds already tell a
-# lot. A model that is to name the speaker has to find in them what does *not* move.
+# **What to see:** the orange curve stays near the dashed one, its own speaker's, and away from the dotted one. Nobody is the same in every
+# second, but 1.28 seconds already tell a lot. A model that is to name the speaker has to find in them what does *not* move.
 #
 # ## The data as they lie on disk
 #
@@ -127,53 +133,44 @@ import json
 import torch
 
 corpus = lesson.corpus
-metadata = json.loads((corpus.folder / "metadata.json").read_text())
+metadata = json.loads((corpus.folder / "metadata.json").read_text(encoding="utf-8"))
 name, entries = next(iter(metadata["speakers"].items()))
 feature = torch.load(corpus.folder / entries[0]["feature_path"], weights_only=True)
+print(f"{len(metadata['speakers'])} speakers; {name} has {len(entries)} utterances. The first one:")
+print(entries[0])
 print(
-    f"{len(metadata['speakers'])} speakers; {name} has {len(entries)} utterances, the first one is",
-    entries[0],
-)
-print(
-    f"its feature: {tuple(feature.shape)} {feature.dtype}, from {feature.min():.1f} to {feature.max():.1f}"
+    f"its feature: {tuple(feature.shape)} {feature.dtype}, {feature.min():.1f} to {feature.max():.1f}"
 )
 
 # %% [markdown]
-# Reading tens of thousands of such files in every epoch would take longer than the training. So the library packs them once into a
-# single array on disk; after that an utterance is a slice.
+# (`session` says which recording an utterance is from; the assignment's data do not have it.) Opening 32 small files for every training
+# step takes some 8 ms on two CPU cores; a GPU may need less than that for the step itself. So the library packs them once into a single
+# array on disk; after that an utterance is a slice.
 #
 # Utterances are of all lengths:
 
 # %%
-show(
-    lengths_figure(
-        corpus.labelled.lengths, lesson.profile.baseline.train.segment_len, corpus.source
-    )
-)
+segment_len = lesson.profile.baseline.train.segment_len
+show(lengths_figure(corpus.labelled.lengths, segment_len, corpus.source))
 
 # %% [markdown]
 # **What to see:** nearly every utterance is longer than the orange line. **Then why throw most of it away and train on segments of 128
 # frames?** Think about it before you read on.
 #
 # - A batch is one tensor, so all its utterances must be equally long: cut, or pad with silence and compute on it.
-# - Attention compares each frame with each other one: twice as long is four times the work.
-# - A segment cut at a *random* place is a new example every time. Sixty utterances become thousands.
+# - The model compares each frame with each other one: twice as long is four times as many comparisons.
+# - A segment cut at a *random* place is a new example every time: an utterance of 4.5 seconds holds over 300 different ones.
 #
 # ## What is held out
 #
-# A model is judged by utterances that it was not trained on: a random tenth, the *validation set*. The seed decides which. With the
-# assignment's 56,666 utterances and its seed, this is how that tenth begins; your classmates' must begin so, too, or your numbers cannot
-# be compared:
+# A model is judged by utterances that it was not trained on: a random tenth, the *validation set*. The *seed*, the number that
+# starts the random generator, decides which. With the assignment's 56,666 utterances and its seed, this is how that tenth begins; your
+# classmates' must begin the same way, or your numbers cannot be compared:
 
 # %% tags=["NBVAL_CHECK_OUTPUT"]
 order = torch.randperm(56_666, generator=torch.Generator().manual_seed(87))
-print(
-    "HW4, seed 87:",
-    order[:50_999].shape[0],
-    "to train on; held out:",
-    order[50_999:][:5].tolist(),
-    "…",
-)
+training, held_out = order[:50_999], order[50_999:]
+print(f"HW4, seed 87: {len(training)} to train on; held out: {held_out[:5].tolist()} …")
 
 # %%
 from speaker_lib.data import get_dataloader, split_utterances
@@ -184,18 +181,12 @@ train_loader, valid_loader, n_speakers = get_dataloader(corpus, config)
 mels, lengths, labels = next(iter(train_loader))
 print(f"here: {len(training):,} utterances to train on, {len(validation):,} held out")
 print(
-    "a batch: mels",
-    tuple(mels.shape),
-    "lengths",
-    tuple(lengths.shape),
-    "labels",
-    tuple(labels.shape),
-    labels[:5].tolist(),
-    "…",
+    "a batch:", *(tuple(part.shape) for part in (mels, lengths, labels)), labels[:5].tolist(), "…"
 )
 
 # %% [markdown]
-# Always look at one batch before you train: `(batch, frames, mel bands)`, and a label, a number from 0 up, for each.
+# Always look at one batch before you train: the segments, `(batch, frames, mel bands)`; for each how many of its frames are real, not
+# padding; and its label, a number from 0 up for the speaker.
 #
 # ## Self-attention in ten lines
 #
@@ -205,7 +196,10 @@ print(
 #
 # $$\mathrm{attention}(Q, K, V) = \mathrm{softmax}\!\left(\frac{QK^\top}{\sqrt{d}}\right)V \qquad\text{(Vaswani et al. 2017, equation 1)}$$
 #
-# On three frames of four numbers that is small enough to follow. **Will ten lines of our own give exactly what PyTorch's layer gives?**
+# $Q$, $K$ and $V$ hold the frames' vectors as rows, each made from $x$ by a matrix that is learned; $d$ is their length, and $\sqrt{d}$
+# keeps the scores from growing with it; *softmax* makes each row positive, with sum 1. PyTorch multiplies the result by one more learned
+# matrix, `out_proj`. On three frames of four numbers all this is small enough to follow. **Will ten lines of our own give the same
+# numbers as PyTorch's layer?**
 
 # %% tags=["NBVAL_CHECK_OUTPUT"]
 torch.manual_seed(0)
@@ -217,7 +211,7 @@ scores = q @ k.transpose(1, 2) / 4**0.5  # (batch, frames, frames)
 weights = scores.softmax(dim=-1)  # each row sums to 1: from whom this frame takes how much
 ours = weights @ v @ layer.out_proj.weight.T  # (batch, frames, d)
 theirs, _ = layer(x, x, x)
-print("attention weights:", [[round(w, 2) for w in row] for row in weights[0].tolist()])
+print("attention weights:", [[round(w, 3) for w in row] for row in weights[0].tolist()])
 print("the same as PyTorch's layer:", torch.allclose(ours, theirs, atol=1e-6))
 
 # %% [markdown]
@@ -240,10 +234,10 @@ print(inspect.getsource(Classifier.forward))
 # - `prenet` widens each frame from 40 numbers to `d_model` = 80;
 # - `encoder` is one Transformer layer: attention among the frames, then a small network on each frame;
 # - the mean over all frames makes one vector of the whole segment, however long it is;
-# - `pred_layer`, the **head**, turns it into one number per speaker, the *logits*; the largest is the answer. Between its two linear
-#   layers sits a Sigmoid, which squeezes every number into 0 … 1. Keep it in mind for lesson 2.
+# - `pred_layer`, the **output head** (no kin of the attention heads), turns it into one number per speaker, the *logits*; the largest is
+#   the answer. Between its two linear layers sits a Sigmoid, which squeezes every number into 0 … 1. Keep it in mind for lesson 2.
 #
-# **Where do you expect most of the parameters: in the encoder, or in the head?**
+# **Where do you expect most of the parameters: in the encoder, or in the output head?**
 
 # %% tags=["NBVAL_CHECK_OUTPUT"]
 from speaker_lib.tables import layer_table
@@ -253,8 +247,8 @@ model = Classifier(PRESETS["baseline"].model)  # 600 speakers, the assignment's
 print(layer_table(model, torch.zeros(32, 128, 40)))
 
 # %% [markdown]
-# **What to see:** 125,896 numbers to learn, nearly half of them in the encoder and 40% in the very last layer, because 600 answers need
-# 80 × 600 weights and 600 biases. By hand: $48{,}600 = 81 \times 600$. (PyTorch's encoder wants the frames first, so there the shape is
+# **What to see:** more than half of the 125,896 numbers to learn (54%) are in the encoder layer, and 39% in the very last one, because
+# 600 answers need 80 × 600 weights and 600 biases: $48{,}600 = 81 \times 600$. (PyTorch's encoder wants the frames first, so there the shape is
 # turned around; the mean over frames takes that dimension away.)
 #
 # One more question before we train. The model has no idea of order: nothing tells it which frame is first. **What happens to the answer
@@ -267,7 +261,8 @@ shuffled = segment[:, torch.randperm(128)]
 print("the same answer:", torch.allclose(model(segment), model(shuffled), atol=1e-5))
 
 # %% [markdown]
-# It stays the same. The model hears *how* somebody sounds, not in which order they say things. For naming a speaker that is no loss.
+# It stays the same. The model hears *how* somebody sounds, not in which order they say things. So
+# it cannot use the rhythm or melody of speech, which people do use; what that loses is not measured here.
 #
 # ## How it learns
 #
@@ -280,8 +275,8 @@ from speaker_lib.plots_model import schedule_figure
 show(schedule_figure(config))
 
 # %% [markdown]
-# **What to see:** it begins at zero, because a fresh Transformer's gradients point anywhere, and a large first step can ruin it
-# (*warmup*). Then it falls slowly, so that the last steps only polish.
+# **What to see:** it begins at zero and rises (*warmup*): at first AdamW has seen too few gradients to judge how long a step should be,
+# and a step too large can ruin a fresh Transformer. Then it falls slowly, so that the last steps only polish.
 #
 # **What is the loss of a model that knows nothing?** If all speakers are equally likely to it, the right one has probability
 # $1/n$, and the loss is $\ln n$. A fresh model should show that. If yours does not, look for the mistake *before* you train.
@@ -293,16 +288,16 @@ from speaker_lib import model_fn, set_seed
 from speaker_lib.checkpoint import fit_to_data
 
 set_seed(config.seed)
-fresh = Classifier(fit_to_data(lesson.profile.baseline, corpus).model)
-loss, accuracy = model_fn(
-    next(iter(train_loader)), fresh, torch.nn.CrossEntropyLoss(), torch.device("cpu")
-)
+fresh = Classifier(fit_to_data(lesson.profile.baseline, corpus).model)  # an answer per speaker here
+batch, criterion = next(iter(train_loader)), torch.nn.CrossEntropyLoss()
+loss, accuracy = model_fn(batch, fresh, criterion, torch.device("cpu"))
 print(f"loss {loss:.2f}; knowing nothing would be ln({n_speakers}) = {math.log(n_speakers):.2f}")
 
 # %% [markdown]
 # ## Training
 #
-# `lesson.run("baseline")` opens a folder that keeps everything: the settings, a line per validation, the best weights, and the state to
+# On a laptop the model that is trained is a smaller twin: 64 numbers per frame instead of 80, and as many answers as there are speakers
+# here. `lesson.run("baseline")` opens a folder that keeps everything: the settings, a line per validation, the best weights, and the state to
 # go on from. If this machine vanishes, run the notebook again: it goes on where it was. To end training early, press *Stop training* (or
 # the notebook's ■): the run is saved first.
 
@@ -314,8 +309,10 @@ live = LivePlot(run)
 state = train(run, corpus, lesson.device, callbacks=[live], stop=live.stop)
 
 # %% [markdown]
-# **What to see:** the loss starts near $\ln n$ and falls, the accuracy leaves the dotted line of guessing. As long as both curves still
-# rise together at the end, the model would learn more with more steps; where training goes up and validation stays, it learns by heart.
+# **What to see:** the loss starts near $\ln n$ and falls; the accuracy leaves the dotted line of guessing. Both flatten at the end, where
+# the learning rate is nearly zero: that does not show that the model could learn no more. Validation first lies above training, because
+# the training value is a mean over all steps since the last validation, and with *dropout* (random zeros) on. Where training keeps rising
+# and validation does not, a model is learning by heart.
 #
 # ## How good is it? Two ways to ask
 #
@@ -331,8 +328,9 @@ run.save_evaluation(evaluation.to_dict())
 print(evaluation_text(evaluation, logits, labels, corpus.speakers))
 
 # %% [markdown]
-# The number after ± is the standard deviation over ten ways to cut: two models closer to each other than that cannot be told apart by a
-# single validation. Utterances are longer than segments, so *full* hears more of the speaker than *crop*.
+# The number after ± is the standard deviation over ten ways to cut the same utterances: two models closer to each other than that cannot be
+# told apart by a single validation. (It says nothing of other utterances, or of another seed: see lesson 3.) *top 5* counts an answer as
+# right if the speaker is among the five likeliest. Utterances are longer than segments, so *full* hears more of the speaker than *crop*.
 #
 # ## What does it mix up?
 
@@ -342,8 +340,8 @@ from speaker_lib.plots import confusion_figure
 show(confusion_figure(logits, labels, corpus.speakers))
 
 # %% [markdown]
-# **What to see:** the diagonal holds the right answers. A bright square beside it is a pair of speakers who sound alike to this model; a
-# bright column is a speaker whom it names whenever it does not know.
+# **What to see:** the diagonal holds the right answers. A bright square off it: the speaker of that row was taken for that of the column. A
+# column with several of them is a speaker whom the model names when it does not know.
 #
 # ## Handing in
 #
@@ -353,32 +351,35 @@ show(confusion_figure(logits, labels, corpus.speakers))
 from speaker_lib.evaluation import predict
 
 submission = run.folder / "submission.csv"
-rows = predict(run, corpus, submission, lesson.device)
-print(f"{rows:,} predictions; the file begins:", *submission.read_text().splitlines()[:3], sep="\n")
+if corpus.test is None:
+    print("These data have no test set, so there is nothing to hand in.")
+else:
+    rows = predict(run, corpus, submission, lesson.device)
+    print(f"{rows:,} predictions; the file begins:")
+    print(*submission.read_text().splitlines()[:3], sep="\n")
 
 # %% [markdown]
 # ## What we saw
 
 # %%
-last = run.metrics()[-1]
+last, crop = run.metrics()[-1], evaluation.crop
 print(f"On {corpus.source}: {last['step']:,} steps at {last['steps_per_second']:.0f} a second.")
+print(f"Loss: knowing nothing {math.log(n_speakers):.2f}, now {last['valid_loss']:.2f}.")
 print(
-    f"Loss {math.log(n_speakers):.2f} -> {last['valid_loss']:.2f}; guessing would be right in {1 / n_speakers:.4f} of cases,"
+    f"Right by guessing {1 / n_speakers:.4f}, crop {crop.accuracy:.4f} ± {crop.std:.4f},", end=" "
 )
-print(
-    f"the baseline is in {evaluation.crop.accuracy:.4f} ± {evaluation.crop.std:.4f} (crop) and {evaluation.full.accuracy:.4f} (full)."
-)
-print("The report's baseline, on 600 VoxCeleb2 speakers after 70,000 steps: 0.4834 (crop).")
+print(f"full {evaluation.full.accuracy:.4f}.")
+print("The report, 600 VoxCeleb2 speakers, best validation in 70,000 steps: 0.4834 (crop).")
 
 # %% [markdown]
 # **Recap.** Speech becomes frames of 40 log-mel values; random segments of 128 frames become batches; attention lets frames look at each
-# other; the mean over time makes one vector; a head with a Sigmoid names the speaker. The same weights give two accuracies, because two
+# other; the mean over time makes one vector; an output head with a Sigmoid names the speaker. The same weights give two accuracies, because two
 # questions were asked.
 #
 # **重點回顧。** 語音先變成一個個 40 維的對數梅爾音框；隨機切出的 128 音框片段組成批次；self-attention 讓音框彼此參照；
 # 對時間取平均得到一個向量；帶有 Sigmoid 的輸出層判斷語者是誰。同一組權重得到兩種準確率，因為問的是兩個不同的問題。
 #
-# **To try:** set `SPEAKER_PROFILE` or change one setting with `lesson.profile.baseline.override({...})`. How short may a segment become
-# before nothing is learned?
+# **To try:** how short may a segment become before nothing is learned? `preset = lesson.profile.baseline.override({"train.segment_len": 16})`
+# makes a preset, `Run.create(lesson.runs / "segment-16", preset, corpus)` a run of it for `train`.
 #
-# **Next:** [lesson 2](02_tuned.ipynb) changes four things, and finds two that the report did not see.
+# **Next:** [lesson 2](02_tuned.ipynb) changes four things, and makes two discoveries.

@@ -2,11 +2,11 @@
 # jupyter:
 #   jupytext:
 #     formats: ipynb,py:percent
+#     notebook_metadata_filter: -jupytext.text_representation.jupytext_version
 #     text_representation:
 #       extension: .py
 #       format_name: percent
 #       format_version: '1.3'
-#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
@@ -18,14 +18,14 @@
 # [![Open in Kaggle](https://kaggle.com/static/images/open-in-kaggle.svg)](https://kaggle.com/kernels/welcome?src=https://github.com/OWNER/speaker-course/blob/v0.1.0/notebooks/02_tuned.ipynb)
 
 # %% [markdown]
-# # 2 · Four changes, and two the report did not see
+# # 2 · Four changes and two discoveries
 #
 # The report changes four things in the baseline of [lesson 1](01_baseline.ipynb), and its accuracy goes from 0.4834 to 0.7599. This
 # lesson takes the four one by one: what each is, what one would expect of it, what it costs, and what can be seen of it *before* any
-# long training. Then it finds two things by running code that reading alone does not show.
+# long training. Then it finds two things that the report does not mention.
 #
 # **After this lesson you can**
-# - say what width, heads, layers and the activation in the head do, and what each costs in parameters and in work;
+# - say what width, attention heads, layers and the activation in the output head do, and what each costs in parameters and in work;
 # - measure how much gradient a Sigmoid and a ReLU let through in a real model, instead of repeating what is said of them;
 # - catch a layer that is declared but never called;
 # - recognise a deep Transformer that collapses, and mend it with one word.
@@ -36,7 +36,7 @@
 # - 抓出宣告了卻從未被呼叫的層；
 # - 認出訓練崩潰的深層 Transformer，並且只改一個字就把它救回來。
 #
-# You need: lesson 1, or to know what a segment, attention and a head are.
+# You need: lesson 1, or to know what a segment, attention and the output head are.
 
 # %% tags=["bootstrap"]
 # On Colab and Kaggle this fetches the course. Where speaker_lib is installed it does nothing.
@@ -82,12 +82,12 @@ for setting, (before, after) in baseline.differences(tuned).items():
     print(f"{setting:<18} {before!s:>8} -> {after}")
 
 # %% [markdown]
-# Four are the report's. The fifth, `norm`, is ours, and discovery 2 below shows why six layers need it.
+# Four are the report's. The fifth, `norm`, is ours; discovery 2 below shows why six layers of that size need it.
 #
 # ## Change 1: `d_model`, from 80 to 512
 #
-# **What it is:** how many numbers describe each frame inside the model. **Expect:** room to tell more voices apart; and a price, because
-# most weights sit in square matrices of `d_model` × `d_model`, so that twice the width is four times the weights. How much is that here?
+# **What it is:** how many numbers describe each frame inside the model. **Expect:** room to tell more voices apart; and a price: the square
+# matrices of `d_model` × `d_model` grow fourfold with each doubling. How much is that in all?
 
 # %% tags=["NBVAL_CHECK_OUTPUT"]
 from dataclasses import replace
@@ -105,9 +105,10 @@ from speaker_lib.plots_model import cost_figure
 show(cost_figure(widths))
 
 # %% [markdown]
-# **What to see:** both bars grow much faster than the width: 6.4 times as wide, some 15 times the parameters, some 16 times the work. It
-# is not quite $6.4^2 = 41$ times, because the network inside each layer (`dim_feedforward`) stays at 256. A GFLOP is a billion
-# multiplications or additions; a training step here is 32 segments forward and backward.
+# **What to see:** in both panels the bars grow faster than the width: 6.4 times as wide, some 15 times the parameters, some 16 times the
+# work. It is less than $6.4^2 = 41$ times, because only the square matrices grow that fast; the small network inside the layer (its
+# `dim_feedforward` stays 256) and the last layer (600 answers) grow as the width does. A GFLOP is a billion multiplications or additions; a
+# training step here is 32 segments, forward and backward.
 #
 # ## Change 2: `nhead`, from 2 to 16
 #
@@ -121,7 +122,8 @@ print(
 )
 
 # %% [markdown]
-# Nothing: the same numbers are only grouped in another way. What a head does can be looked at. These are the attention maps of lesson
+# No parameters and no multiplications: the same numbers are only grouped in another way. (Time is another matter: each head makes its own
+# map of frames × frames. Lesson 3 shows what that takes.) What a head does can be looked at. These are the attention maps of lesson
 # 1's baseline on one held-out segment: row = the frame that looks, column = the frame it looks at.
 
 # %%
@@ -129,19 +131,16 @@ from speaker_lib.data import SpeakerDataset, split_utterances
 from speaker_lib.inspection import attention_maps
 from speaker_lib.plots_model import attention_figure
 
-before = lesson.trained("baseline")
-dataset = SpeakerDataset(corpus.labelled, before.preset.train.segment_len)
-held_out = split_utterances(corpus.labelled, before.preset.train)[1]
+trained_baseline = lesson.trained("baseline")
+dataset = SpeakerDataset(corpus.labelled, trained_baseline.preset.train.segment_len)
+held_out = split_utterances(corpus.labelled, trained_baseline.preset.train)[1]
 mel = dataset[int(held_out[0])][0]  # (frames, n_mels)
-show(
-    attention_figure(
-        attention_maps(before.load_model(), mel)[0], f"Attention of {before.name}, its only layer"
-    )
-)
+maps = attention_maps(trained_baseline.load_model(), mel)  # (layers, heads, frames, frames)
+show(attention_figure(maps[0], "Attention of lesson 1's baseline, its only layer"))
 
 # %% [markdown]
-# **What to see:** vertical stripes. Whoever looks, it looks at the same few frames: with no sense of order in the model, a frame is
-# looked at for what it sounds like, not for where it stands. We look again at the end, at the tuned model.
+# **What to see:** vertical stripes. Nearly every frame looks at the same few; with no sense of order in the model, a frame is looked at for
+# what it sounds like, not for where it stands. We look again at the end, at the tuned model.
 #
 # ## Change 3: layers, from 1 to 6
 #
@@ -159,12 +158,13 @@ print(cost_table(depths))
 show(cost_figure(depths))
 
 # %% [markdown]
-# **What to see:** of all changes this is the expensive one. Against the baseline's 2.2 GFLOP the six wide layers take 213 for every step, 99
-# times as much. Keep that number in mind: **would you expect both models to train at the same speed?**
+# **What to see:** each layer adds the same again, 1.3 million parameters and 35 GFLOP. On top of the width this is the largest step, to 213
+# GFLOP; as a factor the width's is larger, 16 against 6. Against the baseline's 2.2 GFLOP the six wide layers take 97 times the work for
+# every step. Keep that number in mind: **would you expect both models to train at the same speed?**
 #
 # ## Change 4: Sigmoid to ReLU
 #
-# **What it is:** one word in the head, between its two linear layers. Costs nothing. **Expect**, with the report: *a Sigmoid squeezes
+# **What it is:** one word in the output head, between its two linear layers. Costs nothing. **Expect**, with the report: *a Sigmoid squeezes
 # large inputs to nearly 0 or 1, where its slope vanishes, and so does the gradient.* Is that what happens in *this* model? We need not
 # believe it. Here is a fresh baseline with one real batch, and the same weights with ReLU in place of the Sigmoid.
 
@@ -189,26 +189,27 @@ show(
 # %% [markdown]
 # **What to see:** in a fresh model the inputs (left) lie close to 0, where a Sigmoid is *steepest*. Nothing is saturated. And ReLU lets
 # *nothing* through for about half of its inputs, yet three times the gradient arrives at the first layers (right). A Sigmoid's slope is
-# 1/4 at its very best, so whatever passes it, forward or backward, becomes a quarter. **And after training?** The same question to the
+# 1/4 at its very best, so differences that go forward through it, and gradients that go back, come out at most a quarter as large. **And
+# after training?** The same question to the
 # fresh head and to the trained one of lesson 1:
 
 # %%
 from speaker_lib.tables import head_table
 
-heads = {"fresh": signals, "trained": head_signals(before.load_model(), mels, labels)}
+heads = {"fresh": signals, "trained": head_signals(trained_baseline.load_model(), mels, labels)}
 print(head_table(heads))
 
 # %% [markdown]
 # (Each `relu` row is the same weights with the other word, not a model trained with it.) **What to see:** *spread* is how much the head's
-# middle layer differs from one utterance to another. In the fresh model the Sigmoid leaves
-# a small ripple around 0.5, from which the last layer has to read the speaker. Training makes up for that by blowing up the inputs, and
-# only *then* do slopes come near zero. So the report's saturation is real, but it is where the Sigmoid's trouble ends, not where it
-# begins: first it dampens, then the cure for that saturates it.
+# middle layer differs from one utterance to another. In the fresh model the Sigmoid leaves a small ripple around 0.5, from which the last
+# layer has to read the speaker. Training makes up for that by blowing up the inputs, and only *then* do slopes come near zero. So the
+# saturation that the report describes is real, but it comes late, and even then the gradient has not vanished: at the prenet it is larger
+# than before. What the Sigmoid does from the first step on is to dampen.
 #
 # ## Discovery 1: layers that never run
 #
-# This is how the report's code makes its six layers. The sample code already had `encoder_layer`; the report adds `encoder`. **Read
-# `forward`. What is missing?**
+# This is how the report declares its six layers. It shows only `__init__`; the `forward` below is what the sample code's does. **Read it.
+# What is missing?**
 
 # %%
 from torch import nn
@@ -245,28 +246,31 @@ print(
 )
 
 # %% [markdown]
-# Four in five of the parameters are declared and never learn. Did that happen to the report? Its code shows only `__init__`, not
-# `forward`, so nobody can be sure. But its log does say how fast each model trained: 44 steps a second, *both*. Six layers take 99 times
-# the work of the baseline; one wide layer, still 16 times, is quick enough that a GPU of that kind waits for the data anyway. The report
-# most likely measured **one** wide layer. So this kit has both: `tuned`, where all six run, and `seed_tuned_as_run`, where one does.
+# Four in five of the declared parameters never learn. (They are 9.8 million, not 8.5, because `encoder` holds six *copies* of
+# `encoder_layer`: seven layers are declared.) Did that happen to the report? It does not show its `forward`, so nobody can be sure. But its
+# log says how fast each model trained: 44 steps a second, *both*. At that rate the baseline's work is some 100 GFLOP a second, that of one
+# wide layer 1,600, that of six 9,400. That the first two run at one speed is plausible, if both wait for something else, such as the data;
+# that the third does too is not. The report most likely measured **one** wide layer. So this kit has both: `tuned`, where all six run, and
+# `seed_tuned_as_run`, where one does.
 #
 # ## Discovery 2: six layers that collapse
 #
-# So let all six run, as the report meant. PyTorch's layers put a LayerNorm *after* each sublayer unless told otherwise (*post-norm*, as in
-# the first Transformer). The other way is to put it *before* (*pre-norm*). Two runs, equal in all else:
+# So let all six run, as the report meant. Each half of a layer (attention; the small network) is a *sublayer*, whose result is added to its
+# input. A *LayerNorm* brings a frame's vector to mean 0 and deviation 1; PyTorch's layers put it *after* each sublayer unless told
+# otherwise (*post-norm*, as in the first Transformer). The other way is to put it *before* (*pre-norm*). Two runs, equal in all but that.
+# Full-sized layers (512 wide) collapse at the recipe's own learning rate, 0.001; small ones (128 wide) bear it, so in the `laptop` profile
+# this experiment uses 0.003:
 
 # %%
 from speaker_lib import train
 
-for norm in ("post", "pre"):
-    deep = lesson.collapse_run(norm)
-    live = LivePlot(deep)
-    state = train(deep, lesson.ablation_corpus(), lesson.device, callbacks=[live], stop=live.stop)
+deep_runs = [lesson.collapse_run(norm) for norm in ("post", "pre")]
+for deep in deep_runs:
+    train(deep, lesson.ablation_corpus(), lesson.device)
 
 # %%
 from speaker_lib.plots import comparison_figure
 
-deep_runs = [lesson.collapse_run(norm) for norm in ("post", "pre")]
 show(comparison_figure(deep_runs, report=False))
 
 # %%
@@ -278,24 +282,25 @@ for deep in deep_runs:
     )
 
 # %% [markdown]
-# **What to see:** one curve climbs, the other stays on the ground. With post-norm the gradients near the output are large from the first
-# step on, however deep the model; with pre-norm they are smaller the deeper it is (Xiong et al. 2020, section 3). At a learning rate that
-# one layer bears, six post-norm layers are thrown about until they give every utterance the same answer. With pre-norm each layer's input
-# also runs past it untouched, so that the gradient finds its way. The other cures are a lower learning rate or a longer warmup. If you
-# ever see a loss stand still at $\ln n$, think of this picture.
+# **What to see:** one curve climbs, the other stays on the ground, at the loss of guessing, $\ln n$. At the start of training post-norm's
+# gradients near the output are large, however deep the model; pre-norm's are smaller the deeper it is (Xiong et al. 2020, section 3). With
+# pre-norm each sublayer's input also runs past it untouched, so that the gradient finds its way. Other cures: a lower learning rate, a
+# longer warmup. If you ever see a loss stand still at $\ln n$, think of this picture.
 #
 # ## Training the tuned model
 #
-# All four changes, and pre-norm. Same data, same steps, same schedule as the baseline of lesson 1.
+# All four changes and pre-norm, at this profile's size; same data, same steps, same schedule as the baseline of lesson 1:
 
 # %%
+for setting, (before, after) in lesson.profile.baseline.differences(lesson.profile.tuned).items():
+    print(f"{setting:<18} {before!s:>8} -> {after}")
 run = lesson.run("tuned")
 live = LivePlot(run)
 state = train(run, corpus, lesson.device, callbacks=[live], stop=live.stop)
 
 # %% [markdown]
-# **What to see:** compare with lesson 1: the accuracy leaves the floor much earlier. Where the training curve ends far above the
-# validation curve, the model begins to know its utterances by heart.
+# **What to see:** compare with lesson 1: the accuracy leaves the floor much earlier. At the end the training curve lies above the validation
+# curve: the model begins to know its utterances by heart.
 #
 # ## The same two questions
 #
@@ -315,7 +320,7 @@ from speaker_lib.plots import confusion_figure
 show(confusion_figure(logits, labels, corpus.speakers))
 
 # %% [markdown]
-# **What to see:** fewer counts beside the diagonal than in lesson 1. Are the pairs that are still mistaken the same ones?
+# **What to see:** fewer counts off the diagonal than in lesson 1. Are the pairs that are still mistaken the same ones? Compare the lists.
 #
 # And the attention, now of every head in the last layer, on the same segment as above:
 
@@ -324,15 +329,15 @@ maps = attention_maps(run.load_model(), mel)  # (layers, heads, frames, frames)
 show(attention_figure(maps[-1], f"Attention of {run.name}, layer {len(maps)} of {len(maps)}"))
 
 # %% [markdown]
-# **What to see:** heads that differ: some spread their weight over everything, some pick a few frames, and not the same ones.
+# **What to see:** heads that differ: one or another spreads its weight widely, most pick a few frames, and not all of them the same ones.
 #
 # ## What we saw
 
 # %%
-reached = before.evaluation()
+reached = trained_baseline.evaluation()
 print(f"On {corpus.source}, whole utterances:")
 print(
-    f"  {before.name:<16} {reached['n_parameters']:>10,} parameters   full {reached['full']['accuracy']:.4f}"
+    f"  {trained_baseline.name:<16} {reached['n_parameters']:>10,} parameters   full {reached['full']['accuracy']:.4f}"
 )
 print(
     f"  {run.name:<16} {evaluation.n_parameters:>10,} parameters   full {evaluation.full.accuracy:.4f}"
@@ -340,12 +345,13 @@ print(
 print("The report, on 600 VoxCeleb2 speakers, segments: 0.4834 and 0.7599.")
 
 # %% [markdown]
-# **Recap.** Width costs more than its share (6.4 times as wide, some 15 times the parameters), heads cost nothing, layers the most, the
-# word in the head nothing. The Sigmoid first dampens, and saturates only later. Layers that are not called do not learn, and nobody warns
-# you: count the parameters that have a gradient. Six post-norm layers collapse at this learning rate; pre-norm mends it.
+# **Recap.** Width multiplies the work by 16, layers by another 6; attention heads add no parameters and no multiplications, though they take
+# time; the word in the output head costs nothing. The Sigmoid dampens from the first step and saturates only later. Layers that are not
+# called do not learn, and nobody warns you: count the parameters that have a gradient. Six post-norm layers collapse where the learning
+# rate is too high for them; pre-norm trains at the same rate.
 #
-# **重點回顧。** 加寬的代價漲得比寬度快（寬 6.4 倍，參數量約 15 倍），增加注意力頭不花成本，增加層數最貴，輸出層改的那一個字也不花成本。Sigmoid 先壓低訊號，後來才飽和。
-# 沒有被呼叫的層不會學習，也不會有任何警告：請數一數，有梯度的參數到底有多少。六層 post-norm 在這個學習率下會崩潰，換成 pre-norm 就訓練得起來。
+# **重點回顧。** 加寬讓計算量變成約 16 倍，增加層數再變成約 6 倍；增加注意力頭不增加參數量與乘法次數，但會多花時間；輸出層改的那一個字不花成本。Sigmoid 從第一步就壓低訊號，後來才飽和。
+# 沒有被呼叫的層不會學習，也不會有任何警告：請數一數，有梯度的參數到底有多少。六層 post-norm 在學習率對它們來說太高時會崩潰；同樣的學習率，換成 pre-norm 就訓練得起來。
 #
 # **To try:** `lesson.profile.collapse.override({"train.learning_rate": 3e-4})` makes a preset; with `Run.create` and `train` see whether
 # the lower rate saves post-norm.

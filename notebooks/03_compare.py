@@ -2,11 +2,11 @@
 # jupyter:
 #   jupytext:
 #     formats: ipynb,py:percent
+#     notebook_metadata_filter: -jupytext.text_representation.jupytext_version
 #     text_representation:
 #       extension: .py
 #       format_name: percent
 #       format_version: '1.3'
-#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
@@ -55,6 +55,8 @@ if importlib.util.find_spec("speaker_lib") is None:
 
 # %% [markdown]
 # ## Before we begin
+#
+# As in lesson 1.
 
 # %%
 from speaker_lib.preflight import ablation_time, preflight
@@ -83,35 +85,35 @@ save_figure(figure, lesson.runs / "comparison.png")
 show(figure)
 
 # %% [markdown]
-# **What to see:** how early each curve leaves the floor, how far apart they end, and whether the lower one is still rising. The dashed
+# **What to see:** how early each curve leaves the floor, how far apart they end, and whether the lower one is still rising. The grey
 # lines are what the report published, 0.4834 and 0.7599, for 600 real speakers and 70,000 steps: another task unless you run the `full`
 # profile on HW4, so only the *order* of the two can be compared.
 #
 # ## One change at a time
 #
 # Between the two lie four changes. **Which one did it? And is that even a good question?** If a wide model helps only once the Sigmoid is
-# gone, then neither "did it". So we walk from the baseline to the tuned model in more than one way:
+# gone, then neither did it alone. So we walk from the baseline to the tuned model in more than one way; such a study is an **ablation**:
 #
 # - each change **alone**, from the baseline;
 # - all four added up **in the report's order**;
 # - all four added up **in the reverse order**.
 #
-# Together that is a handful of models, because some stand on several of the ways:
+# Together that is ten models, because some stand on several of the ways:
 
-# %% tags=["NBVAL_CHECK_OUTPUT"]
-from speaker_lib import PRESETS
+# %%
 from speaker_lib.ablation import changes_between, variants_of
 
-changes = changes_between(PRESETS["baseline"], PRESETS["tuned"])
+changes = changes_between(lesson.profile.baseline, lesson.profile.tuned)
 for variant in variants_of(changes, sessions=False):
     print(" + ".join(change.label for change in variant.changes) or "the baseline")
 
 # %% [markdown]
-# The layers come with pre-norm, because lesson 2 saw what six layers do without. Every model is trained several times from other
-# **seeds**: another split, other first weights, other segments. How far apart such twins end is the yardstick: a difference between
-# two models that is no larger than that is no difference.
+# The layers come with pre-norm, because at full size six layers do not train without it; pre-norm by itself is not tested here. Every model
+# is trained several times from other **seeds**: another split, other first weights, other segments. How far apart such twins end is the
+# yardstick: a difference between two models that is no larger than that may be an accident.
 #
-# That makes many runs, so each is short and, unless this is the `full` profile, on a part of the data:
+# Both ends are also trained with whole recordings held out (`session` in the table below; the last section needs them). That makes many
+# runs, so each is short and, unless this is the `full` profile, on a part of the data:
 
 # %%
 print(ablation_time(lesson))
@@ -127,6 +129,9 @@ ablation = run_ablation(
 
 # %% [markdown]
 # ## What came out
+#
+# The number after ± is the standard deviation over the seeds. (With fewer speakers the last layer is smaller, so the baseline has fewer
+# parameters here than in lesson 1.)
 
 # %%
 from speaker_lib.tables import ablation_table
@@ -141,15 +146,16 @@ save_figure(figure, lesson.runs / "ablation.png")
 show(figure)
 
 # %% [markdown]
-# **What to see:** in each panel, which step is the tall one. A colour is the same change in all three. Where the same colour makes a
-# large step in one panel and a small one in another, the change needs company, or is done by another one too. The thin black bars are
-# the spread over seeds. Below: what each step costs in training time.
+# **What to see:** on the left compare each bar with the grey one, in the other two panels with the bar *before* it. A colour is the same
+# change in all three. Where the same colour makes a large step in one panel and a small one in another, the change needs company, or is
+# done by another one too. The thin black bars are the spread over seeds. Below: the seconds that each model trained.
 #
 # ## What the runs say
 #
 # The next sentences are computed from the runs above; with other data or another profile they say something else. A difference is called
-# clear where all seeds agree on its sign and its mean is more than twice its standard error. (With three seeds that is a weak test: enough
-# to see what stands out, not enough to rank what lies close together.)
+# clear where it is larger than the accident of a seed would make it in one of twenty cases (Student's t: with three seeds, its mean is
+# more than 4.3 times its standard error, which is the number after ± here). Three seeds show what stands out; they do not rank what lies
+# close together.
 
 # %%
 from speaker_lib.conclusions import conclusions
@@ -163,12 +169,18 @@ for sentence in conclusions(ablation):
 # ## How much is only the way of measuring?
 #
 # The report counts random segments (*crop*). The same weights do better on whole utterances (*full*). And both count utterances from the
-# same recordings that training heard, with the same room and microphone. **What will happen when whole recordings are held out?**
+# same recordings that training heard, with the same room and microphone. **What will happen when whole recordings are held out?** For that
+# the models are trained anew, without those recordings, so they also have somewhat less to learn from.
 
 # %%
 from speaker_lib.plots_ablation import measuring_figure
 
 show(measuring_figure(ablation))
+
+# %% [markdown]
+# **What to see:** the first two pairs are the same weights; whole utterances score higher than segments. The third pair is the same
+# settings, trained without the recordings that they are judged on. All three are right, but they answer different questions: compare
+# numbers only if they were measured in the same way.
 
 # %%
 from speaker_lib.conclusions import measuring
@@ -177,17 +189,14 @@ for sentence in measuring(ablation):
     print("-", sentence)
 
 # %% [markdown]
-# **What to see:** three numbers for one model, and all of them are right. A number without its way of measuring says little; two numbers
-# measured in different ways cannot be compared at all.
-#
 # ## What we saw
 
 # %%
-print(f"Data: {corpus.source}; profile {profile.name}.")
+plan, said = profile.ablation, conclusions(ablation)
 print(
-    f"{len(ablation.outcomes)} models, seeds {', '.join(map(str, profile.ablation.seeds))}, {profile.ablation.train.total_steps:,} steps each."
+    f"{len(ablation.outcomes)} models, seeds {plan.seeds}, {plan.train.total_steps:,} steps each."
 )
-print(conclusions(ablation)[0])
+print(said[0], *said[-2:], sep="\n")
 
 # %% [markdown]
 # **Recap.** Two numbers say that something helped; only an ablation says what. The order in which changes are added decides how much each
@@ -197,8 +206,8 @@ print(conclusions(ablation)[0])
 # **重點回顧。** 兩個數字只能說明「有東西起了作用」；要知道是哪一項，得靠消融實驗。加入改動的順序不同，每一項看起來的功勞也不同，所以正反兩個方向都要走一遍。
 # 不同種子之間的落差，就是判斷差異的尺。看數字時，要連同衡量方式一起看。最後，這些結論只適用於這份資料：模擬的聲音不是真人，小模型的結論也未必適用於大模型。
 #
-# **To try:** run this lesson on your own recordings (`python -m speaker_lib prepare`, then `SPEAKER_DATA`), or add a fifth change of your
-# own to `speaker_lib/ablation.py`. Does the answer stay the same?
+# **To try:** run this lesson on your own recordings (`python -m speaker_lib prepare`, then `SPEAKER_DATA`). Or add a fifth change: put
+# `("model.dim_feedforward",)` into `_STEPS` of `speaker_lib/ablation.py`, and set it in the tuned preset. Does the answer stay the same?
 #
-# **End of the course.** The report hopes "to find other ways to go on". The library's settings (`python -m speaker_lib train --help`) are
+# **End of the course.** The report ends with the wish to find other ways to improve the model. The library's settings (`python -m speaker_lib train --help`) are
 # a good place to begin.

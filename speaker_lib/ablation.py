@@ -18,6 +18,7 @@ from .checkpoint import Run, fit_to_data
 from .config import Preset
 from .corpus import Corpus
 from .costs import Cost, cost_of
+from .data import can_hold_out_sessions, split_utterances
 from .errors import RunError
 from .evaluation import evaluate
 from .parallel import available_cores, parallel_map
@@ -64,6 +65,7 @@ class Outcome:
     crop: np.ndarray  # (seeds,) accuracy on random segments
     full: np.ndarray  # (seeds,) accuracy on whole utterances
     seconds: np.ndarray  # (seeds,) of training
+    n_train: int  # utterances to train on
     cost: Cost
 
 
@@ -108,6 +110,11 @@ def variants_of(changes: tuple[Change, ...], sessions: bool) -> list[Variant]:
     return variants + ([Variant((), "session"), Variant(changes, "session")] if sessions else [])
 
 
+def planned_variants(baseline: Preset, tuned: Preset, corpus: Corpus) -> list[Variant]:
+    """What `run_ablation` trains on these data: with held-out recordings, too, where some speaker has two."""
+    return variants_of(changes_between(baseline, tuned), sessions=can_hold_out_sessions(corpus.labelled))
+
+
 def run_ablation(
     baseline: Preset,
     tuned: Preset,
@@ -116,21 +123,23 @@ def run_ablation(
     folder: str | os.PathLike[str],
     workers: int | None = None,
 ) -> Ablation:
-    """Trains and evaluates every variant for every seed, in ``workers`` processes (default: one per core, at least two).
+    """Trains and evaluates every variant for every seed, in ``workers`` processes (default: two on a GPU, else one per core).
 
     Interrupted, it goes on where it was. Raises RunError if a run of the folder has other settings or other data.
     """
-    changes = changes_between(baseline, tuned)
     tasks = {
         variant: [_Task.of(variant, seed, baseline, plan, corpus, Path(folder)) for seed in plan.seeds]
-        for variant in variants_of(changes, sessions=corpus.labelled.sessions is not None)
+        for variant in planned_variants(baseline, tuned, corpus)
     }
     waiting = [task for of_variant in tasks.values() for task in of_variant if not task.finished(corpus)]
-    # In processes of their own even with one core: dozens of runs would fill a notebook with bars.
-    for _ in parallel_map(_train_one, waiting, "Ablation", "run", workers or max(2, available_cores())):
+    if workers is None:  # on a GPU each process needs some of its memory for itself
+        workers = 2 if get_device().type == "cuda" else available_cores()
+    for _ in parallel_map(_train_one, waiting, "Ablation", "run", workers, ahead=0):
         pass
-    outcomes = [_outcome(variant, [Run.open(task.folder) for task in of_variant]) for variant, of_variant in tasks.items()]
-    return Ablation(changes, tuple(outcomes), corpus.source)
+    outcomes = [
+        _outcome(variant, [Run.open(task.folder) for task in of_variant], corpus) for variant, of_variant in tasks.items()
+    ]
+    return Ablation(changes_between(baseline, tuned), tuple(outcomes), corpus.source)
 
 
 def spread(values: np.ndarray) -> float:
@@ -150,7 +159,7 @@ class _Task:
         return cls(folder / variant.name / f"seed{seed}", preset, corpus.folder)
 
     def finished(self, corpus: Corpus) -> bool:
-        if not (self.folder / "config.json").exists():
+        if not Run.exists(self.folder):
             return False
         run = Run.open(self.folder)
         run.check_same_data(corpus)
@@ -160,15 +169,16 @@ class _Task:
 
 def _train_one(task: _Task) -> None:
     corpus = Corpus.open(task.corpus)
-    run = Run.open(task.folder) if (task.folder / "config.json").exists() else Run.create(task.folder, task.preset, corpus)
-    with contextlib.redirect_stderr(io.StringIO()):  # one bar counts the runs, theirs would be too many
+    run = Run.open(task.folder) if Run.exists(task.folder) else Run.create(task.folder, task.preset, corpus)
+    # One bar counts the runs, theirs would be too many.
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
         state = train(run, corpus)
         if state.step < run.preset.train.total_steps:
             raise RunError(f"{run.folder} was stopped at step {state.step}: run the ablation again to go on.")
         run.save_evaluation(evaluate(run, corpus, get_device())[0].to_dict())
 
 
-def _outcome(variant: Variant, runs: list[Run]) -> Outcome:
+def _outcome(variant: Variant, runs: list[Run], corpus: Corpus) -> Outcome:
     evaluations = [run.evaluation() for run in runs]
     model, train_config = runs[0].preset.model, runs[0].preset.train
     return Outcome(
@@ -176,6 +186,7 @@ def _outcome(variant: Variant, runs: list[Run]) -> Outcome:
         crop=np.array([found["crop"]["accuracy"] for found in evaluations]),
         full=np.array([found["full"]["accuracy"] for found in evaluations]),
         seconds=np.array([run.training_seconds() for run in runs]),
+        n_train=len(split_utterances(corpus.labelled, train_config)[0]),
         cost=cost_of(model, train_config.batch_size, train_config.segment_len),
     )
 

@@ -36,7 +36,14 @@ CONFIG, METRICS, WEIGHTS, RESUME, EVALUATION = (
     "resume.pt",
     "evaluation.json",
 )
-_METRICS = {"step", "valid_accuracy", "valid_loss", "steps_per_second"}  # what plots and tables read of a validation
+_METRICS = {
+    "step",
+    "train_accuracy",
+    "train_loss",
+    "valid_accuracy",
+    "valid_loss",
+    "steps_per_second",
+}  # what plots and tables read of a validation
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,7 @@ class Run:
         Raises RunError if there is a run in the folder already, CorpusError if the data cannot be split as the preset asks.
         """
         folder = Path(folder)
-        if (folder / CONFIG).exists():
+        if cls.exists(folder):
             raise RunError(f"{folder} holds a run already: go on with it (--resume) or name another folder (--run).")
         split_utterances(corpus.labelled, preset.train)  # before a folder is made that a corrected attempt would stumble on
         run = cls(folder, fit_to_data(preset, corpus), DataInfo.of(corpus))
@@ -101,6 +108,11 @@ class Run:
             )
         return run
 
+    @staticmethod
+    def exists(folder: str | os.PathLike[str]) -> bool:
+        """Whether a run was begun in that folder."""
+        return (Path(folder) / CONFIG).exists()
+
     @property
     def name(self) -> str:
         """What tables and figures call it."""
@@ -127,7 +139,7 @@ class Run:
         differences = self.preset.differences(preset)
         if differences:
             listed = ", ".join(f"{name} was {was} and is now {now}" for name, (was, now) in differences.items())
-            raise RunError(f"{self.folder} cannot go on with other settings ({listed}): use the old ones or another --run.")
+            raise RunError(f"{self.folder} cannot go on with other settings ({listed}): use the old ones, or another folder.")
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -137,7 +149,9 @@ class Run:
             try:
                 lock.acquire()
             except filelock.Timeout:
-                raise RunError(f"{self.folder} is being trained by another process: wait for it or name another --run.") from None
+                raise RunError(
+                    f"{self.folder} is being trained by another process: wait for it, or use another folder."
+                ) from None
         try:
             yield
         finally:

@@ -10,7 +10,6 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from .config import PRESETS, Preset, get_preset, setting_names
 from .errors import ConfigError, SpeakerError
@@ -128,7 +127,7 @@ def _train(options: argparse.Namespace) -> int:
     from .training import get_device, train
 
     preset = _chosen_preset(options)
-    exists = (Path(options.run) / "config.json").exists()
+    exists = Run.exists(options.run)
     if preset is None and not (options.resume and exists):
         raise ConfigError(f"--preset is missing: choose one of {', '.join(PRESETS)}.")
     corpus = Corpus.open(options.data)

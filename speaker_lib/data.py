@@ -162,6 +162,14 @@ def split_utterances(utterances: Utterances, config: TrainConfig) -> tuple[torch
     return training, validation
 
 
+def can_hold_out_sessions(utterances: Utterances) -> bool:
+    """Whether some speaker has two recordings, one of them to hold out."""
+    if utterances.sessions is None:
+        return False
+    recordings = set(zip(utterances.labels.tolist(), utterances.sessions, strict=True))
+    return len(recordings) > len({label for label, _ in recordings})
+
+
 def random_stream(seed: int, *key: int) -> torch.Generator:
     """A generator of its own for each purpose, so that no draw shifts another."""
     state = np.random.SeedSequence((seed, *key)).generate_state(1, np.uint64)[0]

@@ -18,6 +18,7 @@ from .errors import SpeakerError
 SAMPLE_RATE = 16_000  # Hz
 N_FFT = WINDOW = 400  # samples, 25 ms
 HOP = 160  # samples, 10 ms
+FRAMES_PER_SECOND = SAMPLE_RATE / HOP
 N_MELS = 40
 F_MIN, F_MAX = 50.0, 8_000.0  # Hz
 POWER_FLOOR = 1e-9  # its logarithm, -20.72, is the lowest value a feature takes

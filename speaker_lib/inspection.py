@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 
 import torch
@@ -19,13 +20,14 @@ def layer_shapes(model: Classifier, mels: torch.Tensor) -> list[tuple[str, tuple
         parts["encoder norm"] = model.encoder.norm
     parts |= {f"pred_layer[{i}] {type(layer).__name__}": layer for i, layer in enumerate(model.pred_layer)}
     shapes: dict[nn.Module, tuple[int, ...]] = {}
-    handles = [
-        part.register_forward_hook(lambda part, _, out: shapes.update({part: tuple(out.shape)})) for part in parts.values()
-    ]
-    with torch.no_grad():
+
+    def remember(part: nn.Module, _: object, out: torch.Tensor) -> None:
+        shapes[part] = tuple(out.shape)
+
+    with contextlib.ExitStack() as stack, torch.no_grad():
+        for part in parts.values():
+            stack.callback(part.register_forward_hook(remember).remove)
         model(mels)
-    for handle in handles:
-        handle.remove()
     return [(name, shapes[part], count_parameters(part)) for name, part in parts.items()]
 
 
@@ -33,16 +35,15 @@ def layer_shapes(model: Classifier, mels: torch.Tensor) -> list[tuple[str, tuple
 def attention_maps(model: Classifier, mel: torch.Tensor) -> torch.Tensor:
     """How much each frame of one utterance ``mel`` (frames, n_mels) looks at each other one.
 
-    (layers, heads, frames, frames); the last dimension sums to 1 (Vaswani et al. 2017, equation 1).
+    (layers, heads, frames, frames); the last dimension sums to 1 (Vaswani et al. 2017, equation 1).  Leaves the model in
+    evaluation mode.
     """
     model.eval()
     inputs: list[torch.Tensor] = []
-    handles = [
-        layer.self_attn.register_forward_pre_hook(lambda _, args: inputs.append(args[0])) for layer in model.encoder.layers
-    ]
-    model(mel[None])
-    for handle in handles:
-        handle.remove()
+    with contextlib.ExitStack() as stack:
+        for layer in model.encoder.layers:
+            stack.callback(layer.self_attn.register_forward_pre_hook(lambda _, args: inputs.append(args[0])).remove)
+        model(mel[None])
     return torch.stack(  # the model asks its layers for no weights, because that is faster: ask each again, for them
         [
             layer.self_attn(x, x, x, need_weights=True, average_attn_weights=False)[1][0]  # (heads, frames, frames)

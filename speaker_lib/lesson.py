@@ -48,12 +48,15 @@ class Lesson:
 
     def trained(self, name: str) -> Run:
         """The run of an earlier lesson, evaluated; if there is none, one that trains a fifth of the steps now."""
-        run = self.run(name) if (self.runs / name / "config.json").exists() else None
+        run = self.run(name) if Run.exists(self.runs / name) else None
         if run is None or not run.metrics():
             preset = getattr(self.profile, name)
             run = self._open(f"{name}-short", replace(preset, train=preset.train.shortened(preset.train.total_steps // 5)))
             print(f"There is no run of {name} yet, so a short one takes its place: {run.preset.train.total_steps:,} steps.")
             train(run, self.corpus, self.device)
+        step, total = run.metrics()[-1]["step"], run.preset.train.total_steps
+        if step < total:
+            print(f"{run.name} was stopped at step {step:,} of {total:,}: finish it in its lesson before you compare.")
         if run.evaluation() is None:
             run.save_evaluation(evaluate(run, self.corpus, self.device)[0].to_dict())
         return run
@@ -75,7 +78,7 @@ class Lesson:
 
     def _open(self, name: str, preset: Preset, corpus: Corpus | None = None) -> Run:
         folder, corpus = self.runs / name, corpus or self.corpus
-        if not (folder / "config.json").exists():
+        if not Run.exists(folder):
             return Run.create(folder, preset, corpus)
         run = Run.open(folder)
         other = ["data"] * (run.data.digest != corpus.digest) + list(run.preset.differences(fit_to_data(preset, corpus)))
@@ -106,7 +109,8 @@ def _find_data(profile: Profile, home: Path, data: str) -> Path:
         raise CorpusError(f"the choice of data is {data!r}: choose {FOUND!r} or {DOWNLOAD!r}.")
     named = os.environ.get("SPEAKER_DATA")
     if named and data == FOUND:
-        return Path(named)
+        # A path relative to the checkout, as `make course` is given it, is looked for there, too.
+        return next((place for place in (Path(named), home / named) if place.exists()), Path(named))
     if profile.name != "smoke":  # a check must be the same on every machine
         found = next((folder for folder in _usual_folders(home) if (folder / "metadata.json").exists()), None)
         if found:
@@ -132,7 +136,11 @@ def _usual_folders(home: Path) -> Iterator[Path]:
 def _download(home: Path) -> Path:
     script = Path(__file__).parents[1] / "data" / "download.sh"
     target = home / "data" / "Dataset"
-    if subprocess.run(["bash", script, target]).returncode:
+    try:
+        failed = subprocess.run(["bash", script, target]).returncode
+    except OSError as error:
+        raise CorpusError(f"HW4 cannot be fetched without bash ({error}): see data/README.md for other ways.") from error
+    if failed:
         raise CorpusError("HW4 could not be fetched: see the line above, or go on with simulated voices.")
     return target
 
@@ -146,5 +154,8 @@ def _runs_home(home: Path, keep: str) -> Path:
         from google.colab import drive
     except ImportError:
         raise SpeakerError(f"{DRIVE} can only be reached from Colab: choose {HERE!r}.") from None
-    drive.mount("/content/drive")
+    try:
+        drive.mount("/content/drive")
+    except Exception as error:  # Colab raises its own kinds, among them one for a reader who says no
+        raise SpeakerError(f"Google Drive was not mounted ({error}): allow it, or choose {HERE!r}.") from error
     return Path("/content/drive/MyDrive/speaker-course/runs")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
 from typing import TypeVar
 
 import torch
@@ -18,9 +20,17 @@ Item, Result = TypeVar("Item"), TypeVar("Result")
 
 
 def parallel_map(
-    function: Callable[[Item], Result], items: Sequence[Item], description: str, unit: str, workers: int | None = None
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    description: str,
+    unit: str,
+    workers: int | None = None,
+    ahead: int = 64,
 ) -> Iterator[Result]:
     """Yields ``function(item)`` for each item, in order, from ``workers`` processes (default: one per core).
+
+    So many items as ``ahead`` says lie ready for the workers.  After an interruption they are still worked on, because no
+    pool takes back what it has handed out: where an item is long, let none lie ready.
 
     ``function`` must be importable by name, so that a fresh process can find it. Raises ConfigError for less than one worker.
     """
@@ -28,7 +38,7 @@ def parallel_map(
         raise ConfigError(f"workers is {workers}: choose a whole number from 1 up.")
     workers = min(workers or available_cores(), len(items))
     with progress_bar(len(items), description, unit) as bar:
-        for result in _results(function, items, workers):
+        for result in _results(function, items, workers, ahead):
             bar.update()
             yield result
 
@@ -38,7 +48,7 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _results(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterable[Result]:
+def _results(function: Callable[[Item], Result], items: Sequence[Item], workers: int, ahead: int) -> Iterable[Result]:
     if workers <= 1:
         yield from map(function, items)
         return
@@ -46,9 +56,14 @@ def _results(function: Callable[[Item], Result], items: Sequence[Item], workers:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         try:
-            yield from pool.map(function, items)
+            waiting = iter(items)
+            running = deque(pool.submit(function, item) for item in islice(waiting, workers + ahead))
+            while running:
+                result = running.popleft().result()
+                running.extend(pool.submit(function, item) for item in islice(waiting, 1))
+                yield result
         except BrokenProcessPool:
-            raise SpeakerError("a worker process was ended, likely for lack of memory: try it with --workers 1.") from None
+            raise SpeakerError("a worker process was ended, likely for lack of memory: try it with fewer workers.") from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -71,7 +71,7 @@ def curves_figure(run: Run) -> Figure:
 
 
 def confusion_figure(logits: torch.Tensor, labels: torch.Tensor, speakers: Sequence[str], most: int = 12) -> Figure:
-    """Who is taken for whom, among those who are mistaken for each other most: logits (n, n_speakers), labels (n,)."""
+    """Who is taken for whom, in the most frequent mistakes: logits (n, n_speakers), labels (n,)."""
     n_speakers, predicted = logits.shape[1], logits.argmax(dim=1)
     counts = torch.bincount(labels * n_speakers + predicted, minlength=n_speakers**2).view(n_speakers, n_speakers)
     pairs = torch.argsort(counts.clone().fill_diagonal_(0).flatten(), descending=True, stable=True).tolist()
@@ -89,7 +89,7 @@ def confusion_figure(logits: torch.Tensor, labels: torch.Tensor, speakers: Seque
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.set_xlabel("taken for")
     axes.set_ylabel("really")
-    axes.set_title(f"The {len(names)} speakers who are mistaken for each other most", fontsize=10)
+    axes.set_title(f"The {len(names)} speakers with the most frequent mistakes", fontsize=10)
     figure.colorbar(image, label="utterances")
     return figure
 

@@ -39,13 +39,13 @@ def measuring_figure(ablation: Ablation) -> Figure:
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     axes = figure.subplots()
     shown = [(label, split) for label, split in _PROTOCOLS if ablation.of((), split) is not None]
-    for i, (changes, name) in enumerate((((), "baseline"), (ablation.changes, "all four changes"))):
+    for i, (changes, name) in enumerate((((), "baseline"), (ablation.changes, f"all {len(ablation.changes)} changes"))):
         outcomes = [ablation.of(changes, split) for _, split in shown]
         values = [o.crop if n == 0 else o.full for n, o in enumerate(outcomes)]
         _bars(axes, np.arange(len(shown)) + (i - 0.5) * 0.38, values, 0.36, [COLOURS[i]] * len(shown), name, ("", "//")[i])
     axes.set_xticks(range(len(shown)), [label for label, _ in shown], fontsize=9)
     axes.set_ylim(0, 1)
-    finish(axes, f"The same models, measured in different ways\n{ablation.source}", "held-out data", "accuracy")
+    finish(axes, f"The same settings, measured in different ways\n{ablation.source}", "held-out data", "accuracy")
     return figure
 
 
@@ -81,5 +81,5 @@ def _step_name(step: tuple[Change, ...]) -> str:
     """The last change of a step, its setting, old and new value below each other, so that five names fit side by side."""
     if not step:
         return "baseline"
-    setting, old, arrow, new = step[-1].label.split(",")[0].split()
-    return f"{setting}\n{old}\n{arrow} {new}"
+    setting, old, new = step[-1].label.split(" ", 2)
+    return f"{setting}\n{old}\n{new}"

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from .config import ModelConfig, TrainConfig
 from .costs import cost_of
 from .inspection import HeadSignals
+from .model import ACTIVATIONS
 from .plots import COLOURS, finish
 from .training import get_cosine_schedule_with_warmup
 
@@ -94,5 +95,4 @@ def cost_figure(configs: Mapping[str, ModelConfig]) -> Figure:
 
 def _slope_curves(signals: Sequence[HeadSignals], x: torch.Tensor) -> list[torch.Tensor]:
     """Each activation's derivative over ``x`` (points,), as PyTorch takes it."""
-    functions = {"sigmoid": torch.sigmoid, "relu": torch.relu}
-    return [torch.func.vmap(torch.func.grad(functions[signal.activation]))(x) for signal in signals]
+    return [torch.func.vmap(torch.func.grad(ACTIVATIONS[signal.activation]()))(x) for signal in signals]

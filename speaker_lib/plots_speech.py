@@ -10,10 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
-from .features import HOP, SAMPLE_RATE
+from .features import FRAMES_PER_SECOND, SAMPLE_RATE
 from .plots import COLOURS, finish
 
-FRAMES_PER_SECOND = SAMPLE_RATE / HOP
 _LOUD, _FLOOR = 6.0, -12.0  # natural log of mel power: the range in which speech shows its structure
 
 
@@ -32,18 +31,23 @@ def voices_figure(waveforms: Sequence[np.ndarray], mels: Sequence[np.ndarray], n
     return figure
 
 
-def utterance_figure(mel: np.ndarray, start: int, segment_len: int = 128) -> Figure:
-    """One utterance (frames, n_mels), the segment that begins at frame ``start``, and that segment's mean spectrum."""
+def utterance_figure(mel: np.ndarray, start: int, segment_len: int = 128, other: np.ndarray | None = None) -> Figure:
+    """One utterance (frames, n_mels), the segment that begins at frame ``start``, and that segment's mean spectrum.
+
+    The mean of an utterance of ``other``, another speaker's, (frames, n_mels) can stand beside it.
+    """
     figure = Figure(figsize=(11, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(3, 1))
     image = _show_mel(left, mel)
     seconds = start / FRAMES_PER_SECOND, segment_len / FRAMES_PER_SECOND
     left.add_patch(Rectangle((seconds[0], -0.5), seconds[1], mel.shape[1], fill=False, edgecolor="white", linewidth=2.5))
-    finish(left, f"One utterance; framed: frames {start} to {start + segment_len - 1}", "seconds", "mel band", legend=False)
+    finish(left, f"One utterance; in the box: frames {start} to {start + segment_len - 1}", "seconds", "mel band", legend=False)
     left.grid(False)
     figure.colorbar(image, ax=left, label="log mel power")
     bands = np.arange(mel.shape[1])
     right.plot(mel.mean(axis=0), bands, color="#777777", linestyle="--", label="whole utterance")
+    if other is not None:
+        right.plot(other.mean(axis=0), bands, color=COLOURS[0], linestyle=":", label="the other speaker")
     right.plot(mel[start : start + segment_len].mean(axis=0), bands, color=COLOURS[1], label="this segment")
     right.set_xlim(_FLOOR, _LOUD)
     finish(right, "Mean over time", "log mel power", "mel band")

@@ -11,7 +11,7 @@ import psutil
 import torch
 from torch import nn
 
-from .ablation import changes_between, variants_of
+from .ablation import planned_variants
 from .checkpoint import fit_to_data
 from .config import Preset
 from .corpus import Corpus
@@ -50,7 +50,7 @@ def seconds_per_step(preset: Preset, corpus: Corpus, device: torch.device) -> fl
 def ablation_time(lesson: Lesson) -> str:
     """How many runs lesson 3's ablation takes, and about how long they will take here."""
     profile, plan, corpus = lesson.profile, lesson.profile.ablation, lesson.ablation_corpus()
-    variants = variants_of(changes_between(profile.baseline, profile.tuned), sessions=corpus.labelled.sessions is not None)
+    variants = planned_variants(profile.baseline, profile.tuned, corpus)
     presets = [variant.preset(profile.baseline, plan, seed=plan.seeds[0]) for variant in variants]
     seconds = sum(plan.train.total_steps * seconds_per_step(preset, corpus, lesson.device) for preset in presets)
     n_runs, n_seeds = len(presets) * len(plan.seeds), len(plan.seeds)
@@ -63,7 +63,8 @@ def _facts(lesson: Lesson) -> Iterator[tuple[str, str]]:
     yield "profile", f"{profile.name}: {profile.meaning}"
     yield "device", _device_name(lesson.device)
     yield "memory", f"{memory.available / 2**30:.0f} of {memory.total / 2**30:.0f} GiB free"
-    yield "disk", f"{shutil.disk_usage(corpus.folder).free / 2**30:.0f} GiB free"
+    place = next(folder for folder in (lesson.runs, *lesson.runs.parents) if folder.exists())  # data may be read-only
+    yield "disk", f"{shutil.disk_usage(place).free / 2**30:.0f} GiB free for runs"
     yield "data", f"{corpus.source}: {len(corpus.labelled):,} labelled utterances of {corpus.n_speakers} speakers"
     yield "runs", f"kept in {os.path.relpath(lesson.runs)}"
     for name in ("baseline", "tuned"):

@@ -11,11 +11,10 @@ import numpy as np
 
 from .corpus import CorpusWriter, refuse_existing
 from .errors import ConfigError, CorpusError, SpeakerError
-from .features import HOP, SAMPLE_RATE, extract_features
+from .features import FRAMES_PER_SECOND, extract_features
 from .parallel import parallel_map
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
-FRAMES_PER_SECOND = SAMPLE_RATE / HOP
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ def progress_bar(total: int, description: str, unit: str, **options: object) -> 
 
 def in_notebook() -> bool:
     """Whether this process is a notebook's kernel."""
-    return "ipykernel" in sys.modules
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None
 
 
 def say(sentence: str) -> None:

@@ -1,13 +1,14 @@
 """Which change did it: the variants, their runs on disk, and sentences that follow from the numbers and from nothing else."""
 
+import re
 from dataclasses import replace
 
 import matplotlib.image
 import numpy as np
 import pytest
 
-from speaker_lib import PRESETS, Corpus, ModelConfig, Preset, TrainConfig
-from speaker_lib.ablation import Ablation, Outcome, changes_between, run_ablation, variants_of
+from speaker_lib import PRESETS, Corpus, CorpusWriter, ModelConfig, Preset, TrainConfig
+from speaker_lib.ablation import Ablation, Outcome, changes_between, planned_variants, run_ablation, variants_of
 from speaker_lib.conclusions import Gain, conclusions, marginal_gains, measuring
 from speaker_lib.costs import Cost, cost_of
 from speaker_lib.errors import RunError
@@ -39,6 +40,14 @@ def test_every_variant_is_there_once():
     assert len(names) == len(set(names)) == 12
     assert names[0] == "baseline" and names[-2:] == ["baseline-session", "d_model+nhead+num_layers+activation-session"]
     assert {"d_model", "nhead", "num_layers", "activation", "d_model+nhead", "num_layers+activation"} < set(names)
+
+
+def test_where_each_speaker_has_one_recording_none_is_held_out(tmp_path):
+    with CorpusWriter(tmp_path / "single", "noise") as writer:
+        for i in range(12):
+            writer.add(np.full((90, 40), float(i), dtype=np.float32), f"speaker{i % 3}", session="the only one")
+    variants = planned_variants(PRESETS["baseline"], PRESETS["tuned"], Corpus.open(tmp_path / "single"))
+    assert len(variants) == 10 and {variant.split for variant in variants} == {"random"}
 
 
 def test_a_pair_that_differs_in_less_has_fewer_changes():
@@ -108,7 +117,8 @@ def invented(full: dict[tuple, float], noise: float = 0.001, seeds: int = 3, ses
     for i, variant in enumerate(variants_of(CHANGES, sessions=session is not None)):
         names = tuple(change.name for change in variant.changes)
         value = (session if variant.split == "session" else full)[names] + accident[i % 2, :seeds]
-        outcomes.append(Outcome(variant, value - 0.1, value, np.full(seeds, 9.0), COST))
+        n_train = 75 if variant.split == "session" else 90
+        outcomes.append(Outcome(variant, value - 0.1, value, np.full(seeds, 9.0), n_train, COST))
     return Ablation(CHANGES, tuple(outcomes), "invented numbers")
 
 
@@ -123,8 +133,8 @@ def test_one_change_that_did_it_all_is_named():
     assert "with all 4 changes 0.600" in said
     assert "clearly different from the baseline: activation sigmoid → relu (+0.400" in said
     assert "Not to be told from the accident of a seed: d_model 80 → 512" in said
-    assert "averaged over the two orders: activation sigmoid → relu 100%" in said
-    assert "the changes about add up" in said
+    assert "The whole gain of +0.400, divided up as the mean of the two orders: activation sigmoid → relu +0.400" in said
+    assert "that they do not simply add up cannot be told from the accident of a seed" in said
 
 
 def test_a_change_that_does_harm_is_not_counted_as_help():
@@ -133,14 +143,30 @@ def test_a_change_that_does_harm_is_not_counted_as_help():
     assert "d_model 80 → 512 adds -0.100" in " ".join(said)
 
 
+def test_what_the_changes_are_worth_adds_up_to_the_whole_gain():
+    (sentence,) = [s for s in conclusions(invented(additive(0.3, -0.1, 0.05, 0.2))) if s.startswith("The whole gain")]
+    total, *parts = (float(number) for number in re.findall(r"[+-]\d\.\d+", sentence))
+    assert total == pytest.approx(0.45, abs=0.005) and sum(parts) == pytest.approx(total, abs=0.005) and min(parts) < 0
+
+
+def test_changes_that_together_do_harm_are_not_divided_up():
+    said = conclusions(invented(additive(0.1, 0.0, 0.0, -0.3, start=0.5)))
+    assert "So all changes together do harm here." in said and not any("whole gain" in sentence for sentence in said)
+
+
 def test_changes_that_need_each_other_are_recognised():
     full = additive(0.0, 0.0, 0.0, 0.0) | {("d_model", "nhead", "num_layers", "activation"): 0.9}
     assert "the changes need each other" in conclusions(invented(full))[-1]
 
 
 def test_changes_that_overlap_are_recognised():
-    full = {names: 0.2 if not names else 0.6 for names in additive(0, 0, 0, 0)}
+    full = {names: 0.1 if not names else 0.3 for names in additive(0, 0, 0, 0)}
     assert "the changes overlap" in conclusions(invented(full))[-1]
+
+
+def test_a_sum_that_no_accuracy_could_reach_is_not_taken_for_overlap():
+    full = {names: 0.2 if not names else 0.6 for names in additive(0, 0, 0, 0)}
+    assert "no accuracy can pass 1" in conclusions(invented(full))[-1]
 
 
 def test_without_a_clear_gain_nothing_is_concluded():
@@ -150,6 +176,7 @@ def test_without_a_clear_gain_nothing_is_concluded():
 
 def test_a_single_seed_is_never_clear():
     said = conclusions(invented(additive(0.1, 0.1, 0.1, 0.1), seeds=1))
+    assert "±" not in said[0]
     assert "mean over 1 seed:" in said[0] and "cannot say which change did it" in said[1]
 
 
@@ -178,7 +205,10 @@ def test_what_a_change_adds_depends_on_the_way():
 def test_the_way_of_measuring_is_told():
     full = additive(0.1, 0.1, 0.1, 0.1)
     said = measuring(invented(full, session={(): 0.15, ("d_model", "nhead", "num_layers", "activation"): 0.25}))
-    assert "0.100 on random segments and 0.200 on whole utterances" in said[0] and "never heard, 0.150" in said[0]
+    assert (
+        "0.100 on random segments and 0.200 on whole utterances" in said[0]
+        and "never heard, 0.150 (other runs, trained on 75 utterances instead of 90)" in said[0]
+    )
     assert "+0.400" in said[2] and "+0.100" in said[2]
     assert "cannot be tried" in measuring(invented(full))[-1]
 

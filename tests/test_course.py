@@ -10,6 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from speaker_lib.profiles import PROFILES
 from tools.project import ROOT
 
 from .conftest import write_corpus
@@ -57,7 +58,9 @@ def checkout(tmp_path) -> Path:
     shutil.copy(ROOT / "pyproject.toml", folder)
     (folder / "notebooks").mkdir()
     (folder / "docs" / "figures").mkdir(parents=True)
-    write_corpus(folder / "data" / "simulated")
+    voices = write_corpus(folder / "data" / "simulated")
+    metadata = voices / "metadata.json"  # a small stand-in, by its own account the voices that every reader gets
+    metadata.write_text(metadata.read_text().replace("random numbers", PROFILES["laptop"].simulation.source))
     write_lesson(folder, divisor=2)
     return folder
 
@@ -123,7 +126,7 @@ def test_the_course_ends_with_the_table_the_figures_and_the_notebooks(checkout):
     done = run(checkout, "tools.course", SPEAKER_PROFILE="smoke", SPEAKER_DATA=str(checkout / "data" / "simulated"))
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("The course on random numbers; profile smoke: ")
+    assert lines[0].startswith("The course on 100 simulated voices (not people), 60 utterances each, seed 0; profile smoke: ")
     assert any(line.startswith("baseline-short ") for line in lines) and any(line.startswith("tuned-short ") for line in lines)
     assert lines[-3:] == [
         "Figure: runs/smoke/simulated/comparison.png",
@@ -145,6 +148,13 @@ def test_smoke_lays_out_both_halves(checkout):
     assert run(checkout, "tools", "smoke").returncode == 0
     found = sorted(str(path.relative_to(checkout)) for path in checkout.glob("build/smoke/*/*"))
     assert found == ["build/smoke/ipynb/01_small.ipynb", "build/smoke/py/01_small.ipynb"]
+
+
+def test_notebooks_are_not_made_of_other_voices(checkout):
+    metadata = checkout / "data" / "simulated" / "metadata.json"
+    metadata.write_text(metadata.read_text().replace("100 simulated voices", "10 simulated voices"))
+    done = run(checkout, "tools", "notebooks")
+    assert done.returncode == 1 and "are not the voices that every reader gets" in done.stderr
 
 
 @pytest.mark.parametrize("command", [["--help"], ["repository", "--help"], ["check", "--help"]])

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from jupytext.cli import jupytext
 
 from tools.clean import WIDGET
 from tools.commands import repository
-from tools.execute import ToolError
+from tools.errors import ToolError
 from tools.gate import problems
 from tools.generated import links
 from tools.pairs import read_source, write_pair
@@ -92,6 +93,10 @@ def add_cell(notebook):
     notebook.cells.append(nbformat.v4.new_markdown_cell("more", id="more"))
 
 
+def mistype_tag(notebook):
+    code(notebook, 1).metadata["tags"] = ["NBVAL_CHEK_OUTPUT"]
+
+
 def drop_tag(notebook):
     code(notebook, 1).metadata = {}
 
@@ -152,6 +157,9 @@ def add_long_cells(notebook):
         (drop_tag, "say different things"),
         (add_widget_state, "its metadata widgets"),
         (add_foreign_kernel, "its metadata kernelspec"),
+        (set_source, "cell 4: was edited after it was run"),
+        (mistype_tag, "cell 4: has the tag 'NBVAL_CHEK_OUTPUT', which nothing here reads"),
+        (add_output(output_type="display_data", metadata={"image/png": {}}), "an output carries the metadata image/png"),
         (add_times, "carries the metadata execution"),
         (change_badge, "its badges cell is not the generated one"),
         (change_bootstrap, "its bootstrap cell is not the generated one"),
@@ -159,8 +167,9 @@ def add_long_cells(notebook):
         (add_output(output_type="error", ename="ValueError", evalue="no"), "shows the error ValueError"),
         (add_output(output_type="stream", name="stderr", text="UserWarning: hm"), "shows the warning 'UserWarning: hm'"),
         (add_output(output_type="display_data", data={WIDGET: {}, "text/plain": "a bar"}), "carries a widget"),
-        (add_output(output_type="stream", text="saved in /home/me/runs."), "the path /home/me/runs of one machine"),
-        (add_output(output_type="stream", text="C:\\Users\\me\\runs"), "of one machine"),
+        (add_output(output_type="stream", text="saved in /home/me/runs."), "contains /home/me/runs, a path of one machine"),
+        (add_output(output_type="stream", text="C:\\Users\\me\\runs"), "a path of one machine"),
+        (add_output(output_type="execute_result", data={"text/plain": "\t/kaggle/working/x"}), "contains /kaggle/working/x"),
         (forget_count, "cell 4: was not run in one go"),
         (swap_counts, "cell 4: was not run in one go"),
         (add_big_figure, "more than 1,500,000"),
@@ -174,6 +183,19 @@ def test_a_broken_notebook_is_refused(project, change, said):
     assert all(problem.startswith(f"notebooks/{LESSON}.ipynb") and problem.endswith(".") for problem in found)
 
 
+def test_an_edit_that_jupyterlab_synced_is_refused_because_its_output_is_old(project):
+    path = project.path(LESSON, "py")
+    path.write_text(path.read_text(encoding="utf-8").replace("hello", "goodbye"), encoding="utf-8")
+    jupytext(["--quiet", "--sync", str(path)])
+    assert problems(project) == [f"notebooks/{LESSON}.ipynb, cell 4: was edited after it was run: run `make notebooks`."]
+
+
+@pytest.mark.parametrize("content", [b"# ---\n# jupyter:\n#   a: b: c\n# ---\n\n# %%\n1\n", b"\xff\xfe# %%"])
+def test_a_text_that_cannot_be_read_is_refused(project, content):
+    project.path(LESSON, "py").write_bytes(content)
+    assert any(f"jupytext cannot read notebooks/{LESSON}.py" in problem for problem in problems(project))
+
+
 def test_an_edit_of_the_text_alone_is_noticed(project):
     path = project.path(LESSON, "py")
     path.write_text(path.read_text(encoding="utf-8").replace("1 + 1", "1 + 2"), encoding="utf-8")
@@ -183,7 +205,7 @@ def test_an_edit_of_the_text_alone_is_noticed(project):
 
 def test_a_file_of_this_checkout_is_a_path_of_one_machine(project):
     said = broken(project, add_output(output_type="stream", text=f"in {project.root}/runs"))
-    assert any(f"contains the path {project.root}" in problem for problem in said)
+    assert any(f"contains {project.root}" in problem for problem in said)
 
 
 def test_half_a_pair_is_refused(project):

@@ -13,6 +13,7 @@ from speaker_lib.lesson import DRIVE, FOUND, Lesson, open_lesson
 from speaker_lib.preflight import ablation_time, preflight
 from speaker_lib.profiles import PROFILES, get_profile
 from speaker_lib.subset import write_subset
+from speaker_lib.training import StopTraining
 
 from .conftest import write_corpus
 
@@ -75,6 +76,16 @@ def test_without_any_data_voices_are_made_once(empty_folder, monkeypatch, capsys
 
 def test_a_data_set_named_by_the_environment_comes_first(lesson, simulated):
     assert lesson.corpus.folder == simulated and lesson.runs == Path("runs/smoke") / simulated.name
+
+
+def test_a_path_that_is_relative_to_the_checkout_is_found_from_its_notebooks(empty_folder, monkeypatch):
+    (empty_folder / "speaker_lib").mkdir()
+    (empty_folder / "pyproject.toml").touch()
+    (empty_folder / "notebooks").mkdir()
+    write_corpus(empty_folder / "mine")
+    monkeypatch.chdir(empty_folder / "notebooks")
+    monkeypatch.setenv("SPEAKER_DATA", "mine")
+    assert open_lesson().corpus.folder.resolve() == empty_folder / "mine"
 
 
 def test_a_data_set_beside_the_notebook_is_found(empty_folder, monkeypatch):
@@ -156,6 +167,15 @@ def test_without_an_earlier_lesson_a_short_run_takes_its_place(lesson, capsys):
     run = lesson.trained("tuned")
     assert run.name == "tuned-short" and run.metrics()[-1]["step"] == 4 and run.evaluation()
     assert "There is no run of tuned yet, so a short one takes its place: 4 steps." in capsys.readouterr().out
+
+
+def test_a_run_that_was_stopped_early_is_not_compared_in_silence(lesson, capsys):
+    def stop(row):
+        raise StopTraining
+
+    train(lesson.run("tuned"), lesson.corpus, lesson.device, callbacks=[stop])
+    lesson.trained("tuned")
+    assert "tuned was stopped at step 5 of 20: finish it in its lesson before you compare." in capsys.readouterr().out
 
 
 def test_the_ablation_gets_the_first_few_speakers(tmp_path, simulated):

@@ -12,7 +12,7 @@ def test_results_come_in_order(workers):
 
 
 def test_a_worker_that_dies_is_a_sentence():
-    with pytest.raises(SpeakerError, match="--workers 1"):
+    with pytest.raises(SpeakerError, match="fewer workers"):
         list(parallel_map(os._exit, [1, 1], "Die", "worker", 2))
 
 

@@ -8,7 +8,7 @@ import sys
 from speaker_lib.errors import SpeakerError
 
 from . import commands
-from .execute import ToolError
+from .errors import ToolError
 from .project import Project
 
 COMMANDS = {

@@ -13,7 +13,8 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 METADATA = {
     "accelerator": "GPU",
     "colab": {"gpuType": "T4"},
-    "jupytext": {"formats": "ipynb,py:percent"},
+    # Without the filter a .py would change with the version of jupytext that writes it.
+    "jupytext": {"formats": "ipynb,py:percent", "notebook_metadata_filter": "-jupytext.text_representation.jupytext_version"},
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
@@ -23,12 +24,17 @@ CELL_METADATA = {"tags"}
 def clean(notebook: NotebookNode) -> None:
     """Drops widget state, execution times and other traces of the program that ran the notebook."""
     notebook.metadata = nbformat.from_dict(METADATA)
-    seen: set[str] = set()
-    for cell in notebook.cells:
-        cell.id = _unique(hashlib.sha256(cell.source.encode()).hexdigest()[:8], seen)
+    for cell, name in zip(notebook.cells, cell_ids(notebook), strict=True):
+        cell.id = name
         cell.metadata = nbformat.from_dict({key: value for key, value in cell.metadata.items() if key in CELL_METADATA})
         if cell.cell_type == "code":
             cell.outputs = [output for output in _merged(cell.outputs) if _worth_keeping(output)]
+
+
+def cell_ids(notebook: NotebookNode) -> list[str]:
+    """An id for each cell, made from its source: a cell that was edited after it was run carries another."""
+    seen: set[str] = set()
+    return [_unique(hashlib.sha256(cell.source.encode()).hexdigest()[:8], seen) for cell in notebook.cells]
 
 
 def _unique(name: str, seen: set[str]) -> str:

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import nbformat
 
+from speaker_lib.corpus import Corpus
 from speaker_lib.files import replacing
 from speaker_lib.lesson import open_lesson
 from speaker_lib.profiles import PROFILES, VARIABLE
 from speaker_lib.simulate import simulate
 
 from .course import FIGURES
-from .execute import ToolError, execute, write_notebook
+from .errors import ToolError
+from .execute import execute, write_notebook
 from .gate import problems
 from .pairs import read_source, refill, write_pair
 from .project import Project, slug_of
@@ -28,6 +30,8 @@ def notebooks(project: Project) -> int:
     voices = project.root / "data" / "simulated"
     if not voices.exists():
         simulate(voices, PROFILES["laptop"].simulation)
+    if Corpus.open(voices).source != PROFILES["laptop"].simulation.source:
+        raise ToolError(f"{voices} are not the voices that every reader gets: move that folder away, and it is made anew.")
     # Whatever data set the maintainer has: what is committed shows the voices that every reader can make.
     os.environ |= {VARIABLE: "laptop", "SPEAKER_DATA": str(voices)}
     os.chdir(_emptied(project.root / "build" / "notebooks"))
@@ -66,18 +70,19 @@ def repository(project: Project, address: str) -> int:
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=project.root, capture_output=True, text=True)
     if listed.returncode:
         raise ToolError(f"{project.root} is not a git checkout, so its files are not known: clone the course first.")
-    for name in filter(lambda name: name.endswith(_TEXTS), listed.stdout.split("\0")):
-        path = project.root / name
+    paths = [project.root / name for name in listed.stdout.split("\0") if name.endswith(_TEXTS)]
+    # pyproject.toml last: as long as it gives the old address, an interrupted change can be made again.
+    for path in sorted(filter(Path.is_file, paths), key=lambda path: path.name == "pyproject.toml"):
         text = path.read_text(encoding="utf-8")
         if old in text:
             with replacing(path, "w", encoding="utf-8") as file:
                 file.write(text.replace(old, new))
-            print(name)
+            print(path.relative_to(project.root))
     project = Project.read(project.root)
     for name in project.lessons:  # the bootstrap cells also name the folder that a clone makes
         refill(project, name)
     print(f"The course now lives at {project.address}. Badges and bootstrap cells refer to its release {project.tag}:")
-    print(f"commit, then push that tag too (git tag {project.tag} && git push origin {project.tag}).")
+    print(f"commit, then push that tag too (git tag --force {project.tag} && git push --force origin {project.tag}).")
     return 0
 
 

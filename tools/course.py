@@ -13,7 +13,8 @@ from speaker_lib.lesson import open_lesson
 from speaker_lib.tables import comparison_table
 
 from .clean import clean
-from .execute import ToolError, execute, write_notebook
+from .errors import ToolError
+from .execute import execute, write_notebook
 
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ("comparison.png", "ablation.png")  # what lesson 3 saves among its runs, and the README shows

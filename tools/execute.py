@@ -9,14 +9,12 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat import NotebookNode
 
 from speaker_lib.files import replacing
 
-
-class ToolError(Exception):
-    """A problem in a sentence: what is wrong and how to mend it."""
+from .errors import ToolError
 
 
 def execute(notebook: NotebookNode, name: str) -> None:
@@ -32,6 +30,8 @@ def execute(notebook: NotebookNode, name: str) -> None:
         client.execute()
     except CellExecutionError as error:
         raise ToolError(f"{name} stopped with an error:\n{error}") from None
+    except DeadKernelError:
+        raise ToolError(f"{name}'s kernel has died, likely for lack of memory: close something and run it again.") from None
 
 
 def write_notebook(notebook: NotebookNode, path: Path) -> None:

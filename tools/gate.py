@@ -12,18 +12,21 @@ from pathlib import Path
 
 import jupytext
 import nbformat
+import yaml
 from jupytext.cli import jupytext as sync
 from nbformat import NotebookNode
 
-from .clean import CELL_METADATA, METADATA, WIDGET
-from .generated import generated_cells, links, tags_of
+from .clean import CELL_METADATA, METADATA, WIDGET, cell_ids
+from .generated import BADGES, BOOTSTRAP, generated_cells, links, tags_of
 from .project import Project
 
 LARGEST = 1_500_000  # bytes of an .ipynb
 MOST_CELLS = 25  # of code
 LONG_CELL = 12  # lines; more than half of the cells must be shorter
 REMAKE = "run `make notebooks`"
-_PATH = re.compile(r"(?<![\w.:/~])(?:/(?:home|root|Users|tmp|var|mnt|content|opt)/|[A-Za-z]:\\\\?Users)[^\s\"']*")
+TAGS = {BADGES, BOOTSTRAP, "NBVAL_CHECK_OUTPUT", "raises-exception"}
+_FOLDERS = "home root Users tmp var private mnt media content kaggle opt usr work workspace data srv"
+_PATH = re.compile(rf"(?<![\w.:/~])(?:/(?:{'|'.join(_FOLDERS.split())})/|[A-Za-z]:\\)[^\s\"']*|file:///[^\s\"']*")
 
 
 def problems(project: Project) -> list[str]:
@@ -62,7 +65,7 @@ def _problems(project: Project, lesson: str, path: Path) -> Iterator[str]:
     yield from _generated(notebook, generated_cells(project, lesson))
     yield from _cells(notebook)
     yield from _outputs(notebook)
-    yield from _paths(path, project.root)
+    yield from _paths(notebook, project.root)
     yield from _sync(project, lesson)
 
 
@@ -80,6 +83,8 @@ def _metadata(notebook: NotebookNode) -> Iterator[str]:
         extra = sorted(set(cell.metadata) - CELL_METADATA)
         if extra:
             yield f", cell {number}: carries the metadata {', '.join(extra)}: {REMAKE}."
+        for tag in sorted(set(tags_of(cell)) - TAGS):
+            yield f", cell {number}: has the tag {tag!r}, which nothing here reads: use one of {', '.join(sorted(TAGS))}."
 
 
 def _generated(notebook: NotebookNode, sources: dict[str, str]) -> Iterator[str]:
@@ -102,9 +107,11 @@ def _cells(notebook: NotebookNode) -> Iterator[str]:
 
 def _outputs(notebook: NotebookNode) -> Iterator[str]:
     expected = count(1)
-    for number, cell in enumerate(notebook.cells, 1):
+    for number, (cell, name) in enumerate(zip(notebook.cells, cell_ids(notebook), strict=True), 1):
         if cell.cell_type != "code":
             continue
+        if cell.get("id") != name:
+            yield f", cell {number}: was edited after it was run: {REMAKE}."
         if cell.execution_count != next(expected):
             yield f", cell {number}: was not run in one go with the cells above it: {REMAKE}."
             return
@@ -114,22 +121,32 @@ def _outputs(notebook: NotebookNode) -> Iterator[str]:
             elif output.get("name") == "stderr":
                 said = output.text.strip().splitlines()[0][:80]
                 yield f", cell {number}: shows the warning {said!r}: mend its cause, then {REMAKE}."
+            elif output.get("metadata"):
+                yield f", cell {number}: an output carries the metadata {', '.join(output.metadata)}: {REMAKE}."
             elif WIDGET in output.get("data", {}):
                 yield f", cell {number}: carries a widget, which is dead where the notebook is only read: {REMAKE}."
 
 
-def _paths(path: Path, root: Path) -> Iterator[str]:
-    text = path.read_text(encoding="utf-8")
-    found = sorted({match.group().rstrip(".,:;)\\") for match in _PATH.finditer(text)})
-    if str(root) in text:
-        found.insert(0, str(root))
-    if found:
-        yield f" contains the path {found[0]} of one machine: print paths relative to the notebook, then {REMAKE}."
+def _paths(notebook: NotebookNode, root: Path) -> Iterator[str]:
+    for number, cell in enumerate(notebook.cells, 1):
+        text = "\n".join([cell.source, *map(_text, cell.get("outputs", []))])
+        found = [str(root)] * (str(root) in text) or [match.group().rstrip(".,:;)") for match in _PATH.finditer(text)]
+        if found:
+            yield f", cell {number}: contains {found[0]}, a path of one machine: print relative paths, then {REMAKE}."
+
+
+def _text(output: NotebookNode) -> str:
+    """What a reader can read of an output."""
+    return output.get("text", "") + output.get("data", {}).get("text/plain", "")
 
 
 def _sync(project: Project, lesson: str) -> Iterator[str]:
     """``jupytext --sync`` on a copy, then no difference; `jupytext --test` would not notice every one."""
-    header = jupytext.read(project.path(lesson, "py"), fmt="py:percent").metadata.get("jupytext", {})
+    try:
+        header = jupytext.read(project.path(lesson, "py"), fmt="py:percent").metadata.get("jupytext", {})
+    except (ValueError, yaml.YAMLError) as error:
+        yield f": jupytext cannot read notebooks/{lesson}.py ({str(error).splitlines()[0]}): mend it."
+        return
     if header.get("formats") != METADATA["jupytext"]["formats"]:
         yield f": notebooks/{lesson}.py lacks the header that pairs the two: {REMAKE}."
         return
@@ -139,10 +156,6 @@ def _sync(project: Project, lesson: str) -> Iterator[str]:
             shutil.copy(project.path(lesson, copy.suffix[1:]), copy)
             os.utime(copy, (age, age))  # the .py is the newer one: it is what people edit
         before = [copy.read_bytes() for copy in copies]
-        try:
-            sync(["--quiet", "--sync", str(copies[1])])
-        except (ValueError, OSError, SystemExit) as error:
-            yield f": jupytext cannot read notebooks/{lesson}.py ({error}): mend it."
-            return
+        sync(["--quiet", "--sync", str(copies[1])])
         if [copy.read_bytes() for copy in copies] != before:
             yield f" and notebooks/{lesson}.py say different things: edit the .py only, then {REMAKE}."

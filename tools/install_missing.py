@@ -39,10 +39,13 @@ def is_installed(name: str) -> bool:
 
 
 def installed() -> dict[str, str]:
-    """The version of every distribution here."""
-    # A broken installation can lack its name or its version; a local version (+cu128) is one that pip takes here too.
-    found = ((d.metadata["Name"], d.metadata["Version"]) for d in metadata.distributions())
-    return {name: version for name, version in found if name and version}
+    """The version of every distribution here, by its name."""
+    versions: dict[str, str] = {}
+    for found in metadata.distributions():
+        name, version = found.metadata["Name"], found.metadata["Version"]
+        if name and version:  # a broken installation can lack them
+            versions.setdefault(re.sub(r"[-_.]+", "-", name).lower(), version)  # the first on the path is what Python imports
+    return versions
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ from nbformat import NotebookNode
 from speaker_lib.files import replacing
 
 from .clean import METADATA, clean
-from .execute import ToolError, write_notebook
+from .errors import ToolError
+from .execute import write_notebook
 from .generated import fill
 from .project import Project
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from .execute import ToolError
+from .errors import ToolError
 
 try:
     import tomllib
@@ -29,7 +29,7 @@ class Project:
     def read(cls, root: Path = ROOT) -> Project:
         """Raises ToolError if ``pyproject.toml`` gives no address on GitHub."""
         about = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-        return cls(root, slug_of(about["urls"]["Repository"]), f"v{about['version']}")
+        return cls(root, slug_of(about.get("urls", {}).get("Repository", "")), f"v{about['version']}")
 
     @property
     def address(self) -> str:
