@@ -19,7 +19,7 @@ from .config import Preset
 from .corpus import Corpus
 from .costs import Cost, cost_of
 from .data import can_hold_out_sessions, split_utterances
-from .errors import RunError
+from .errors import ConfigError, RunError
 from .evaluation import evaluate
 from .parallel import available_cores, parallel_map
 from .profiles import AblationPlan
@@ -89,8 +89,11 @@ class Ablation:
 
 
 def changes_between(baseline: Preset, tuned: Preset) -> tuple[Change, ...]:
-    """The report's four changes, with these two presets' values."""
+    """The report's four changes, with these two presets' values. Raises ConfigError if the models differ in more."""
     differences = baseline.differences(tuned)
+    steps = {name for names in _STEPS for name in names}
+    if more := [name for name in differences if name.startswith("model.") and name not in steps]:
+        raise ConfigError(f"{', '.join(more)} would change outside the ablation: add it to _STEPS in speaker_lib/ablation.py.")
     changes = []
     for names in _STEPS:
         settings = {name: differences[name][1] for name in names if name in differences}

@@ -11,7 +11,7 @@ from speaker_lib import PRESETS, Corpus, CorpusWriter, ModelConfig, Preset, Trai
 from speaker_lib.ablation import Ablation, Outcome, changes_between, planned_variants, run_ablation, variants_of
 from speaker_lib.conclusions import Gain, conclusions, marginal_gains, measuring
 from speaker_lib.costs import Cost, cost_of
-from speaker_lib.errors import RunError
+from speaker_lib.errors import ConfigError, RunError
 from speaker_lib.plots import save_figure
 from speaker_lib.plots_ablation import ablation_figure, measuring_figure
 from speaker_lib.profiles import AblationPlan
@@ -40,6 +40,11 @@ def test_every_variant_is_there_once():
     assert len(names) == len(set(names)) == 12
     assert names[0] == "baseline" and names[-2:] == ["baseline-session", "d_model+nhead+num_layers+activation-session"]
     assert {"d_model", "nhead", "num_layers", "activation", "d_model+nhead", "num_layers+activation"} < set(names)
+
+
+def test_a_difference_that_is_no_step_is_not_passed_over():
+    with pytest.raises(ConfigError, match=r"model\.dropout would change outside the ablation"):
+        changes_between(PRESETS["baseline"], PRESETS["tuned"].override({"model.dropout": 0.3}))
 
 
 def test_where_each_speaker_has_one_recording_none_is_held_out(tmp_path):
