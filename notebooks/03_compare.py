@@ -196,7 +196,7 @@ plan, said = profile.ablation, conclusions(ablation)
 print(
     f"{len(ablation.outcomes)} models, seeds {plan.seeds}, {plan.train.total_steps:,} steps each."
 )
-print(said[0], *said[-2:], sep="\n")
+print(said[0], *said[1:][-2:], sep="\n")
 
 # %% [markdown]
 # **Recap.** Two numbers say that something helped; only an ablation says what. The order in which changes are added decides how much each
