@@ -36,14 +36,8 @@ CONFIG, METRICS, WEIGHTS, RESUME, EVALUATION = (
     "resume.pt",
     "evaluation.json",
 )
-_METRICS = {
-    "step",
-    "train_accuracy",
-    "train_loss",
-    "valid_accuracy",
-    "valid_loss",
-    "steps_per_second",
-}  # what plots and tables read of a validation
+# What plots and tables read of a validation.
+_METRICS = {"step", "train_accuracy", "train_loss", "valid_accuracy", "valid_loss", "steps_per_second"}
 
 
 @dataclass(frozen=True)

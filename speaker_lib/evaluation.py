@@ -166,11 +166,17 @@ def speaker_accuracy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor
     return correct / torch.bincount(labels, minlength=n_speakers)
 
 
+def confusion_counts(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """How often the speaker of each row was taken for that of each column: (n_speakers, n_speakers) int64."""
+    n_speakers = logits.shape[1]
+    pairs = labels * n_speakers + logits.argmax(dim=1)  # (n,)
+    return torch.bincount(pairs, minlength=n_speakers**2).view(n_speakers, n_speakers)  # (n_speakers, n_speakers)
+
+
 def most_confused(logits: torch.Tensor, labels: torch.Tensor, speakers: tuple[str, ...], most: int = 10) -> list[Confusion]:
     """The pairs that were mistaken most often, in that order."""
-    n_speakers, predicted = logits.shape[1], logits.argmax(dim=1)
-    wrong = predicted != labels
-    counts = torch.bincount(labels[wrong] * n_speakers + predicted[wrong], minlength=n_speakers**2)
+    n_speakers = logits.shape[1]
+    counts = confusion_counts(logits, labels).fill_diagonal_(0).flatten()  # (n_speakers ** 2,)
     top = torch.argsort(counts, descending=True, stable=True)[:most]
     pairs = [(int(pair) // n_speakers, int(pair) % n_speakers, int(counts[pair])) for pair in top]
     return [Confusion(speakers[true], speakers[taken], count) for true, taken, count in pairs if count]

@@ -29,7 +29,7 @@ def parallel_map(
 ) -> Iterator[Result]:
     """Yields ``function(item)`` for each item, in order, from ``workers`` processes (default: one per core).
 
-    So many items as ``ahead`` says lie ready for the workers.  After an interruption they are still worked on, because no
+    As many items as ``ahead`` says lie ready for the workers.  After an interruption they are still worked on, because no
     pool takes back what it has handed out: where an item is long, let none lie ready.
 
     ``function`` must be importable by name, so that a fresh process can find it. Raises ConfigError for less than one worker.

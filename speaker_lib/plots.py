@@ -16,12 +16,12 @@ from matplotlib.figure import Figure
 
 from .checkpoint import Run
 from .errors import RunError
+from .evaluation import confusion_counts
 from .files import replacing
 from .report import REPORT_BASELINE, REPORT_TUNED, PublishedCurve
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vPX"
-_PARTS = {"train": "training", "valid": "validation"}
 _REPORT_COLOURS = ((REPORT_BASELINE, "#777777", ":"), (REPORT_TUNED, "#777777", "--"))
 
 
@@ -58,8 +58,8 @@ def curves_figure(run: Run) -> Figure:
     accuracy, loss = figure.subplots(1, 2)
     rows = run.metrics()
     steps = [row["step"] for row in rows]
-    for i, part in enumerate(("train", "valid")):
-        style = {"color": COLOURS[i], "marker": MARKERS[i], "markersize": 4, "label": _PARTS[part]}
+    for i, (part, label) in enumerate((("train", "training"), ("valid", "validation"))):
+        style = {"color": COLOURS[i], "marker": MARKERS[i], "markersize": 4, "label": label}
         accuracy.plot(steps, [row[f"{part}_accuracy"] for row in rows], **style)
         loss.plot(steps, [row[f"{part}_loss"] for row in rows], **style)
     accuracy.axhline(1 / run.preset.model.n_speakers, color="#777777", linestyle=":", label="guessing")
@@ -72,8 +72,7 @@ def curves_figure(run: Run) -> Figure:
 
 def confusion_figure(logits: torch.Tensor, labels: torch.Tensor, speakers: Sequence[str], most: int = 12) -> Figure:
     """Who is taken for whom, in the most frequent mistakes: logits (n, n_speakers), labels (n,)."""
-    n_speakers, predicted = logits.shape[1], logits.argmax(dim=1)
-    counts = torch.bincount(labels * n_speakers + predicted, minlength=n_speakers**2).view(n_speakers, n_speakers)
+    n_speakers, counts = logits.shape[1], confusion_counts(logits, labels)
     pairs = torch.argsort(counts.clone().fill_diagonal_(0).flatten(), descending=True, stable=True).tolist()
     in_pairs = dict.fromkeys(speaker for pair in pairs for speaker in divmod(pair, n_speakers))  # worst pair first
     worst = sorted(list(in_pairs)[:most])

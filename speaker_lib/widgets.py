@@ -26,7 +26,7 @@ def show(figure: Figure) -> None:
     _show(png(figure))
 
 
-def explore(figure_of: Callable[[int], Figure], label: str, most: int, step: int = 1) -> None:
+def explore(figure_of: Callable[[int], Figure], label: str, most: int) -> None:
     """Shows ``figure_of(0)``, and a slider that shows ``figure_of(value)`` up to ``most``."""
     first = png(figure_of(0))
     if importlib.util.find_spec("ipywidgets") is None:
@@ -34,7 +34,7 @@ def explore(figure_of: Callable[[int], Figure], label: str, most: int, step: int
         return
     import ipywidgets
 
-    slider = ipywidgets.IntSlider(0, 0, most, step, description=label, layout={"width": "60%"})
+    slider = ipywidgets.IntSlider(0, 0, most, description=label, layout={"width": "60%"})
     picture = ipywidgets.Image(value=first, format="png")
 
     def redraw(change: dict[str, object]) -> None:
