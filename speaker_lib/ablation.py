@@ -5,8 +5,6 @@ An ablation is a folder of runs, ``<variant>/seed<n>``.  What is finished is not
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,16 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from .checkpoint import Run, fit_to_data
+from .checkpoint import Run
 from .config import Preset
 from .corpus import Corpus
 from .costs import Cost, cost_of
-from .data import can_hold_out_sessions, split_utterances
-from .errors import ConfigError, RunError
-from .evaluation import evaluate
-from .parallel import available_cores, parallel_map
+from .errors import ConfigError
 from .profiles import AblationPlan
-from .training import get_device, train
+from .replicas import Replica, train_replicas
+from .splits import can_hold_out_sessions, split_utterances
 
 # The report's order. A LayerNorm before the sublayers belongs to the layers: six of them do not train without.
 _STEPS = (("model.d_model",), ("model.nhead",), ("model.num_layers", "model.norm"), ("model.activation",))
@@ -126,59 +122,23 @@ def run_ablation(
     folder: str | os.PathLike[str],
     workers: int | None = None,
 ) -> Ablation:
-    """Trains and evaluates every variant for every seed, in ``workers`` processes (default: two on a GPU, else one per core).
+    """Trains and evaluates every variant for every seed, in ``workers`` processes as `train_replicas` does.
 
     Interrupted, it goes on where it was. Raises RunError if a run of the folder has other settings or other data.
     """
-    tasks = {
-        variant: [_Task.of(variant, seed, baseline, plan, corpus, Path(folder)) for seed in plan.seeds]
+    replicas = {
+        variant: [
+            Replica.of(Path(folder) / variant.name / f"seed{seed}", variant.preset(baseline, plan, seed), corpus)
+            for seed in plan.seeds
+        ]
         for variant in planned_variants(baseline, tuned, corpus)
     }
-    waiting = [task for of_variant in tasks.values() for task in of_variant if not task.finished(corpus)]
-    if workers is None:  # on a GPU each process needs some of its memory for itself
-        workers = 2 if get_device().type == "cuda" else available_cores()
-    for _ in parallel_map(_train_one, waiting, "Ablation", "run", workers, ahead=0):
-        pass
+    train_replicas([replica for of_variant in replicas.values() for replica in of_variant], corpus, "Ablation", workers)
     outcomes = [
-        _outcome(variant, [Run.open(task.folder) for task in of_variant], corpus) for variant, of_variant in tasks.items()
+        _outcome(variant, [Run.open(replica.folder) for replica in of_variant], corpus)
+        for variant, of_variant in replicas.items()
     ]
     return Ablation(changes_between(baseline, tuned), tuple(outcomes), corpus.source)
-
-
-def spread(values: np.ndarray) -> float:
-    """Standard deviation over seeds (seeds,); 0 with a single one."""
-    return float(values.std(ddof=1)) if len(values) > 1 else 0.0
-
-
-@dataclass(frozen=True)
-class _Task:
-    folder: Path
-    preset: Preset
-    corpus: Path
-
-    @classmethod
-    def of(cls, variant: Variant, seed: int, baseline: Preset, plan: AblationPlan, corpus: Corpus, folder: Path) -> _Task:
-        preset = fit_to_data(variant.preset(baseline, plan, seed), corpus)
-        return cls(folder / variant.name / f"seed{seed}", preset, corpus.folder)
-
-    def finished(self, corpus: Corpus) -> bool:
-        if not Run.exists(self.folder):
-            return False
-        run = Run.open(self.folder)
-        run.check_same_data(corpus)
-        run.check_same_settings(self.preset)
-        return run.evaluation() is not None
-
-
-def _train_one(task: _Task) -> None:
-    corpus = Corpus.open(task.corpus)
-    run = Run.open(task.folder) if Run.exists(task.folder) else Run.create(task.folder, task.preset, corpus)
-    # One bar counts the runs, theirs would be too many.
-    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
-        state = train(run, corpus)
-        if state.step < run.preset.train.total_steps:
-            raise RunError(f"{run.folder} was stopped at step {state.step}: run the ablation again to go on.")
-        run.save_evaluation(evaluate(run, corpus, get_device())[0].to_dict())
 
 
 def _outcome(variant: Variant, runs: list[Run], corpus: Corpus) -> Outcome:

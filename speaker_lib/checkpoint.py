@@ -24,10 +24,10 @@ import torch
 
 from .config import Preset
 from .corpus import Corpus
-from .data import split_utterances
 from .errors import ConfigError, RunError
 from .files import explain_os_errors, replacing, tensor_bytes
 from .model import Classifier
+from .splits import split_utterances
 
 CONFIG, METRICS, WEIGHTS, RESUME, EVALUATION = (
     "config.json",

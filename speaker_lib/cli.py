@@ -9,9 +9,11 @@ import argparse
 import json
 import os
 import sys
+import time
 from collections.abc import Sequence
 
-from .config import PRESETS, Preset, get_preset, setting_names
+from .cli_train import add_train_options, train_command
+from .config import PRESETS, setting_names
 from .errors import ConfigError, SpeakerError
 
 
@@ -21,14 +23,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return options.command(options)
     except ConfigError as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return 2
+        return _complain(problem, 2)
     except SpeakerError as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return 1
+        return _complain(problem, 1)
     except KeyboardInterrupt:
-        print("error: interrupted; nothing half-written was left.", file=sys.stderr)
-        return 1
+        return _complain("interrupted; nothing half-written was left.", 1)
+
+
+def _complain(problem: object, code: int) -> int:
+    if os.environ.get("RANK", "0") != "0":
+        time.sleep(3)  # where all processes have one problem, the first one says it, and torchrun ends the others meanwhile
+    print(f"error: {problem}", file=sys.stderr)
+    return code
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -106,60 +112,13 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     parser = _add(
         commands,
         "train",
-        _train,
+        train_command,
         "train a preset",
         "--data data/hw4 --preset tuned --run runs/tuned --set model.dropout=0.2",
         more="presets: " + ", ".join(PRESETS) + "\nsettings: " + ", ".join(setting_names()),
     )
     _add_data(parser)
-    parser.add_argument("--run", metavar="DIR", required=True, help="the folder of this run")
-    parser.add_argument("--preset", metavar="NAME", help="what to train; needed unless a run is resumed")
-    parser.add_argument(
-        "--steps", type=int, metavar="N", help="train N steps, with warmup and intervals of at most a tenth of that"
-    )
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change one setting; may be repeated")
-    parser.add_argument("--resume", action="store_true", help="go on where the run was left, or begin it")
-
-
-def _train(options: argparse.Namespace) -> int:
-    from .checkpoint import Run, fit_to_data
-    from .corpus import Corpus
-    from .training import get_device, train
-
-    preset = _chosen_preset(options)
-    exists = Run.exists(options.run)
-    if preset is None and not (options.resume and exists):
-        raise ConfigError(f"--preset is missing: choose one of {', '.join(PRESETS)}.")
-    corpus = Corpus.open(options.data)
-    if options.resume and exists:
-        run = Run.open(options.run)
-        if preset is not None:
-            run.check_same_settings(fit_to_data(preset, corpus))
-    else:
-        run = Run.create(options.run, preset, corpus)
-    device = get_device()
-    print(f"Training {run.name} on {corpus.source}, {run.preset.train.total_steps:,} steps on {device}.")
-    state = train(run, corpus, device)
-    if state.step < run.preset.train.total_steps:
-        return 1
-    print(f"Best validation accuracy {state.best_accuracy:.4f} after {state.step:,} steps; the run is in {run.folder}.")
-    return 0
-
-
-def _chosen_preset(options: argparse.Namespace) -> Preset | None:
-    """The preset that the command line describes, or None where it leaves that to the run."""
-    if options.preset is None:
-        if options.set or options.steps is not None:
-            raise ConfigError("--set and --steps change a preset: name it with --preset.")
-        return None
-    preset = get_preset(options.preset)
-    if options.steps is not None:
-        preset = Preset(preset.model, preset.train.shortened(options.steps))
-    pairs = [text.partition("=") for text in options.set]
-    for name, equals, _ in pairs:
-        if not equals:
-            raise ConfigError(f"--set {name} has no value: write it as NAME=VALUE.")
-    return preset.override({name: value for name, _, value in pairs})
+    add_train_options(parser)
 
 
 def _add_evaluate(commands: argparse._SubParsersAction) -> None:
@@ -177,9 +136,9 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
 def _evaluate(options: argparse.Namespace) -> int:
     from .checkpoint import Run
     from .corpus import Corpus
+    from .devices import get_device
     from .evaluation import evaluate
     from .tables import evaluation_text
-    from .training import get_device
 
     run, corpus = Run.open(options.run), Corpus.open(options.data)
     result, logits, labels = evaluate(run, corpus, get_device(), options.all)
@@ -223,8 +182,8 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
 def _predict(options: argparse.Namespace) -> int:
     from .checkpoint import Run
     from .corpus import Corpus
+    from .devices import get_device
     from .evaluation import predict
-    from .training import get_device
 
     count = predict(Run.open(options.run), Corpus.open(options.data), options.out, get_device())
     print(f"{options.out}: {count:,} predictions.")
@@ -239,8 +198,8 @@ def _add_identify(commands: argparse._SubParsersAction) -> None:
 
 def _identify(options: argparse.Namespace) -> int:
     from .checkpoint import Run
+    from .devices import get_device
     from .evaluation import identify
-    from .training import get_device
 
     for speaker, probability in identify(Run.open(options.run), options.recording, get_device()):
         print(f"{probability:7.4f}  {speaker}")

@@ -12,7 +12,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from .ablation import Ablation, Outcome, spread
+from .ablation import Ablation, Outcome
+from .replicas import spread
 
 _T95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}  # the 5% points of t by the number of seeds; from six seeds on it is at most 2.57
 _T95_MORE = 2.57

@@ -63,10 +63,11 @@ class TrainConfig:
     """How a model is trained. The defaults are the sample code's recipe for HW4."""
 
     seed: int = at_least(0, 87)
-    batch_size: int = at_least(1, 32)  # utterances per step
+    batch_size: int = at_least(1, 32)  # utterances per step, over all processes
     segment_len: int = at_least(1, 128)  # frames of 10 ms cut from each utterance
     learning_rate: float = at_least(0.0, 1e-3)  # the peak, reached after the warmup
     weight_decay: float = at_least(0.0, 0.01)
+    clip_norm: float = at_least(0.0, 0.0)  # the longest that all gradients together may be; 0 leaves them as they are
     warmup_steps: int = at_least(0, 1_000)
     total_steps: int = at_least(1, 70_000)
     valid_steps: int = at_least(1, 2_000)  # steps between validations
@@ -74,6 +75,7 @@ class TrainConfig:
     split: str = one_of("random", "session", default="random")  # what validation holds out: utterances or whole sessions
     valid_fraction: float = at_least(0.0, 0.1)
     precision: str = one_of("auto", "float32", "bfloat16", "float16", default="auto")
+    graph: str = one_of("auto", "off", default="auto")  # auto: a GPU runs each step as one graph where it can
 
     def __post_init__(self) -> None:
         _check(self, "train")

@@ -18,15 +18,16 @@ from torch.nn import functional as F
 
 from .checkpoint import Run
 from .corpus import Corpus
-from .data import Batch, SpeakerDataset, ValidSampler, segment_loader, split_utterances
+from .data import Batch, SpeakerDataset, ValidSampler, segment_loader
 from .errors import CorpusError, RunError
 from .features import N_MELS, extract_features
 from .files import replacing
 from .model import Classifier, count_parameters
 from .progress import progress_bar
+from .splits import split_utterances
 
 CROP_SEEDS = 10
-FRAME_BUDGET = 8_000  # frames in a batch, padding included; on a CPU larger batches are slower
+FRAME_BUDGET = {"cpu": 8_000, "cuda": 65_536}  # frames in a batch, padding included; on a CPU larger ones are slower
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def evaluate(
     """
     utterances = held_out(run, corpus, everything)
     model = run.load_model(device)
-    dataset = SpeakerDataset(corpus.labelled, run.preset.train.segment_len)
+    dataset = SpeakerDataset(corpus.labelled, run.preset.train.segment_len, device=device)
     logits, labels = full_logits(model, dataset, utterances, device), dataset.labels[utterances]
     result = Evaluation(
         crop=crop_result(model, dataset, utterances, device),
@@ -109,12 +110,12 @@ def held_out(run: Run, corpus: Corpus, everything: bool = False) -> torch.Tensor
 @torch.inference_mode()
 def full_logits(model: Classifier, dataset: SpeakerDataset, utterances: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Logits of whole utterances, (utterances, n_speakers) on the CPU, in the order given."""
-    logits = torch.empty(len(utterances), model.config.n_speakers)
+    logits = torch.empty(len(utterances), model.config.n_speakers, device=device)  # they leave it once, at the end
     with progress_bar(len(utterances), "Full", "uttr", leave=False) as bar:
-        for where in length_sorted_batches(dataset.lengths[utterances], FRAME_BUDGET):
-            logits[where] = _logits(model, dataset.whole(utterances[where]), device)
+        for where in length_sorted_batches(dataset.lengths[utterances], FRAME_BUDGET[device.type]):
+            logits[where.to(device)] = _logits(model, dataset.whole(utterances[where]), device)
             bar.update(len(where))
-    return logits
+    return logits.cpu()
 
 
 def length_sorted_batches(lengths: torch.Tensor, frame_budget: int) -> Iterator[torch.Tensor]:
@@ -133,18 +134,19 @@ def length_sorted_batches(lengths: torch.Tensor, frame_budget: int) -> Iterator[
 @torch.inference_mode()
 def crop_result(model: Classifier, dataset: SpeakerDataset, utterances: torch.Tensor, device: torch.device) -> CropResult:
     """Accuracy and loss of one segment per utterance, over `CROP_SEEDS` draws of where it is cut."""
+    size = max(1, FRAME_BUDGET[device.type] // dataset.segment_len)
     accuracies, losses = [], []
     with progress_bar(CROP_SEEDS * len(utterances), "Crop", "uttr", leave=False) as bar:
         for seed in range(CROP_SEEDS):
-            correct, loss = 0, 0.0
-            size = max(1, FRAME_BUDGET // dataset.segment_len)
-            for batch in segment_loader(dataset, ValidSampler(utterances, size, seed)):
-                logits = _logits(model, batch, device)
-                correct += int((logits.argmax(dim=1) == batch.labels).sum())
-                loss += float(F.cross_entropy(logits, batch.labels, reduction="sum"))
-                bar.update(len(batch.labels))
-            accuracies.append(correct / len(utterances))
-            losses.append(loss / len(utterances))
+            sums = torch.zeros(2, dtype=torch.float64, device=device)  # right answers, loss
+            for batch in segment_loader(dataset, ValidSampler(dataset, utterances, size, seed)):
+                logits, labels = _logits(model, batch, device), batch.labels.to(device)
+                correct = (logits.argmax(dim=1) == labels).sum()
+                sums += torch.stack([correct, F.cross_entropy(logits, labels, reduction="sum")])
+                bar.update(len(labels))
+            correct, loss = (sums / len(utterances)).tolist()
+            accuracies.append(correct)
+            losses.append(loss)
     return CropResult(float(np.mean(accuracies)), float(np.std(accuracies)), float(np.mean(losses)))
 
 
@@ -191,7 +193,7 @@ def predict(run: Run, corpus: Corpus, out: str | os.PathLike[str], device: torch
     if corpus.test is None:
         raise CorpusError(f"{corpus.folder} has no testdata.json, so there is nothing to predict: fetch the test set too.")
     model = run.load_model(device)
-    dataset = SpeakerDataset(corpus.test)
+    dataset = SpeakerDataset(corpus.test, device=device)
     predicted = full_logits(model, dataset, torch.arange(len(dataset)), device).argmax(dim=1).tolist()
     with replacing(out, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -213,5 +215,5 @@ def identify(run: Run, recording: str | os.PathLike[str], device: torch.device, 
 
 
 def _logits(model: Classifier, batch: Batch, device: torch.device) -> torch.Tensor:
-    """(batch, n_speakers) on the CPU."""
-    return model(batch.mels.to(device), batch.lengths.to(device)).cpu()
+    """(batch, n_speakers) on the device."""
+    return model(batch.mels.to(device), batch.lengths.to(device) if batch.padded else None)

@@ -9,12 +9,15 @@ from collections.abc import Callable, Iterator
 
 
 @contextlib.contextmanager
-def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
-    """Yields a function that says whether Ctrl-C was pressed (or a polite kill came); a second one interrupts at once."""
+def stop_on_interrupt(n_processes: int = 1) -> Iterator[Callable[[], bool]]:
+    """Yields a function that says whether Ctrl-C was pressed (or a polite kill came); a second one interrupts at once.
+
+    Not so where several processes train together: there the terminal and ``torchrun`` each send one for a single Ctrl-C.
+    """
     pressed = threading.Event()
 
     def remember(signum: int, frame: object) -> None:
-        if pressed.is_set():
+        if pressed.is_set() and n_processes == 1:
             raise KeyboardInterrupt
         pressed.set()
 

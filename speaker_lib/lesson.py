@@ -16,12 +16,13 @@ import torch
 from .checkpoint import Run, fit_to_data
 from .config import Preset
 from .corpus import Corpus
+from .devices import get_device
 from .errors import CorpusError, RunError, SpeakerError
 from .evaluation import evaluate
 from .profiles import Profile, get_profile
 from .simulate import simulate
 from .subset import write_subset
-from .training import get_device, train
+from .training import train
 
 FOUND, DOWNLOAD = "what is here, else simulated voices", "download HW4"  # where the data come from
 HERE, DRIVE = "here", "Google Drive"  # where runs are kept

@@ -6,8 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .ablation import Ablation, Change, Outcome, spread
+from .ablation import Ablation, Change, Outcome
 from .plots import COLOURS, finish
+from .replicas import spread
 
 _PROTOCOLS = (("random segments", "random"), ("whole utterances", "random"), ("whole utterances,\nunheard recordings", "session"))
 

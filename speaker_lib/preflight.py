@@ -15,13 +15,14 @@ from .ablation import planned_variants
 from .checkpoint import fit_to_data
 from .config import Preset
 from .corpus import Corpus
-from .data import get_dataloader
+from .data import Batch, get_dataloader
+from .devices import get_autocast_dtype
 from .lesson import FOUND, HERE, Lesson, open_lesson
-from .model import Classifier
 from .parallel import available_cores
-from .training import get_autocast_dtype, model_fn
+from .step import WARMUP, TrainStep, choose_capture
+from .training import begin, model_fn
 
-_TIMED_STEPS = 6
+_TIMED_STEPS = 5
 
 
 def preflight(data: str = FOUND, keep: str = HERE) -> Lesson:
@@ -34,17 +35,19 @@ def preflight(data: str = FOUND, keep: str = HERE) -> Lesson:
 
 def seconds_per_step(preset: Preset, corpus: Corpus, device: torch.device) -> float:
     """What a training step takes here, timed on a few with a model that is thrown away."""
-    preset = fit_to_data(preset, corpus).override({"train.total_steps": max(_TIMED_STEPS, preset.train.total_steps)})
-    model, criterion = Classifier(preset.model).to(device), nn.CrossEntropyLoss()
-    dtype = get_autocast_dtype(preset.train.precision, device)
-    batches, began = iter(get_dataloader(corpus, preset.train)[0]), 0.0
-    for step in range(_TIMED_STEPS):
-        if step == 1:  # the first also warms up
-            began = time.perf_counter()
-        loss, _ = model_fn(next(batches), model, criterion, device, dtype)
-        loss.backward()
-        float(loss.detach())  # waits for the device
-    return (time.perf_counter() - began) / (_TIMED_STEPS - 1)
+    preset = fit_to_data(preset, corpus)
+    dtype, criterion = get_autocast_dtype(preset.train.precision, device), nn.CrossEntropyLoss()
+    state = begin(preset, device, dtype)
+    capture = choose_capture(device, preset.train.graph)
+    step = TrainStep(state, lambda batch: model_fn(batch, state.model, criterion, device, dtype), device, capture)
+    mels, lengths, labels = next(iter(get_dataloader(corpus, preset.train)[0]))
+    batch = Batch(mels.to(device), lengths, labels.to(device))
+    for _ in range(1 if capture is None else WARMUP + 2):  # the first also warm up
+        float(step(batch)[0])
+    began = time.perf_counter()
+    for _ in range(_TIMED_STEPS):
+        float(step(batch)[0])  # waits for the device
+    return (time.perf_counter() - began) / _TIMED_STEPS
 
 
 def ablation_time(lesson: Lesson) -> str:

@@ -9,21 +9,34 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from .distributed import Team
+
 
 class Meter:
     """Loss and accuracy averaged over utterances; the sums stay on the device until somebody reads them."""
 
     def __init__(self) -> None:
-        self.sums: torch.Tensor | None = None  # (2,) loss and accuracy, each times utterances
+        self.sums: torch.Tensor | None = None  # (2,) float64, loss and accuracy, each times utterances
         self.count = 0  # utterances
         self.batches = 0
 
-    def add(self, loss: torch.Tensor, accuracy: torch.Tensor, count: int) -> None:
-        """Adds a batch's means over ``count`` utterances, both scalars."""
-        sums = torch.stack([loss.detach(), accuracy]).double() * count  # (2,)
-        self.sums = sums if self.sums is None else self.sums + sums
+    def add(self, outcome: torch.Tensor, count: int) -> None:
+        """Adds a batch's mean loss and accuracy, ``outcome`` (2,) float64, over ``count`` utterances."""
+        if self.sums is None:
+            self.sums = torch.zeros_like(outcome)
+        self.sums.add_(outcome, alpha=count)
         self.count += count
         self.batches += 1
+
+    def shared(self, team: Team) -> Meter:
+        """The meter of all processes together."""
+        if team.size == 1:
+            return self
+        loss, accuracy, count = team.total([*(self.sums.tolist() if self.count else (0.0, 0.0)), self.count])
+        meter = Meter()
+        meter.sums = torch.tensor([loss, accuracy], dtype=torch.float64, device=team.device)  # (2,)
+        meter.count, meter.batches = int(count), self.batches
+        return meter
 
     @property
     def loss(self) -> float:
@@ -44,28 +57,45 @@ class TrainState:
     """The model with its optimizer, schedule and scaler, the step they have reached, and how well that went."""
 
     def __init__(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: LambdaLR, scaler: torch.amp.GradScaler
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scheduler: LambdaLR,
+        scaler: torch.amp.GradScaler,
+        clip_norm: float = 0.0,
     ) -> None:
         self.model, self.optimizer, self.scheduler, self.scaler = model, optimizer, scheduler, scaler
+        self.clip_norm = clip_norm  # the longest that all gradients together may be, 0 for any length
         self.meter = Meter()  # over the interval since the last validation
         self.seconds = 0.0  # of training in that interval
         self.step = 0
         self.best_accuracy = -1.0
 
     def update(self, loss: torch.Tensor) -> None:
-        """One step of the optimizer and of the schedule."""
+        """Backward pass, clipping and optimizer: the part of a step that a device does without the host."""
         self.optimizer.zero_grad()
         self.scaler.scale(loss).backward()
+        if self.clip_norm > 0:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+
+    def advance(self, outcome: torch.Tensor, count: int) -> None:
+        """The rest of a step: the schedule moves on, and the batch's ``outcome`` (2,) over ``count`` utterances is noted."""
         self.scheduler.step()
+        self.meter.add(outcome, count)
         self.step += 1
 
     def state_dict(self) -> dict[str, object]:
         """Tensors and plain values only, so that it can be read back with ``weights_only=True``."""
         name, keys, *rest = np.random.get_state()
         return {
-            **{part: getattr(self, part).state_dict() for part in _PARTS},
+            "model": self.model.state_dict(),
+            "optimizer": {"state": self.optimizer.state_dict()["state"]},
+            # On a GPU the learning rate is a tensor, for the graph to read.
+            "scheduler": self.scheduler.state_dict() | {"_last_lr": [float(rate) for rate in self.scheduler.get_last_lr()]},
+            "scaler": self.scaler.state_dict(),
             **{number: getattr(self, number) for number in _NUMBERS},
             "meter": (self.meter.sums, self.meter.count, self.meter.batches),
             "random": {
@@ -78,8 +108,14 @@ class TrainState:
 
     def load_state_dict(self, state: dict[str, object]) -> None:
         """Goes back to what `state_dict` gave. Raises KeyError, ValueError, TypeError or RuntimeError if it does not fit."""
-        for part in _PARTS:
-            getattr(self, part).load_state_dict(state[part])
+        self.model.load_state_dict(state["model"])
+        # The moments are the run's; how they are computed is this machine's business, which may be another than the last.
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state["optimizer"]["state"], "param_groups": groups})
+        self.scheduler.load_state_dict(state["scheduler"])
+        for group, rate in zip(self.optimizer.param_groups, self.scheduler.get_last_lr(), strict=True):
+            group["lr"] = rate
+        self.scaler.load_state_dict(state["scaler"])
         for number in _NUMBERS:
             setattr(self, number, state[number])
         sums, self.meter.count, self.meter.batches = state["meter"]
@@ -91,5 +127,4 @@ class TrainState:
             torch.cuda.set_rng_state_all(state["random"]["cuda"])
 
 
-_PARTS = ("model", "optimizer", "scheduler", "scaler")
 _NUMBERS = ("seconds", "step", "best_accuracy")

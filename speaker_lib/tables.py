@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import median
 
+import numpy as np
 import torch
 
-from .ablation import Ablation, spread
+from .ablation import Ablation
 from .checkpoint import Run
 from .config import ModelConfig
 from .costs import cost_of
 from .evaluation import Evaluation, most_confused, speaker_accuracy
 from .inspection import HeadSignals, layer_shapes
 from .model import Classifier, count_parameters
+from .replicas import spread
 
 COLUMNS = ("run", "parameters", "step/s", "crop", "full")
 
@@ -21,6 +23,14 @@ COLUMNS = ("run", "parameters", "step/s", "crop", "full")
 def comparison_table(runs: Sequence[Run]) -> str:
     """A line per run: parameters, steps per second of training, accuracy by both protocols (``-`` where not evaluated)."""
     return _text([COLUMNS, *(_row(run) for run in runs)])
+
+
+def seeds_summary(runs: Sequence[Run]) -> str:
+    """What runs that differ in their seed alone reached on average, with the standard deviation over the seeds."""
+    evaluations = [run.evaluation() for run in runs]
+    values = {kind: np.array([found[kind]["accuracy"] for found in evaluations]) for kind in ("crop", "full")}
+    means = ", ".join(f"{kind} {reached.mean():.4f} ± {spread(reached):.4f}" for kind, reached in values.items())
+    return f"Mean over {len(runs)} seed{'s' * (len(runs) > 1)}, with the standard deviation between them: {means}."
 
 
 def ablation_table(ablation: Ablation) -> str:

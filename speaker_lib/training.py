@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -15,16 +16,21 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
 from .checkpoint import Run
+from .config import Preset
 from .corpus import Corpus
-from .data import Batch, get_dataloader
+from .data import DROPOUT, Batch, get_dataloader, random_stream
+from .devices import get_autocast_dtype, get_device
 from .diagnosis import chance_warning, check_finite
+from .distributed import ALONE, Team
 from .errors import RunError
 from .interrupt import stop_on_interrupt
 from .model import Classifier
 from .progress import progress_bar, say
 from .state import Meter, TrainState
+from .step import TrainStep, choose_capture, outcome_of
 
-BAR_REFRESH = 20  # steps between readings of loss and accuracy: on a GPU each reading waits for the device
+REFRESH_SECONDS = 0.5  # between readings of loss and accuracy: each waits for the device
+TEAM_ASKS_EVERY = 20  # steps after which processes that train together ask each other whether to stop
 
 Callback = Callable[[dict[str, float]], None]
 
@@ -39,56 +45,68 @@ def train(
     device: torch.device | None = None,
     callbacks: Iterable[Callback] = (),
     stop: threading.Event | None = None,
+    team: Team = ALONE,
 ) -> TrainState:
     """Trains a run to its last step, from its first or from where it was left.
 
     After every validation each callback gets the new line of ``metrics.jsonl``, a dictionary.  Ctrl-C, setting ``stop``, or
     a callback that raises StopTraining ends training with the state saved: call `train` again to go on, bit for bit on a CPU.
+    In a team of processes only the first one writes, and Ctrl-C is the way to stop.
     Raises TrainingDiverged if the loss is no longer a number, RunError if the data or the folder are not the run's.
     """
     run.check_same_data(corpus)
     config, device = run.preset.train, device or get_device()
     dtype = get_autocast_dtype(config.precision, device)
-    with run.locked(), stop_on_interrupt() as interrupted:
-        set_seed(config.seed)
-        model = Classifier(run.preset.model).to(device)
-        criterion = nn.CrossEntropyLoss()
-        optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-        scheduler = get_cosine_schedule_with_warmup(optimizer, config.warmup_steps, config.total_steps)
-        # float16 loses small gradients unless the loss is scaled up first; for other types the scaler does nothing.
-        scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
-        state = TrainState(model, optimizer, scheduler, scaler)
-        restore(state, run)
+    with run.locked() if team.first else nullcontext(), stop_on_interrupt(team.size) as interrupted:
+        state = begin(run.preset, device, dtype)
+        restore(state, run, team)
+        model, criterion = state.model, nn.CrossEntropyLoss()
 
-        train_loader, valid_loader, _ = get_dataloader(corpus, config, first_step=state.step)
-        batches = iter(train_loader)
+        train_loader, valid_loader, _ = get_dataloader(corpus, config, state.step, device, team)
+        batches, shared_model = iter(train_loader), team.wrap(model)
+        capture = choose_capture(device, config.graph, team.size)
+        step = TrainStep(state, lambda batch: model_fn(batch, shared_model, criterion, device, dtype), device, capture)
 
         def stopping() -> bool:
-            return interrupted() or (stop is not None and stop.is_set())
+            asked = interrupted() or (stop is not None and stop.is_set())
+            return team.any(asked) if state.step % TEAM_ASKS_EVERY == 0 or team.size == 1 else False
 
         try:
             while state.step < config.total_steps:
-                for batch in steps_to_validation(batches, state, run, stopping):
-                    loss, accuracy = model_fn(batch, model, criterion, device, dtype)
-                    state.update(loss)
-                    state.meter.add(loss, accuracy, len(batch.labels))
-                accuracy, loss = valid(valid_loader, model, criterion, device, dtype)
-                rows = record(state, run, accuracy, loss)
-                if warning := chance_warning(rows, len(valid_loader.batch_sampler.utterances), run.preset):
+                for batch in steps_to_validation(batches, state, run, stopping, team):
+                    outcome = step(batch)
+                    state.advance(outcome, len(batch.labels))
+                accuracy, loss = valid(valid_loader, model, criterion, device, dtype, team)
+                rows = record(state, run, accuracy, loss, team)
+                n_validated = len(valid_loader.batch_sampler.utterances) * team.size
+                if team.first and (warning := chance_warning(rows, n_validated, run.preset)):
                     say(warning)
                 for callback in callbacks:
                     callback(rows[-1])
                 if state.step == config.total_steps or state.step % config.save_steps == 0:
-                    save(state, run)
+                    save(state, run, team)
                 if stopping() and state.step < config.total_steps:
                     raise StopTraining
         except StopTraining:
-            save(state, run)
-            say(
-                f"Stopped at step {state.step} of {config.total_steps}; the state is saved in {run.folder}: "
-                "go on with --resume, in a notebook by running the cell again."
-            )
+            save(state, run, team)
+            if team.first:
+                say(
+                    f"Stopped at step {state.step} of {config.total_steps}; the state is saved in {run.folder}: "
+                    "go on with --resume, in a notebook by running the cell again."
+                )
     return state
+
+
+def begin(preset: Preset, device: torch.device, dtype: torch.dtype) -> TrainState:
+    """A model with the weights that the seed gives it, and what trains it, at step 0."""
+    config = preset.train
+    set_seed(config.seed)
+    model = Classifier(preset.model).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+    scheduler = get_cosine_schedule_with_warmup(optimizer, config.warmup_steps, config.total_steps)
+    # float16 loses small gradients unless the loss is scaled up first; for other types the scaler does nothing.
+    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+    return TrainState(model, optimizer, scheduler, scaler, config.clip_norm)
 
 
 def set_seed(seed: int) -> None:
@@ -96,11 +114,6 @@ def set_seed(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)  # the CPU's and every GPU's
-
-
-def get_device() -> torch.device:
-    """The GPU if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def get_cosine_schedule_with_warmup(optimizer: torch.optim.Optimizer, warmup_steps: int, total_steps: int) -> LambdaLR:
@@ -118,25 +131,17 @@ def get_cosine_schedule_with_warmup(optimizer: torch.optim.Optimizer, warmup_ste
     return LambdaLR(optimizer, factor)
 
 
-def get_autocast_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """The type that matrices are multiplied in: as asked, or bfloat16, float16 or float32, whichever suits the device."""
-    if precision != "auto":
-        return getattr(torch, precision)
-    if device.type != "cuda":
-        return torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-
-
 def model_fn(
     batch: Batch, model: nn.Module, criterion: nn.Module, device: torch.device, dtype: torch.dtype = torch.float32
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Runs a batch through the model: its loss and its share of right answers, scalars on the device."""
     mels, lengths, labels = batch
-    # Most batches hold no padding, and attention is faster without a mask. Here the lengths are still on the CPU.
-    lengths = None if bool((lengths == mels.shape[1]).all()) else lengths.to(device)
-    labels = labels.to(device)
+    # Most batches hold no padding, and attention is faster without a mask. Only lengths on the CPU can be looked at for free.
+    if lengths is not None and lengths.device.type == "cpu":
+        lengths = lengths.to(device, non_blocking=True) if batch.padded else None
+    mels, labels = mels.to(device, non_blocking=True), labels.to(device, non_blocking=True)
     with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-        logits = model(mels.to(device), lengths)  # (batch, n_speakers)
+        logits = model(mels, lengths)  # (batch, n_speakers)
     loss = criterion(logits.float(), labels)
     accuracy = (logits.argmax(dim=1) == labels).float().mean()
     return loss, accuracy
@@ -144,22 +149,27 @@ def model_fn(
 
 @torch.no_grad()
 def valid(
-    loader: DataLoader, model: nn.Module, criterion: nn.Module, device: torch.device, dtype: torch.dtype = torch.float32
+    loader: DataLoader,
+    model: nn.Module,
+    criterion: nn.Module,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    team: Team = ALONE,
 ) -> tuple[float, float]:
-    """Accuracy and loss over every utterance that the loader yields. Leaves the model in training mode."""
+    """Accuracy and loss over every utterance that the team's loaders yield. Leaves the model in training mode."""
     model.eval()
     meter = Meter()
-    with progress_bar(len(loader.batch_sampler.utterances), "Valid", "uttr") as bar:
+    with progress_bar(len(loader.batch_sampler.utterances), "Valid", "uttr", disable=not team.first) as bar:
         for batch in loader:
-            loss, accuracy = model_fn(batch, model, criterion, device, dtype)
-            meter.add(loss, accuracy, len(batch.labels))
+            meter.add(outcome_of(*model_fn(batch, model, criterion, device, dtype)), len(batch.labels))
             bar.update(len(batch.labels))
+        meter = meter.shared(team)
         bar.set_postfix(meter.postfix())
     model.train()
     return meter.accuracy, meter.loss
 
 
-def restore(state: TrainState, run: Run) -> None:
+def restore(state: TrainState, run: Run, team: Team = ALONE) -> None:
     """Puts ``state`` where the run was left, and drops the validations after that point: they will come again."""
     saved = run.load_resume()
     if saved is not None:
@@ -169,12 +179,19 @@ def restore(state: TrainState, run: Run) -> None:
             raise RunError(
                 f"{run.folder}/resume.pt does not fit the run's settings ({type(error).__name__}): delete it to begin again."
             ) from error
-    rows = run.metrics()
-    if any(row["step"] > state.step for row in rows):
-        run.write_metrics([row for row in rows if row["step"] <= state.step])
+    if team.first:
+        rows = run.metrics()
+        if any(row["step"] > state.step for row in rows):
+            run.write_metrics([row for row in rows if row["step"] <= state.step])
+    else:  # the processes begin with the same weights, and each drops out other numbers
+        state.meter = Meter()
+        torch.manual_seed(random_stream(run.preset.train.seed, DROPOUT, team.rank, state.step).initial_seed())
+    team.wait()  # nobody reads what the first one writes from here on
 
 
-def steps_to_validation(batches: Iterator[Batch], state: TrainState, run: Run, stopping: Callable[[], bool]) -> Iterator[Batch]:
+def steps_to_validation(
+    batches: Iterator[Batch], state: TrainState, run: Run, stopping: Callable[[], bool], team: Team = ALONE
+) -> Iterator[Batch]:
     """The batches up to the next validation, with a bar; saves the state on the way every ``save_steps``.
 
     Raises StopTraining if ``stopping()`` is true after a step, but not after the last one: that validation would never be
@@ -183,43 +200,51 @@ def steps_to_validation(batches: Iterator[Batch], state: TrainState, run: Run, s
     config = run.preset.train
     end = min(config.total_steps, (state.step // config.valid_steps + 1) * config.valid_steps)
     first = end - (end - 1) % config.valid_steps - 1
-    with progress_bar(end - first, "Train", "step", initial=state.step - first) as bar:
+    read_at = time.perf_counter() + REFRESH_SECONDS
+    with progress_bar(end - first, "Train", "step", initial=state.step - first, disable=not team.first) as bar:
         while state.step < end:
             began = time.perf_counter()
             yield next(batches)
-            state.seconds += time.perf_counter() - began
             bar.update()
-            if state.step == end or state.step % BAR_REFRESH == 0:
+            if team.first and (state.step == end or began > read_at):
                 check_finite(state, run.preset)
                 bar.set_postfix(state.meter.postfix(step=state.step), refresh=False)
+                read_at = time.perf_counter() + REFRESH_SECONDS
+            state.seconds += time.perf_counter() - began
             if state.step < end and stopping():
                 raise StopTraining
             if state.step < end and state.step % config.save_steps == 0:
-                save(state, run)
+                save(state, run, team)
 
 
-def save(state: TrainState, run: Run) -> None:
+def save(state: TrainState, run: Run, team: Team = ALONE) -> None:
     """Saves the state to go on from. Raises TrainingDiverged, and keeps the one before, if it is not made of numbers."""
-    check_finite(state, run.preset)
-    run.save_resume(state.state_dict())
+    meter = state.meter.shared(team)
+    state.meter = meter if team.first else Meter()  # from here on the first process carries what all have seen
+    if team.first:
+        check_finite(state, run.preset)
+        run.save_resume(state.state_dict())
 
 
-def record(state: TrainState, run: Run, accuracy: float, loss: float) -> list[dict[str, float]]:
+def record(state: TrainState, run: Run, accuracy: float, loss: float, team: Team = ALONE) -> list[dict[str, float]]:
     """Writes down a validation, and the weights if they are the best so far; returns all validations of the run."""
+    meter = state.meter.shared(team)
     row = {
         "step": state.step,
-        "train_accuracy": state.meter.accuracy,
-        "train_loss": state.meter.loss,
+        "train_accuracy": meter.accuracy,
+        "train_loss": meter.loss,
         "valid_accuracy": accuracy,
         "valid_loss": loss,
-        "learning_rate": state.scheduler.get_last_lr()[0],
-        "steps_per_second": state.meter.batches / state.seconds,
+        "learning_rate": float(state.scheduler.get_last_lr()[0]),
+        "steps_per_second": meter.batches / state.seconds,
     }
     state.meter, state.seconds = Meter(), 0.0
+    best, state.best_accuracy = accuracy > state.best_accuracy, max(accuracy, state.best_accuracy)
+    if not team.first:
+        return [row]
     rows = [*run.metrics(), row]
     run.write_metrics(rows)
-    if accuracy > state.best_accuracy:
-        state.best_accuracy = accuracy
+    if best:
         run.save_weights(state.model)
         say(f"Step {state.step}, best model saved. (accuracy={accuracy:.4f})")
     return rows

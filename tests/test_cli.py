@@ -10,8 +10,8 @@ import soundfile
 from speaker_lib import PRESETS, Corpus, Run
 from speaker_lib.cli import main, parse_args
 from speaker_lib.config import setting_names
-from speaker_lib.data import split_utterances
 from speaker_lib.simulate import simulated_recording
+from speaker_lib.splits import split_utterances
 
 from .conftest import SMALL, command
 

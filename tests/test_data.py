@@ -7,8 +7,8 @@ from torch.utils.data import random_split
 
 from speaker_lib import Corpus, SpeakerDataset, TrainConfig, get_dataloader
 from speaker_lib.corpus import Utterances
-from speaker_lib.data import Crops, split_utterances
 from speaker_lib.errors import CorpusError
+from speaker_lib.splits import split_utterances
 
 from .conftest import write_corpus
 
@@ -74,7 +74,7 @@ def test_every_position_of_an_utterance_can_be_cut(corpus):
     length = int(corpus.labelled.lengths[5])
     whole = torch.from_numpy(corpus.labelled.mel(5))
     ends = torch.tensor([0.0, 1 - 1e-12], dtype=torch.float64)
-    mels = dataset.__getitems__(Crops(torch.tensor([5, 5]), ends)).mels
+    mels = dataset.__getitems__(dataset.segments(torch.tensor([5, 5]), ends)).mels
     assert torch.equal(mels[0], whole[:100]) and torch.equal(mels[1], whole[length - 100 :])
 
 
@@ -112,7 +112,9 @@ def test_an_epoch_shows_every_utterance_once(corpus):
     config = replace(CONFIG, batch_size=7, total_steps=6)
     training, _ = split_utterances(corpus.labelled, config)
     assert len(training) == 21
-    draws = [crops.utterances for crops in get_dataloader(corpus, config)[0].batch_sampler]
+    offsets = torch.from_numpy(corpus.labelled.offsets)
+    batches = list(get_dataloader(corpus, config)[0].batch_sampler)
+    draws = [torch.searchsorted(offsets, segments.starts, right=True) - 1 for segments in batches]
     first, second = torch.cat(draws[:3]), torch.cat(draws[3:])
     assert sorted(first.tolist()) == sorted(second.tolist()) == sorted(training.tolist())
     assert first.tolist() != second.tolist()

@@ -8,7 +8,6 @@ import torch
 from torch.nn import functional as F
 
 from speaker_lib import Corpus, CorpusWriter, ModelConfig, Preset, Run, SpeakerDataset, TrainConfig, train
-from speaker_lib.data import split_utterances
 from speaker_lib.errors import CorpusError, RunError
 from speaker_lib.evaluation import (
     FRAME_BUDGET,
@@ -24,6 +23,7 @@ from speaker_lib.evaluation import (
     predict,
     speaker_accuracy,
 )
+from speaker_lib.splits import split_utterances
 from speaker_lib.tables import comparison_table, evaluation_text
 
 from .conftest import write_corpus
@@ -100,12 +100,13 @@ def test_crop_is_what_counting_by_hand_gives(trained):
 def test_batches_are_sorted_within_budget_and_hardly_padded():
     generator = np.random.default_rng(0)
     lengths = torch.from_numpy(np.clip(generator.lognormal(6.3, 0.5, 5_667), 91, 7_193).astype(np.int64))  # about HW4's
-    batches = list(length_sorted_batches(lengths, FRAME_BUDGET))
-    assert sorted(torch.cat(batches).tolist()) == list(range(5_667))
-    padded = [int(lengths[b].max()) * len(b) for b in batches]
-    assert max(padded) <= FRAME_BUDGET
-    assert sum(padded) / int(lengths.sum()) < 1.05
-    assert [len(b) for b in length_sorted_batches(torch.tensor([100, 30_000]), FRAME_BUDGET)] == [1, 1]
+    for budget in FRAME_BUDGET.values():
+        batches = list(length_sorted_batches(lengths, budget))
+        assert sorted(torch.cat(batches).tolist()) == list(range(5_667))
+        padded = [int(lengths[b].max()) * len(b) for b in batches]
+        assert max(padded) <= budget
+        assert sum(padded) / int(lengths.sum()) < 1.05
+        assert [len(b) for b in length_sorted_batches(torch.tensor([100, 100_000]), budget)] == [1, 1]
 
 
 def test_numbers_by_hand():

@@ -173,14 +173,14 @@ def test_a_finished_run_stays_as_it_is(uninterrupted, corpus):
 @pytest.mark.parametrize("step", [1, 20, 60])
 def test_a_stop_button_ends_training_and_loses_no_validation(uninterrupted, corpus, tmp_path, monkeypatch, step):
     run, stop = Run.create(tmp_path / "run", PRESET, corpus), threading.Event()
-    update = TrainState.update
+    advance = TrainState.advance
 
-    def press(state, loss):
-        update(state, loss)
+    def press(state, *outcome):
+        advance(state, *outcome)
         if state.step == step:
             stop.set()
 
-    monkeypatch.setattr(TrainState, "update", press)
+    monkeypatch.setattr(TrainState, "advance", press)
     assert train(run, corpus, stop=stop).step == step
     monkeypatch.undo()
     assert train(run, corpus).step == 60
@@ -190,19 +190,27 @@ def test_a_stop_button_ends_training_and_loses_no_validation(uninterrupted, corp
 
 def test_stopping_never_saves_a_state_that_is_not_a_number(corpus, tmp_path, monkeypatch):
     run, stop = Run.create(tmp_path / "run", PRESET.override({"train.seed": 2}), corpus), threading.Event()
-    update = TrainState.update
+    advance = TrainState.advance
 
-    def break_and_press(state, loss):
-        update(state, loss)
+    def break_and_press(state, *outcome):
+        advance(state, *outcome)
         if state.step == 7:
             with torch.no_grad():
                 next(state.model.parameters()).fill_(torch.nan)
             stop.set()
 
-    monkeypatch.setattr(TrainState, "update", break_and_press)
+    monkeypatch.setattr(TrainState, "advance", break_and_press)
     with pytest.raises(TrainingDiverged):
         train(run, corpus, stop=stop)
     assert run.load_resume() is None
+
+
+def test_gradients_are_clipped_where_that_is_asked_for(corpus, tmp_path):
+    """Adam hardly minds how long a gradient is, so it is told by the gradients themselves."""
+    preset = PRESET.override({"train.clip_norm": 1e-3, "train.total_steps": 2, "train.warmup_steps": 1})
+    state = train(Run.create(tmp_path / "run", preset, corpus), corpus)
+    norm = torch.cat([p.grad.flatten() for p in state.model.parameters()]).norm()
+    assert float(norm) == pytest.approx(1e-3, rel=1e-3)
 
 
 def test_one_folder_is_trained_by_one_process(corpus, tmp_path):

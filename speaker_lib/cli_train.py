@@ -1,0 +1,118 @@
+"""The command ``train``: one run, the same in several processes, or a run per seed."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .config import PRESETS, Preset, get_preset
+from .errors import ConfigError, RunError
+
+if TYPE_CHECKING:
+    from .corpus import Corpus
+    from .distributed import Team
+
+
+def add_train_options(parser: argparse.ArgumentParser) -> None:
+    """What can be said after ``train`` besides the data."""
+    parser.add_argument("--run", metavar="DIR", required=True, help="the folder of this run")
+    parser.add_argument("--preset", metavar="NAME", help="what to train; needed unless a run is resumed")
+    parser.add_argument(
+        "--steps", type=int, metavar="N", help="train N steps, with warmup and intervals of at most a tenth of that"
+    )
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change one setting; may be repeated")
+    parser.add_argument("--resume", action="store_true", help="go on where the run was left, or begin it")
+    parser.add_argument("--seeds", metavar="N,N,…", help="train a run per seed side by side, as DIR/seedN, and evaluate each")
+
+
+def train_command(options: argparse.Namespace) -> int:
+    """Trains one run, perhaps in several processes, or one per seed; returns the exit code."""
+    from .checkpoint import Run
+    from .corpus import Corpus
+    from .devices import get_device
+    from .distributed import joined
+
+    preset, seeds = _chosen_preset(options), _seeds(options)
+    if preset is None and not (options.resume and Run.exists(options.run)):
+        raise ConfigError(f"--preset is missing: choose one of {', '.join(PRESETS)}.")
+    with joined(get_device()) as team:
+        corpus = Corpus.open(options.data)
+        if seeds:
+            if team.size > 1:
+                raise ConfigError("--seeds trains a process per seed by itself: leave torchrun away.")
+            return _train_seeds(options, preset, seeds, corpus)
+        return _train_one(options, preset, corpus, team)
+
+
+def _train_one(options: argparse.Namespace, preset: Preset | None, corpus: Corpus, team: Team) -> int:
+    from .checkpoint import Run, fit_to_data
+    from .data import shared_batch
+    from .splits import split_utterances
+    from .training import train
+
+    exists = Run.exists(options.run)
+    if exists and options.resume and preset is not None:
+        Run.open(options.run).check_same_settings(fit_to_data(preset, corpus))
+    settings = (preset or Run.open(options.run).preset).train
+    shared_batch(settings, len(split_utterances(corpus.labelled, settings)[0]), team)
+    team.wait()  # every process has looked before the first one begins a run
+    if team.first and not (exists and options.resume):
+        Run.create(options.run, preset, corpus)
+    team.wait()
+    run = Run.open(options.run)
+    if team.first:
+        processes = f", {team.size} processes" * (team.size > 1)
+        print(f"Training {run.name} on {corpus.source}, {run.preset.train.total_steps:,} steps on {team.device.type}{processes}.")
+    state = train(run, corpus, team.device, team=team)
+    if state.step < run.preset.train.total_steps:
+        return 1
+    if team.first:
+        print(f"Best validation accuracy {state.best_accuracy:.4f} after {state.step:,} steps; the run is in {run.folder}.")
+    return 0
+
+
+def _train_seeds(options: argparse.Namespace, preset: Preset, seeds: list[int], corpus: Corpus) -> int:
+    from .checkpoint import Run
+    from .replicas import Replica, train_replicas
+    from .tables import comparison_table, seeds_summary
+
+    replicas = [Replica.of(Path(options.run) / f"seed{seed}", preset.override({"train.seed": seed}), corpus) for seed in seeds]
+    begun = [replica for replica in replicas if Run.exists(replica.folder)]
+    if begun and not options.resume:
+        raise RunError(f"{begun[0].folder} holds a run already: go on with --resume or name another folder (--run).")
+    print(f"Training {len(seeds)} seeds on {corpus.source}, {preset.train.total_steps:,} steps each.")
+    runs = train_replicas(replicas, corpus)
+    print(comparison_table(runs))
+    print(seeds_summary(runs))
+    return 0
+
+
+def _seeds(options: argparse.Namespace) -> list[int]:
+    if options.seeds is None:
+        return []
+    if options.preset is None:
+        raise ConfigError("--seeds trains a preset anew for each seed: name it with --preset.")
+    try:
+        seeds = [int(text) for text in options.seeds.split(",")]
+    except ValueError:
+        raise ConfigError(f"--seeds is {options.seeds!r}: write whole numbers with commas between them, like 0,1,2.") from None
+    if len(set(seeds)) < len(seeds):
+        raise ConfigError(f"--seeds names a seed twice ({options.seeds}): name each once.")
+    return seeds
+
+
+def _chosen_preset(options: argparse.Namespace) -> Preset | None:
+    """The preset that the command line describes, or None where it leaves that to the run."""
+    if options.preset is None:
+        if options.set or options.steps is not None:
+            raise ConfigError("--set and --steps change a preset: name it with --preset.")
+        return None
+    preset = get_preset(options.preset)
+    if options.steps is not None:
+        preset = Preset(preset.model, preset.train.shortened(options.steps))
+    pairs = [text.partition("=") for text in options.set]
+    for name, equals, _ in pairs:
+        if not equals:
+            raise ConfigError(f"--set {name} has no value: write it as NAME=VALUE.")
+    return preset.override({name: value for name, _, value in pairs})

@@ -1,0 +1,103 @@
+"""Several processes that train one model, as a user starts them: torchrun, here with gloo on a CPU."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from speaker_lib import Corpus, Run, TrainConfig
+from speaker_lib.data import get_dataloader
+from speaker_lib.distributed import Team
+from speaker_lib.splits import split_utterances
+
+from .conftest import command, write_corpus
+
+SETTINGS = ["--preset", "laptop_baseline"]
+for setting in ("model.dropout=0", "train.segment_len=48", "train.save_steps=7", "train.warmup_steps=2"):
+    SETTINGS += ["--set", setting]
+MORE = ["--set", "train.total_steps=16", "--set", "train.valid_steps=8"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    return write_corpus(tmp_path_factory.mktemp("distributed") / "corpus", n_speakers=3, n_utterances=41, shortest=40)
+
+
+def torchrun(n: int, *arguments: object) -> list[str]:
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={n}", "-m", "--"]
+    return [*start, "speaker_lib", *map(str, arguments)]
+
+
+def several(n: int, *arguments: object) -> subprocess.CompletedProcess:
+    return subprocess.run(torchrun(n, *arguments), capture_output=True, text=True, timeout=300)
+
+
+def assert_close(one: Path, other: Path) -> None:
+    weights = [safetensors.torch.load_file(run / "model.safetensors") for run in (one, other)]
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(weights[1][name], tensor, atol=1e-5, rtol=0)
+
+
+def test_two_processes_train_what_one_would(data, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert command("train", "--data", data, "--run", one, *SETTINGS, *MORE).returncode == 0
+    done = several(2, "train", "--data", data, "--run", two, *SETTINGS, *MORE)
+    assert done.returncode == 0, done.stderr
+    assert_close(one, two)
+    assert done.stdout.count("Best validation accuracy") == done.stdout.count("2 processes") == 1
+    for mine, theirs in zip(Run.open(one).metrics(), Run.open(two).metrics(), strict=True):
+        assert theirs["valid_accuracy"] == mine["valid_accuracy"]  # of 13 utterances: each counted once
+        assert all(theirs[key] == pytest.approx(mine[key], abs=1e-5) for key in mine if key != "steps_per_second")
+
+    again = several(2, "train", "--data", data, "--run", two, *SETTINGS, *MORE)
+    assert again.returncode != 0 and again.stderr.count("error: ") == 1 and "holds a run already" in again.stderr
+
+
+def test_a_run_of_two_processes_is_stopped_and_goes_on_with_one(data, tmp_path):
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    steps = ["--set", "train.total_steps=120", "--set", "train.valid_steps=120"]
+    arguments = ["train", "--data", data, *SETTINGS, *steps]
+    process = subprocess.Popen(
+        torchrun(2, *arguments, "--run", run),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # as a terminal does, send Ctrl-C to the processes and to torchrun, which passes it on
+    )
+    deadline = time.monotonic() + 120
+    while not (run / "resume.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    _, error = process.communicate(timeout=120)
+    stopped = Run.open(run).load_resume()["step"]
+    assert error.count(f"Stopped at step {stopped} of 120") == 1 and 0 < stopped < 120
+
+    assert command("train", "--data", data, "--run", run, "--resume").returncode == 0
+    assert command(*arguments, "--run", whole).returncode == 0
+    for mine, theirs in zip(Run.open(whole).metrics(), Run.open(run).metrics(), strict=True):
+        assert all(theirs[key] == pytest.approx(mine[key], rel=1e-3) for key in mine if key != "steps_per_second")
+
+
+def test_a_batch_that_cannot_be_shared_begins_no_run(data, tmp_path):
+    done = several(3, "train", "--data", data, "--run", tmp_path / "run", *SETTINGS, *MORE)
+    assert done.returncode != 0 and "3 processes cannot share a batch of 32 equally" in done.stderr
+    assert not (tmp_path / "run").exists()
+    done = several(2, "train", "--data", data, "--run", tmp_path / "run", *SETTINGS, *MORE, "--seeds", "0,1")
+    assert "leave torchrun away" in done.stderr and not (tmp_path / "run").exists()
+
+
+def test_processes_see_every_utterance_of_a_batch_once(data):
+    corpus, config = Corpus.open(data), TrainConfig(batch_size=10, segment_len=48, total_steps=5, warmup_steps=1)
+    alone = get_dataloader(corpus, config)
+    shares = [get_dataloader(corpus, config, team=Team(rank, 2)) for rank in range(2)]
+    for whole, *parts in zip(alone[0], *(share[0] for share in shares), strict=True):
+        for name in ("mels", "lengths", "labels"):
+            assert torch.equal(getattr(whole, name), torch.cat([getattr(part, name) for part in parts]))
+    held_out = split_utterances(corpus.labelled, config)[1]
+    parts = [share[1].batch_sampler.utterances.tolist() for share in shares]
+    assert sorted(parts[0] + parts[1]) == sorted(held_out.tolist()) and len(parts[0]) == len(parts[1]) + 1

@@ -1,0 +1,106 @@
+"""A step as one graph. Here a CPU plays the device: what is captured is run again at each replay, as a graph is.
+
+What only a GPU can show, `python -m benchmarks.check_cuda` shows there.
+"""
+
+import pytest
+import torch
+from torch import nn
+
+from speaker_lib import ModelConfig, Preset, TrainConfig
+from speaker_lib.data import Batch
+from speaker_lib.state import TrainState
+from speaker_lib.step import WARMUP, TrainStep, choose_capture
+from speaker_lib.training import begin, model_fn
+
+CPU = torch.device("cpu")
+PRESET = Preset(
+    ModelConfig(d_model=16, nhead=2, dim_feedforward=16, n_speakers=4),
+    TrainConfig(warmup_steps=2, total_steps=12, learning_rate=1e-2, clip_norm=0.5),
+)
+
+
+def replayed(function):
+    """As `cuda_graph` does: captures without running, and each replay writes its result to the same place."""
+    outcome = torch.zeros(2, dtype=torch.float64)
+    return lambda: outcome.copy_(function()), outcome
+
+
+def batches() -> list[Batch]:
+    """Now and then one with padding, and a last one that is smaller."""
+    generator, made = torch.Generator().manual_seed(1), []
+    for i in range(12):
+        size = 3 if i == 11 else 8
+        lengths = torch.full((size,), 20)
+        lengths[0] -= 5 * (i % 2)
+        mels = torch.randn(size, 20, 40, generator=generator)
+        made.append(Batch(mels, lengths, torch.randint(0, 4, (size,), generator=generator)))
+    return made
+
+
+def trained(capture, precision=torch.float32) -> tuple[TrainState, TrainStep]:
+    state, criterion = begin(PRESET, CPU, precision), nn.CrossEntropyLoss()
+    step = TrainStep(state, lambda batch: model_fn(batch, state.model, criterion, CPU, precision), CPU, capture)
+    for batch in batches():
+        state.advance(step(batch), len(batch.labels))
+    return state, step
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16, torch.float16])
+def test_replayed_steps_give_the_numbers_of_eager_ones(precision):
+    eager, captured = trained(None, precision)[0], trained(replayed, precision)[0]
+    for name, weight in eager.model.state_dict().items():
+        torch.testing.assert_close(captured.model.state_dict()[name], weight, atol=1e-6, rtol=1e-5)
+    assert captured.meter.loss == pytest.approx(eager.meter.loss, rel=1e-5) and captured.meter.count == 8 * 11 + 3
+    assert captured.meter.accuracy == eager.meter.accuracy
+    assert float(captured.scheduler.get_last_lr()[0]) == pytest.approx(eager.scheduler.get_last_lr()[0], abs=1e-9)
+
+
+def test_a_graph_serves_batches_of_one_kind():
+    calls = []
+
+    def counting(function):
+        calls.append(function)
+        return replayed(function)
+
+    trained(counting)
+    assert len(calls) == 2  # with padding and without; the small last batch is still being warmed up
+    assert WARMUP < 6
+
+
+def test_the_graph_reads_the_learning_rate_that_the_schedule_writes():
+    """A graph that kept the rate it was captured with would go on moving when the schedule has reached zero."""
+    state, step = trained(replayed)
+    assert float(state.optimizer.param_groups[0]["lr"]) == pytest.approx(0.0, abs=1e-9)
+    before = {name: weight.clone() for name, weight in state.model.state_dict().items()}
+    step(batches()[0])
+    assert all(torch.allclose(weight, before[name], atol=1e-7) for name, weight in state.model.state_dict().items())
+
+
+def test_a_state_saved_from_a_graph_goes_on_without_one():
+    state, _ = trained(replayed)
+    saved = state.state_dict()
+    again = begin(PRESET, CPU, torch.float32)
+    again.load_state_dict(saved)
+    group = again.optimizer.param_groups[0]
+    assert isinstance(group["lr"], float) and not group["capturable"] and again.step == 12
+    assert all(torch.equal(a, b) for a, b in zip(again.model.parameters(), state.model.parameters(), strict=True))
+
+
+def test_a_device_that_takes_no_graph_trains_all_the_same(capsys):
+    def refuses(function):
+        raise RuntimeError("operation not permitted when stream is capturing\nand a long story")
+
+    eager, refused = trained(None)[0], trained(refuses)[0]
+    for mine, theirs in zip(eager.model.parameters(), refused.model.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-6, rtol=1e-5)
+    said = capsys.readouterr().err
+    assert said.count("launched kernel by kernel") == 1 and "stream is capturing)" in said and "long story" not in said
+
+
+def test_what_is_captured_is_chosen_and_said(capsys):
+    gpu = torch.device("cuda")
+    assert choose_capture(CPU, "auto") is None and capsys.readouterr().err == ""
+    assert choose_capture(gpu, "auto") is not None and capsys.readouterr().err == ""
+    assert choose_capture(gpu, "off") is None and "train.graph is off" in capsys.readouterr().err
+    assert choose_capture(gpu, "auto", team_size=2) is None and "2 processes" in capsys.readouterr().err
