@@ -20,10 +20,12 @@ from numpy.lib import format as npy
 from .errors import CorpusError
 from .files import explain_os_errors
 from .layout import Listing
+from .parallel import parallel_results
 from .progress import progress_bar
 
 DTYPE = np.dtype("<f2")
-FLUSH_EVERY = 256  # utterances written at a time; what an interruption can cost
+CHUNK = 64  # utterances written at a time; what an interruption can cost
+PARALLEL_FROM = 20_000  # files to read; with fewer, other processes have hardly started when one would be done
 
 
 def packed_frames(folder: Path, listing: Listing, name: str) -> np.ndarray:
@@ -114,14 +116,21 @@ def _write_frames(file, folder: Path, listing: Listing) -> None:
     done = int(np.searchsorted(ends, os.fstat(file.fileno()).st_size, side="right"))
     file.seek(int(ends[done - 1]) if done else header)
     file.truncate()
+    firsts = range(done, len(listing), CHUNK)
+    chunks = [(folder, listing.paths[i : i + CHUNK], listing.lengths[i : i + CHUNK], listing.n_mels) for i in firsts]
+    workers = None if len(listing) - done >= PARALLEL_FROM else 1
     with progress_bar(len(listing), "Pack", "uttr", initial=done) as bar:
-        for first in range(done, len(listing), FLUSH_EVERY):
-            batch = range(first, min(first + FLUSH_EVERY, len(listing)))
-            for i in batch:
-                mel = read_feature(folder / listing.paths[i], int(listing.lengths[i]), listing.n_mels)
-                file.write(mel.astype(DTYPE).tobytes())
+        for chunk, frames in zip(chunks, parallel_results(_packed_chunk, chunks, workers, ahead=4), strict=True):
+            file.write(frames)
             file.flush()
-            bar.update(len(batch))
+            bar.update(len(chunk[1]))
+
+
+def _packed_chunk(chunk: tuple[Path, tuple[str, ...], np.ndarray, int]) -> bytes:
+    """Utterances of a folder, given by file names, lengths and bands: their frames end to end."""
+    folder, names, lengths, n_mels = chunk
+    mels = (read_feature(folder / name, int(length), n_mels) for name, length in zip(names, lengths, strict=True))
+    return b"".join(mel.astype(DTYPE).tobytes() for mel in mels)
 
 
 def size_problems(folder: Path, listing: Listing) -> dict[str, str]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
+import types
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from typing import TypeVar
@@ -27,6 +29,16 @@ def parallel_map(
     workers: int | None = None,
     ahead: int = 64,
 ) -> Iterator[Result]:
+    """Yields what `parallel_results` does, with a bar that counts the items."""
+    with progress_bar(len(items), description, unit) as bar:
+        for result in parallel_results(function, items, workers, ahead):
+            bar.update()
+            yield result
+
+
+def parallel_results(
+    function: Callable[[Item], Result], items: Sequence[Item], workers: int | None = None, ahead: int = 64
+) -> Iterator[Result]:
     """Yields ``function(item)`` for each item, in order, from ``workers`` processes (default: one per core).
 
     As many items as ``ahead`` says lie ready for the workers.  After an interruption they are still worked on, because no
@@ -37,10 +49,7 @@ def parallel_map(
     if workers is not None and workers < 1:
         raise ConfigError(f"workers is {workers}: choose a whole number from 1 up.")
     workers = min(workers or available_cores(), len(items))
-    with progress_bar(len(items), description, unit) as bar:
-        for result in _results(function, items, workers, ahead):
-            bar.update()
-            yield result
+    yield from _results(function, items, workers, ahead)
 
 
 def available_cores() -> int:
@@ -57,13 +66,27 @@ def _results(function: Callable[[Item], Result], items: Sequence[Item], workers:
     with ProcessPoolExecutor(workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         try:
             waiting = iter(items)
-            running = deque(pool.submit(function, item) for item in islice(waiting, workers + ahead))
+            running = deque(_submit(pool, function, item) for item in islice(waiting, workers + ahead))
             while running:
                 result = running.popleft().result()
-                running.extend(pool.submit(function, item) for item in islice(waiting, 1))
+                running.extend(_submit(pool, function, item) for item in islice(waiting, 1))
                 yield result
         except BrokenProcessPool:
             raise SpeakerError("a worker process was ended, likely for lack of memory: try it with fewer workers.") from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _submit(pool: ProcessPoolExecutor, function: Callable[[Item], Result], item: Item) -> Future[Result]:
+    """Hands out an item, and starts a process where one is still wanting, but does not let it run the user's script again.
+
+    It would, from the top, to find functions in it, and a script that opens a corpus without asking first whether its
+    ``__name__`` is ``"__main__"`` would end there with an error.  What runs in parallel here lies in modules.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        return pool.submit(function, item)
+    finally:
+        sys.modules["__main__"] = main

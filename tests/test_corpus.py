@@ -128,7 +128,7 @@ def test_a_damaged_pack_is_never_used(corpus_folder):
 KILLED_WHILE_PACKING = """
 import os, signal, sys
 from speaker_lib import Corpus, packing
-packing.FLUSH_EVERY = 1
+packing.CHUNK = 1
 count, read = 0, packing.read_feature
 def read_then_die(*arguments):
     global count
@@ -148,6 +148,34 @@ def test_a_pack_that_was_killed_is_finished_by_the_next(corpus_folder, tmp_path)
     left = sorted(p.suffix for p in (corpus_folder / "packed").iterdir())
     assert ".npy" not in left and ".partial" in left
     np.testing.assert_array_equal(Corpus.open(corpus_folder).labelled.frames, expected)
+
+
+# No `if __name__ == "__main__"`: a process that ran this again from the top would end with an error.
+PACKED_IN_PARALLEL = """
+import sys
+from speaker_lib import Corpus, SpeakerError, packing, parallel
+packing.PARALLEL_FROM, packing.CHUNK, parallel.available_cores = 1, 5, lambda: 2
+try:
+    Corpus.open(sys.argv[1])
+except SpeakerError as problem:
+    sys.exit(str(problem))
+"""
+
+
+def test_many_files_are_packed_by_several_processes(corpus_folder, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(PACKED_IN_PARALLEL)
+    expected = np.array(Corpus.open(write_corpus(tmp_path / "same")).labelled.frames)
+    done = subprocess.run([sys.executable, str(script), str(corpus_folder)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "24/24" in done.stderr
+    np.testing.assert_array_equal(Corpus.open(corpus_folder).labelled.frames, expected)
+
+    damaged = write_corpus(tmp_path / "damaged")
+    first_feature(damaged).write_bytes(b"\0" * 100_000)
+    done = subprocess.run([sys.executable, str(script), str(damaged)], capture_output=True, text=True)
+    assert done.returncode == 1 and f"{first_feature(damaged)} is not a readable tensor file" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def _wrong_shape(folder):
