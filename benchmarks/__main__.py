@@ -1,100 +1,117 @@
-"""``make bench``: what the kit does fast, beside the plain way, in one run on one machine.
+"""Measures the kit against the plain way, side by side in one run on this machine, and writes down what it saw.
 
-Runs under a plain PyTorch install. Writes what it found to benchmarks/results/.
+Results go to ``benchmarks/results/<device>.json`` and ``<device>-growth.json``; docs/performance.md says how to read them.
+Needs PyTorch, numpy, tqdm and safetensors alone.
 """
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import json
-import platform
+import sys
 import tempfile
-import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from statistics import median
 
-import numpy as np
 import torch
 
-from speaker_lib import Corpus, CorpusWriter, SpeakerDataset, TrainConfig
-from speaker_lib.data import TrainSampler
+from speaker_lib.devices import get_device
 from speaker_lib.files import replacing
 from speaker_lib.parallel import available_cores
-from speaker_lib.progress import progress_bar
+
+from . import full
+from .growth import growth_with_frames, growth_with_processes, growth_with_utterances
+from .machine import Row, device_name, lengths_like_hw4, write_files
+from .steps import bench_steps
+from .ways import bench_cutting, bench_packing, bench_seeds, bench_validation
 
 RESULTS = Path(__file__).parent / "results"
-UTTERANCES = 56_666  # as many as HW4 has labelled
-BATCH, SEGMENT = 32, 128
+PARTS = ("steps", "cutting", "validation", "packing", "seeds", "growth", "full")
 
 
-def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        rows = [bench_open(Path(folder) / "many"), bench_batch(Path(folder) / "long")]
-    print(f"\n{'what':<58} {'plain':>12} {'kit':>12} {'ratio':>8}")
+def main() -> int:
+    options = parse_args()
+    device = get_device()
+    chosen = options.only.split(",") if options.only else [part for part in PARTS if part != "full" or device.type == "cuda"]
+    if unknown := set(chosen) - set(PARTS):
+        print(f"error: there is no part {', '.join(sorted(unknown))}: choose from {', '.join(PARTS)}.", file=sys.stderr)
+        return 2
+    print(f"Measuring {', '.join(chosen)} on {device_name(device)}, PyTorch {torch.__version__}.")
+    with tempfile.TemporaryDirectory() as scratch:
+        rows, growth = measure(chosen, Path(scratch), device, options.files)
+    write(device_name(device), [row.to_dict() for row in rows])
+    if growth:
+        print("\n".join(json.dumps(line) for line in growth))
+        today = datetime.date.today().isoformat()
+        write(f"{device_name(device)}-growth", [line | {"device": device_name(device), "date": today} for line in growth])
+    return 0
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.split("\n")[0])
+    parser.add_argument("--only", metavar="PART,PART,…", help=f"measure some of {', '.join(PARTS)} (all; full needs a GPU)")
+    parser.add_argument(
+        "--files", type=int, default=24_000, metavar="N", help="utterance files to pack, 105 KB each (%(default)s)"
+    )
+    return parser.parse_args()
+
+
+def measure(chosen: list[str], scratch: Path, device: torch.device, n_files: int) -> tuple[list[Row], list[dict]]:
+    gpu = device.type == "cuda"
+    few, rows, growth = scratch / "few", [], []
+    write_files(few, lengths_like_hw4(2_000))
+    models = ("baseline", "tuned") if gpu else ("baseline", "tuned", "laptop_baseline", "laptop_tuned")
+    parts = []
+    if "steps" in chosen:  # the large model takes PyTorch's compiler many minutes on a CPU, and would gain as little as the small
+        parts += [partial(bench_steps, name, few, device, compiled=gpu or name != "tuned") for name in models]
+    if "cutting" in chosen:
+        parts.append(partial(bench_cutting, few, device))
+    if "validation" in chosen:
+        parts += [partial(bench_validation, few, device, name, 40 if name == "tuned" and not gpu else 400) for name in models]
+    if "packing" in chosen:
+        parts.append(partial(bench_packing, scratch / "many", n_files))
+    if "seeds" in chosen:
+        model, steps = ("baseline", 5_000) if gpu else ("laptop_baseline", 300)
+        parts.append(partial(bench_seeds, few, scratch / "seeds", device, model, steps))
+    if "full" in chosen:
+        parts.append(partial(full.bench_full, scratch / "full", device))
+    for part in parts:
+        measured = part()
+        print("\n" + table(measured), flush=True)
+        rows += measured
+    if "growth" in chosen:
+        growth += growth_with_utterances(scratch / "growth")
+        growth += growth_with_frames(device, "baseline")
+        n_most = torch.cuda.device_count() if gpu else min(2, available_cores())
+        growth += growth_with_processes(few, scratch / "processes", "baseline", 2_000 if gpu else 60, n_most)
+    return rows, growth
+
+
+def table(rows: list[Row]) -> str:
+    header = f"{'model':<16} {'way':<62} {'step/s':>9} {'uttr/s':>11} {'ratio':>7} {'of matmul':>10}"
+    lines = [header, "-" * len(header)]
     for row in rows:
-        print(f"{row['what']:<58} {row['plain_s'] * 1e3:>9.2f} ms {row['kit_s'] * 1e3:>9.2f} ms {row['ratio']:>8.1f}")
-    machine = f"{platform.machine()}-{available_cores()}-cores"
-    about = {"machine": machine, "torch": torch.__version__, "date": datetime.date.today().isoformat()}
-    with replacing(RESULTS / f"data-{machine}.json", "w", encoding="utf-8") as file:
-        json.dump([row | about for row in rows], file, indent=1)
-    print(f"Written to {RESULTS / f'data-{machine}.json'}")
+        share = "-" if row.share_of_matmul is None else f"{row.share_of_matmul:.1%}"
+        numbers = ["-" if n is None else f"{n:,.1f}" for n in (row.step_per_s, row.utterances_per_s, row.ratio)]
+        lines.append(f"{row.model:<16} {row.way:<62} {numbers[0]:>9} {numbers[1]:>11} {numbers[2]:>7} {share:>10}")
+    return "\n".join(lines)
 
 
-def bench_open(folder: Path) -> dict[str, object]:
-    """Opening a packed corpus of HW4's count; plain: reading every file once, as packing does."""
-    make_corpus(folder, np.full(UTTERANCES, 10))
-    began = time.perf_counter()
-    Corpus.open(folder)
-    first = time.perf_counter() - began
-    again = median(seconds(lambda: Corpus.open(folder)) for _ in range(7))
-    return row(f"open {UTTERANCES:,} utterances (plain: the first time, packing)", first, again)
+def write(name: str, rows: list[dict[str, object]]) -> None:
+    """Replaces the rows that were measured anew, and keeps the others."""
+    path = RESULTS / f"{name}.json"
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    anew = {key_of(row) for row in rows}
+    with replacing(path, "w", encoding="utf-8") as file:
+        json.dump([row for row in kept if key_of(row) not in anew] + rows, file, indent=1)
+        file.write("\n")
+    print(f"Written to {path}.")
 
 
-def bench_batch(folder: Path) -> dict[str, object]:
-    """Cutting a training batch from the packed corpus; plain: 32 files read with torch.load and stacked."""
-    lengths = np.clip(np.random.default_rng(0).lognormal(6.3, 0.5, 2_000), SEGMENT, 7_193).astype(int)  # about HW4's
-    make_corpus(folder, lengths)
-    corpus = Corpus.open(folder)
-    dataset = SpeakerDataset(corpus.labelled, SEGMENT)
-    crops = iter(TrainSampler(torch.arange(len(dataset)), TrainConfig(batch_size=BATCH)))
-    paths = [folder / name for name in corpus.labelled.paths]
-    generator = np.random.default_rng(1)
-
-    def plain() -> torch.Tensor:
-        segments = []
-        for i in generator.integers(len(paths), size=BATCH):
-            mel = torch.load(paths[i], weights_only=True)
-            start = int(generator.integers(len(mel) - SEGMENT + 1))
-            segments.append(mel[start : start + SEGMENT])
-        return torch.stack(segments)
-
-    def kit() -> torch.Tensor:
-        return dataset.__getitems__(next(crops)).mels
-
-    pairs = [(seconds(plain, 5), seconds(kit, 100)) for _ in range(20)]  # turn about, so that both see the machine's moods
-    return row(f"cut a batch of {BATCH} x {SEGMENT} frames (plain: torch.load)", *map(median, zip(*pairs, strict=True)))
-
-
-def seconds(function: Callable[[], object], times: int = 1) -> float:
-    """Per call."""
-    began = time.perf_counter()
-    for _ in range(times):
-        function()
-    return (time.perf_counter() - began) / times
-
-
-def row(what: str, plain: float, kit: float) -> dict[str, object]:
-    return {"what": what, "plain_s": plain, "kit_s": kit, "ratio": plain / kit}
-
-
-def make_corpus(folder: Path, lengths: np.ndarray) -> None:
-    noise = np.random.default_rng(0).normal(size=(int(lengths.max()), 40)).astype(np.float32)
-    with CorpusWriter(folder, "random numbers") as writer, progress_bar(len(lengths), "Write", "uttr") as bar:
-        for i, length in enumerate(lengths):
-            writer.add(noise[:length], f"speaker{i % 600:03d}")
-            bar.update()
+def key_of(row: dict[str, object]) -> tuple[object, ...]:
+    return tuple(row.get(key) for key in ("what", "size", "model", "way"))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

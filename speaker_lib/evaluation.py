@@ -27,7 +27,7 @@ from .progress import progress_bar
 from .splits import split_utterances
 
 CROP_SEEDS = 10
-FRAME_BUDGET = {"cpu": 8_000, "cuda": 65_536}  # frames in a batch, padding included; on a CPU larger ones are slower
+FRAME_BUDGET = {"cpu": 2_000, "cuda": 65_536}  # frames in a batch, padding included; a CPU is slower with more
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,115 @@
+"""What only a GPU can show: that a replayed graph gives the numbers of a step launched kernel by kernel.
+
+    python -m benchmarks.check_cuda
+
+Trains each preset both ways from the same weights on the same batches, without dropout, whose random numbers differ, and
+in each precision.  Also: batches with padding, a saved state that goes on, and that dropout changes from replay to replay.
+Ends with 1 if something differs.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from speaker_lib import PRESETS, Preset, Run, train
+from speaker_lib.checkpoint import fit_to_data
+from speaker_lib.data import Batch, get_dataloader
+from speaker_lib.state import TrainState
+from speaker_lib.step import TrainStep, choose_capture
+from speaker_lib.training import begin, model_fn
+
+from .machine import corpus_in_memory, device_name, lengths_like_hw4
+
+STEPS = 60
+# After so many steps, relative to the loss; bfloat16 keeps 8 bits, and two ways round differently.
+TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 3e-2, torch.float16: 1e-2}
+
+
+def main() -> int:
+    if not torch.cuda.is_available():
+        print("error: there is no GPU here, and nothing else to check.", file=sys.stderr)
+        return 1
+    device, failed = torch.device("cuda", 0), []
+    corpus = corpus_in_memory(lengths_like_hw4(2_000))
+    settings = {"model.dropout": 0.0, "model.attention_dropout": 0.0, "train.warmup_steps": 10, "train.total_steps": STEPS}
+    for name in ("baseline", "tuned"):
+        preset = fit_to_data(PRESETS[name], corpus).override(settings)
+        batches = list(get_dataloader(corpus, preset.train, device=device)[0])
+        for dtype, tolerance in TOLERANCE.items():
+            for padded in (False, True):
+                losses = [trained(preset, shortened(batches, padded), device, dtype, graph)[1] for graph in ("off", "auto")]
+                difference = float(((losses[0] - losses[1]).abs() / losses[0]).max())
+                verdict = "ok" if difference <= tolerance else "DIFFERS"
+                label = f"{name}, {str(dtype).removeprefix('torch.')}{', padded' * padded}"
+                print(f"{label:<32} largest difference of a loss {difference:.1e}   {verdict}")
+                failed += [label] * (difference > tolerance)
+    failed += [name for name, check in CHECKS.items() if not check(corpus, device)]
+    print(f"{device_name(device)}, PyTorch {torch.__version__}: {f'failed: {failed}' if failed else 'all as it should be'}")
+    return 1 if failed else 0
+
+
+def shortened(batches: list[Batch], padded: bool) -> list[Batch]:
+    """With a few frames of each batch's first utterance declared padding, if so wished."""
+    if not padded:
+        return batches
+    lengths = batches[0].lengths.clone()
+    lengths[0] -= 30
+    return [batch._replace(lengths=lengths) for batch in batches]
+
+
+def trained(
+    preset: Preset, batches: list[Batch], device: torch.device, dtype: torch.dtype, graph: str
+) -> tuple[TrainState, torch.Tensor]:
+    """The state after these batches, and the loss of each, (batches,)."""
+    state, criterion = begin(preset, device, dtype), nn.CrossEntropyLoss()
+    capture = choose_capture(device, graph)
+    step = TrainStep(state, lambda batch: model_fn(batch, state.model, criterion, device, dtype), device, capture)
+    losses = []
+    for batch in batches:
+        outcome = step(batch)
+        state.advance(outcome, len(batch.labels))
+        losses.append(outcome[0].clone())  # it holds until the next call
+    if graph == "auto" and step.capture is None:
+        raise SystemExit("error: the step was not captured; see the line above.")
+    return state, torch.stack(losses).cpu()
+
+
+def dropout_changes(corpus: object, device: torch.device) -> bool:
+    """With a learning rate of zero only dropout moves the loss of one and the same batch."""
+    preset = fit_to_data(PRESETS["baseline"], corpus).override({"train.learning_rate": 0.0, "train.weight_decay": 0.0})
+    batch = next(iter(get_dataloader(corpus, preset.train, device=device)[0]))
+    _, losses = trained(preset, [batch] * 20, device, torch.float32, "auto")
+    return len(losses[5:].unique()) > 10
+
+
+def a_saved_run_goes_on(corpus: object, device: torch.device) -> bool:
+    """Stopped and gone on with, against one that was never stopped; within rounding, for a GPU adds in its own order."""
+    steps = {"train.total_steps": 40, "train.valid_steps": 20, "train.warmup_steps": 5, "train.precision": "float32"}
+    preset = PRESETS["baseline"].override(steps | {"model.dropout": 0.0, "model.attention_dropout": 0.0})
+    with tempfile.TemporaryDirectory() as folder:
+        whole, parts = (Run.create(Path(folder) / name, preset, corpus) for name in ("whole", "parts"))
+        train(whole, corpus, device)
+        stop = _StopOnce()
+        train(parts, corpus, device, callbacks=[stop])
+        train(parts, corpus, device)
+        losses = [[row["valid_loss"] for row in run.metrics()] for run in (whole, parts)]
+    return len(losses[1]) == 2 and all(abs(a - b) < 1e-3 * a for a, b in zip(*losses, strict=True))
+
+
+class _StopOnce:
+    def __call__(self, row: dict[str, float]) -> None:
+        from speaker_lib.training import StopTraining
+
+        raise StopTraining
+
+
+CHECKS = {"dropout changes from replay to replay": dropout_changes, "a saved run goes on": a_saved_run_goes_on}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""The whole of the report's second experiment on data of HW4's size: how long until the first step, how long in all."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import torch
+
+from speaker_lib import PRESETS, Corpus, Run, train
+from speaker_lib.devices import get_autocast_dtype
+from speaker_lib.state import TrainState
+
+from .growth import write_packed
+from .machine import Row, device_name, lengths_like_hw4
+
+
+def bench_full(folder: Path, device: torch.device, name: str = "tuned") -> list[Row]:
+    """Trains the preset to its last step, with its validations; the data are packed before."""
+    write_packed(folder / "data", lengths_like_hw4(56_666))
+    began = time.perf_counter()
+    run = Run.create(folder / "run", PRESETS[name], Corpus.open(folder / "data"))
+    first = time_of_first_step(run, Corpus.open(folder / "data"), device) - began
+    whole = time.perf_counter() - began
+    config = run.preset.train
+    validations = len(run.metrics())
+    dtype = str(get_autocast_dtype(config.precision, device)).removeprefix("torch.")
+    return [
+        Row(name, f"first step after {first:.1f} s", device_name(device), dtype),
+        Row(
+            name,
+            f"{config.total_steps:,} steps with {validations} validations in {whole:.0f} s",
+            device_name(device),
+            dtype,
+            step_per_s=config.total_steps / whole,
+            utterances_per_s=config.total_steps * config.batch_size / whole,
+        ),
+    ]
+
+
+def time_of_first_step(run: Run, corpus: Corpus, device: torch.device) -> float:
+    """Trains the run; when the first of its steps was done."""
+    seen: list[float] = []
+    advance = TrainState.advance
+
+    def noting(state: TrainState, outcome: torch.Tensor, count: int) -> None:
+        advance(state, outcome, count)
+        if not seen:
+            float(outcome[0])  # waits for the device
+            seen.append(time.perf_counter())
+
+    TrainState.advance = noting
+    try:
+        train(run, corpus, device)
+    finally:
+        TrainState.advance = advance
+    return seen[0]

@@ -1,0 +1,109 @@
+"""How time and memory grow with the data, with the length of an utterance, and with the number of processes."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from speaker_lib import PRESETS, Corpus, SpeakerDataset, TrainConfig
+from speaker_lib.data import Batch, TrainSampler
+from speaker_lib.devices import get_autocast_dtype
+from speaker_lib.layout import read_mapping, read_metadata
+from speaker_lib.step import WARMUP, TrainStep, choose_capture
+from speaker_lib.training import begin, model_fn
+
+from .machine import SPEAKERS, lengths_like_hw4, seconds
+
+UTTERANCES = (5_667, 56_666, 566_660)
+FRAMES = (128, 512, 2_048, 4_096)
+
+
+def growth_with_utterances(scratch: Path) -> list[dict[str, object]]:
+    """Opening and cutting, each size in a process of its own; the packed frames are a file with holes, all zeros."""
+    rows = []
+    for count in UTTERANCES:
+        folder = scratch / f"{count}-utterances"
+        write_packed(folder, lengths_like_hw4(count))
+        script = f"from benchmarks.growth import measure_data; measure_data({str(folder)!r})"
+        found = json.loads(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout)
+        rows.append({"what": "utterances", "size": count, **found})
+    return rows
+
+
+def write_packed(folder: Path, lengths: np.ndarray) -> None:
+    """What is left of a corpus when it is packed: the index files and the array, which here takes no room."""
+    folder.mkdir(parents=True)
+    speakers = [f"speaker{i:03d}" for i in range(SPEAKERS)]
+    index: dict[str, list] = {name: [] for name in speakers}
+    for i, length in enumerate(lengths.tolist()):
+        index[speakers[i % SPEAKERS]].append({"feature_path": f"uttr-{i:032x}.pt", "mel_len": length})
+    (folder / "metadata.json").write_text(json.dumps({"n_mels": 40, "speakers": index}))
+    ids = {name: i for i, name in enumerate(speakers)}
+    mapping = {"speaker2id": ids, "id2speaker": {str(i): name for name, i in ids.items()}}
+    (folder / "mapping.json").write_text(json.dumps(mapping))
+    digest = read_metadata(folder, read_mapping(folder)).digest
+    (folder / "packed").mkdir()
+    path = folder / "packed" / f"labelled-{digest[:16]}.npy"
+    np.lib.format.open_memmap(path, "w+", np.float16, (int(lengths.sum()), 40)).flush()
+
+
+def measure_data(folder: str) -> None:
+    """Prints seconds to open a packed corpus, milliseconds to cut a batch and to draw an epoch, and peak memory as JSON."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began = time.perf_counter()
+    corpus = Corpus.open(folder)
+    opened = time.perf_counter() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    dataset, cpu = SpeakerDataset(corpus.labelled), torch.device("cpu")
+    segments = iter(TrainSampler(dataset, torch.arange(len(dataset)), TrainConfig(total_steps=2_000)))
+    began = time.perf_counter()
+    next(segments)
+    drawn = time.perf_counter() - began
+    for _ in range(100):
+        dataset.__getitems__(next(segments))
+    cut = min(seconds(lambda: dataset.__getitems__(next(segments)), cpu, 50) for _ in range(5))
+    found = {"open_s": opened, "epoch_ms": drawn * 1e3, "batch_ms": cut * 1e3, "memory_mb": (peak - before) / 1024}
+    print(json.dumps(found))
+
+
+def growth_with_frames(device: torch.device, name: str) -> list[dict[str, object]]:
+    """A training step on 4,096 frames, cut into ever fewer and longer segments."""
+    preset, rows = PRESETS[name], []
+    dtype, criterion = get_autocast_dtype("auto", device), nn.CrossEntropyLoss()
+    for n_frames in FRAMES:
+        count = FRAMES[-1] // n_frames
+        state = begin(preset, device, dtype)
+        capture = choose_capture(device, "auto")
+        step = TrainStep(state, lambda batch, s=state: model_fn(batch, s.model, criterion, device, dtype), device, capture)
+        mels = torch.randn(count, n_frames, 40, device=device)
+        batch = Batch(mels, torch.full((count,), n_frames), torch.zeros(count, dtype=torch.long, device=device))
+        for _ in range(WARMUP + 2):
+            step(batch)
+        taken = min(seconds(lambda b=batch, s=step: s(b), device, 5) for _ in range(3))
+        rows.append({"what": "frames per segment", "size": n_frames, "model": name, "batch": count, "step_per_s": 1 / taken})
+    return rows
+
+
+def growth_with_processes(data: Path, scratch: Path, name: str, steps: int, most: int) -> list[dict[str, object]]:
+    """The same training under torchrun with one process, then two, …: steps per second, after the first interval."""
+    rows = []
+    for n in (n for n in (1, 2, 4, 8) if n <= most):
+        run = scratch / f"{n}-processes"
+        settings = {"train.total_steps": 2 * steps, "train.valid_steps": steps, "train.warmup_steps": 1}
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={n}", "-m", "--"]
+        command += ["speaker_lib", "train", "--data", str(data), "--preset", name, "--run", str(run)]
+        command += [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(f"error: {n} processes did not train:\n{done.stderr[-2_000:]}")
+        last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+        rows.append({"what": "processes", "size": n, "model": name, "step_per_s": last["steps_per_second"]})
+    return rows

@@ -1,0 +1,98 @@
+"""What it is measured on and with: the device, its own matmul rate, data of HW4's shape, a clock, a row of the results."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import re
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from speaker_lib import Corpus, CorpusWriter
+from speaker_lib.corpus import Utterances
+from speaker_lib.parallel import available_cores
+from speaker_lib.progress import progress_bar
+
+SPEAKERS = 600
+# Of HW4's labelled utterances: shares and the frames below which they lie.
+_SHARES, _FRAMES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 0.999, 1.0), (91, 368, 441, 541, 740, 1_338, 3_500, 7_193)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of ``benchmarks/results/<device>.json``; what a way of doing something has no number for is None."""
+
+    model: str
+    way: str
+    device: str
+    precision: str
+    step_per_s: float | None = None
+    utterances_per_s: float | None = None
+    ratio: float | None = None  # to the plain way, in the same run
+    share_of_matmul: float | None = None  # of the rate at which this device multiplies large matrices of this precision
+    date: str = field(default_factory=lambda: datetime.date.today().isoformat())
+
+    def to_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def device_name(device: torch.device) -> str:
+    """Short and plain, because a file is named after it."""
+    if device.type == "cuda":
+        return re.sub(r"[^A-Za-z0-9]+", "-", torch.cuda.get_device_name(device)).strip("-").lower()
+    return f"{platform.machine()}-{available_cores()}-cores"
+
+
+def synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def seconds(function: Callable[[], object], device: torch.device, times: int = 1) -> float:
+    """Per call."""
+    synchronize(device)
+    began = time.perf_counter()
+    for _ in range(times):
+        function()
+    synchronize(device)
+    return (time.perf_counter() - began) / times
+
+
+def matmul_flops(device: torch.device, dtype: torch.dtype) -> float:
+    """Operations per second of a product of two large square matrices, the best of some."""
+    n = 8_192 if device.type == "cuda" else 2_048
+    one, other = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
+    seconds(lambda: one @ other, device, 3)
+    return 2 * n**3 / min(seconds(lambda: one @ other, device, 3) for _ in range(5))
+
+
+def lengths_like_hw4(count: int) -> np.ndarray:
+    """Frames per utterance (count,), distributed as in HW4."""
+    draws = np.random.default_rng(0).random(count)
+    return np.exp(np.interp(draws, _SHARES, np.log(_FRAMES))).astype(np.int64)
+
+
+def write_files(folder: Path, lengths: np.ndarray) -> None:
+    """A corpus of noise in HW4's layout, a file per utterance."""
+    noise = np.random.default_rng(0).normal(-2, 4, size=(int(lengths.max()), 40)).astype(np.float32)
+    with CorpusWriter(folder, "random numbers") as writer, progress_bar(len(lengths), "Write", "uttr") as bar:
+        for i, length in enumerate(lengths):
+            writer.add(noise[:length], f"speaker{i % SPEAKERS:03d}")
+            bar.update()
+
+
+def corpus_in_memory(lengths: np.ndarray) -> Corpus:
+    """A corpus of noise that was never on disk."""
+    block = np.random.default_rng(0).normal(-2, 4, size=(1_000_000, 40)).astype(np.float16)
+    total = int(lengths.sum())
+    frames = np.resize(block, (total, 40))  # (total frames, 40), the block over and over
+    offsets = np.concatenate([[0], np.cumsum(lengths)])  # (utterances + 1,)
+    labels = np.arange(len(lengths)) % SPEAKERS
+    utterances = Utterances(frames, offsets, labels, None, tuple(map(str, range(len(lengths)))))
+    names = tuple(f"speaker{i:03d}" for i in range(SPEAKERS))
+    return Corpus(Path(), names, utterances, None, 40, "random numbers", "noise")

@@ -1,0 +1,114 @@
+"""Training steps side by side: the plain way, the kit kernel by kernel, the kit under torch.compile, the kit as shipped."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import nn
+
+from speaker_lib import PRESETS, Corpus, Preset
+from speaker_lib.checkpoint import fit_to_data
+from speaker_lib.costs import cost_of
+from speaker_lib.data import get_dataloader
+from speaker_lib.devices import get_autocast_dtype
+from speaker_lib.parallel import available_cores
+from speaker_lib.step import WARMUP, TrainStep, choose_capture
+from speaker_lib.training import begin, model_fn
+
+from .machine import Row, device_name, matmul_flops, seconds, synchronize
+from .plain import plain_steps
+
+ROUNDS = 7
+SLOW = 1.0  # seconds per step, from which on fewer rounds must do
+
+
+def bench_steps(name: str, folder: Path, device: torch.device, compiled: bool) -> list[Row]:
+    """The rows of one preset. Every way sees the same model, batch size, precision and number of steps, turn about."""
+    corpus = Corpus.open(folder)
+    preset = fit_to_data(PRESETS[name], corpus)
+    dtype = get_autocast_dtype(preset.train.precision, device)
+    plain = plain_steps(folder, preset, device, dtype, workers=min(8, available_cores()))
+    ways: dict[str, Callable[[], object]] = {"plain": lambda: next(plain)}
+    ways["kit, eager"] = kit_steps(corpus, replace_graph(preset, "off"), device, dtype)
+    if compiled:
+        ways["kit, torch.compile"] = kit_steps(corpus, replace_graph(preset, "off"), device, dtype, torch.compile)
+    ways["kit, as shipped"] = kit_steps(corpus, preset, device, dtype)
+
+    first = {way: time_to_steady(step, device) for way, step in ways.items()}
+    per_plain_step = seconds(ways["plain"], device, 2)
+    count = max(1, round(0.7 / per_plain_step))  # about as many as the plain way does in 0.7 s
+    taken: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(3 if per_plain_step > SLOW else ROUNDS):
+        for way, step in ways.items():
+            taken[way].append(seconds(step, device, count))
+    per_step = {way: median(times) for way, times in taken.items()}
+    plain.close()  # ends its workers
+
+    total = preset.train.total_steps
+    flops = cost_of(preset.model, preset.train.batch_size, preset.train.segment_len).flops
+    peak = matmul_flops(device, dtype)
+    rows = []
+    for way, duration in per_step.items():
+        variants = {way: 1 / duration}
+        if way == "kit, torch.compile" or (way == "kit, as shipped" and device.type == "cuda"):
+            start = max(0.0, first[way] - warm_steps(device) * duration)
+            variants[f"{way}, its {start:.0f} s of start included over {total:,} steps"] = total / (start + total * duration)
+        for label, rate in variants.items():
+            rows.append(
+                Row(
+                    model=name,
+                    way=label,
+                    device=device_name(device),
+                    precision=str(dtype).removeprefix("torch."),
+                    step_per_s=rate,
+                    utterances_per_s=rate * preset.train.batch_size,
+                    ratio=rate * per_step["plain"],
+                    share_of_matmul=flops * rate / peak,
+                )
+            )
+    return rows
+
+
+def replace_graph(preset: Preset, graph: str) -> Preset:
+    return Preset(preset.model, replace(preset.train, graph=graph))
+
+
+def kit_steps(
+    corpus: Corpus,
+    preset: Preset,
+    device: torch.device,
+    dtype: torch.dtype,
+    compiler: Callable[[nn.Module], nn.Module] = lambda model: model,
+) -> Callable[[], object]:
+    """A function that trains one step, as `train` does it."""
+    state, criterion = begin(preset, device, dtype), nn.CrossEntropyLoss()
+    model = compiler(state.model)
+    capture = choose_capture(device, preset.train.graph)
+    step = TrainStep(state, lambda batch: model_fn(batch, model, criterion, device, dtype), device, capture)
+    batches = itertools.chain.from_iterable(itertools.repeat(get_dataloader(corpus, preset.train, device=device)[0]))
+
+    def one() -> None:
+        batch = next(batches)
+        state.advance(step(batch), len(batch.labels))
+
+    return one
+
+
+def time_to_steady(step: Callable[[], object], device: torch.device) -> float:
+    """Seconds for the first steps, in which a graph is captured or a model compiled."""
+    began = time.perf_counter()
+    for _ in range(warm_steps(device)):
+        step()
+    synchronize(device)
+    return time.perf_counter() - began
+
+
+def warm_steps(device: torch.device) -> int:
+    """After so many a way has found its pace."""
+    return WARMUP + 2 if device.type == "cuda" else 1

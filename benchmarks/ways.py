@@ -1,0 +1,118 @@
+"""Everything about training but the step itself: cutting batches, judging whole utterances, packing, seeds side by side."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shutil
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+
+from speaker_lib import PRESETS, Corpus, SpeakerDataset, TrainConfig, train
+from speaker_lib.checkpoint import Run, fit_to_data
+from speaker_lib.data import TrainSampler
+from speaker_lib.evaluation import full_logits
+from speaker_lib.model import Classifier
+from speaker_lib.replicas import Replica, train_replicas
+
+from .machine import Row, device_name, lengths_like_hw4, seconds, write_files
+from .plain import PlainDataset, collate, plain_predictions
+
+ROUNDS = 7
+
+
+def compared(model: str, what: str, device: torch.device, n: int, ways: dict[str, Callable[[], object]]) -> list[Row]:
+    """A row per way of doing something to ``n`` utterances; the first is the plain one, and they take turns."""
+    taken: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(ROUNDS):
+        for way, function in ways.items():
+            taken[way].append(seconds(function, device))
+    medians = {way: median(times) for way, times in taken.items()}
+    plain = next(iter(medians.values()))
+    return [row(model, f"{what}: {way}", device, n / duration, plain / duration) for way, duration in medians.items()]
+
+
+def row(model: str, way: str, device: torch.device, utterances_per_s: float, ratio: float) -> Row:
+    return Row(model, way, device_name(device), "float32", utterances_per_s=utterances_per_s, ratio=ratio)
+
+
+def bench_cutting(folder: Path, device: torch.device) -> list[Row]:
+    """Batches of 32 segments of 128 frames; the plain way opens 32 files for each."""
+    dataset = SpeakerDataset(Corpus.open(folder).labelled, device=device)
+    segments = iter(TrainSampler(dataset, torch.arange(len(dataset)), TrainConfig()))
+    plain, generator = PlainDataset(folder, 128), np.random.default_rng(0)
+    for _ in range(50):
+        dataset.__getitems__(next(segments))  # an epoch is drawn, pages are mapped
+    ways = {
+        "plain": lambda: [collate([plain[int(i)] for i in generator.integers(len(plain), size=32)]) for _ in range(10)],
+        "kit": lambda: [dataset.__getitems__(next(segments)) for _ in range(10)],
+    }
+    return compared("", "cutting batches", device, 320, ways)
+
+
+def bench_validation(folder: Path, device: torch.device, name: str, n: int) -> list[Row]:
+    """Whole utterances."""
+    corpus = Corpus.open(folder)
+    model = Classifier(fit_to_data(PRESETS[name], corpus).model).to(device).eval()
+    dataset, chosen = SpeakerDataset(corpus.labelled, device=device), torch.arange(n)
+    ways = {
+        "plain": lambda: plain_predictions(folder, list(corpus.labelled.paths[:n]), model, device),
+        "kit": lambda: quietly(lambda: full_logits(model, dataset, chosen, device)),
+    }
+    return compared(name, "whole utterances", device, n, ways)
+
+
+def bench_packing(folder: Path, count: int) -> list[Row]:
+    """Every file of a data set read once; the plain way keeps nothing, the kit checks each, packs it and opens the pack."""
+    write_files(folder, lengths_like_hw4(count))
+    cpu, n = torch.device("cpu"), len(Corpus.open(folder).labelled)
+    paths = [folder / name for name in Corpus.open(folder).labelled.paths]
+
+    def pack() -> None:
+        shutil.rmtree(folder / "packed")
+        quietly(lambda: Corpus.open(folder))
+
+    taken: dict[str, list[float]] = {"plain": [], "kit": [], "kit, opened again": []}
+    for _ in range(3):
+        taken["plain"].append(seconds(lambda: [torch.load(path, weights_only=True) for path in paths], cpu))
+        taken["kit"].append(seconds(pack, cpu))
+        taken["kit, opened again"].append(seconds(lambda: Corpus.open(folder), cpu))
+    medians = {way: median(times) for way, times in taken.items()}
+    return [row("", f"packing: {way}", cpu, n / time_, medians["plain"] / time_) for way, time_ in medians.items()]
+
+
+def bench_seeds(folder: Path, out: Path, device: torch.device, name: str, steps: int) -> list[Row]:
+    """Four seeds, one after the other against side by side, their evaluation included; in utterances trained on per second."""
+    corpus = Corpus.open(folder)
+    preset = fit_to_data(PRESETS[name], corpus).override({"train.total_steps": steps, "train.warmup_steps": 1})
+    seeds = range(4)
+
+    def replicas(where: str) -> list[Replica]:
+        return [Replica.of(out / where / f"seed{s}", preset.override({"train.seed": s}), corpus) for s in seeds]
+
+    began = time.perf_counter()
+    for replica in replicas("in-turn"):
+        run = Run.create(replica.folder, replica.preset, corpus)
+        quietly(partial(train, run, corpus, device))
+    in_turn = time.perf_counter() - began
+    began = time.perf_counter()
+    quietly(lambda: train_replicas(replicas("side-by-side"), corpus))
+    side_by_side = time.perf_counter() - began
+    n = len(seeds) * steps * preset.train.batch_size
+    label = f"{len(seeds)} seeds of {steps:,} steps"
+    return [
+        row(name, f"{label}: one after the other", device, n / in_turn, 1.0),
+        row(name, f"{label}: side by side, start and evaluation included", device, n / side_by_side, in_turn / side_by_side),
+    ]
+
+
+def quietly(function: Callable[[], object]) -> object:
+    """Without its bars."""
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+        return function()
