@@ -173,7 +173,8 @@ training, held_out = order[:50_999], order[50_999:]
 print(f"HW4, seed 87: {len(training)} to train on; held out: {held_out[:5].tolist()} …")
 
 # %%
-from speaker_lib.data import get_dataloader, split_utterances
+from speaker_lib.data import get_dataloader
+from speaker_lib.splits import split_utterances
 
 config = lesson.profile.baseline.train
 training, validation = split_utterances(corpus.labelled, config)

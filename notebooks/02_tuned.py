@@ -127,7 +127,8 @@ print(
 # 1's baseline on one held-out segment: row = the frame that looks, column = the frame it looks at.
 
 # %%
-from speaker_lib.data import SpeakerDataset, split_utterances
+from speaker_lib.data import SpeakerDataset
+from speaker_lib.splits import split_utterances
 from speaker_lib.inspection import attention_maps
 from speaker_lib.plots_model import attention_figure
 

@@ -41,7 +41,7 @@ class ModelConfig:
     num_layers: int = at_least(1, 1)  # encoder layers, all of which run
     dim_feedforward: int = at_least(1, 256)  # width of the hidden layer inside each encoder layer
     dropout: float = at_least(0.0, 0.1)  # of the sublayers' outputs
-    attention_dropout: float = at_least(0.0, 0.1)  # of the attention weights; above 0, a CPU takes a much slower path
+    attention_dropout: float = at_least(0.0, 0.1)  # of the attention weights; a CPU then trains a tenth to a fifth slower
     activation: str = one_of("sigmoid", "relu", default="sigmoid")  # between the two linear layers of the head
     norm: str = one_of("post", "pre", default="post")  # LayerNorm after (Vaswani et al. 2017) or before each sublayer
     n_speakers: int = at_least(1, 600)  # classes; training sets it to what the data hold
