@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import os
 import sys
 import tempfile
 from functools import partial
@@ -20,7 +21,7 @@ from speaker_lib.devices import get_device
 from speaker_lib.files import replacing
 from speaker_lib.parallel import available_cores
 
-from . import full
+from . import full, report
 from .growth import growth_with_frames, growth_with_processes, growth_with_utterances
 from .machine import Row, device_name, lengths_like_hw4, write_files
 from .steps import bench_steps
@@ -33,12 +34,17 @@ PARTS = ("steps", "cutting", "validation", "packing", "seeds", "growth", "full")
 def main() -> int:
     options = parse_args()
     device = get_device()
+    if options.markdown:
+        rows, growth = (read(f"{device_name(device)}{ending}") for ending in ("", "-growth"))
+        print(f"{report.steps_table(rows)}\n\n{report.around_table(rows)}\n\n{report.growth_tables(growth)}")
+        return 0
     chosen = options.only.split(",") if options.only else [part for part in PARTS if part != "full" or device.type == "cuda"]
     if unknown := set(chosen) - set(PARTS):
         print(f"error: there is no part {', '.join(sorted(unknown))}: choose from {', '.join(PARTS)}.", file=sys.stderr)
         return 2
     print(f"Measuring {', '.join(chosen)} on {device_name(device)}, PyTorch {torch.__version__}.")
     with tempfile.TemporaryDirectory() as scratch:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = f"{scratch}/compiled"  # nothing compiled before may lie there already
         rows, growth = measure(chosen, Path(scratch), device, options.files)
     write(device_name(device), [row.to_dict() for row in rows])
     if growth:
@@ -54,6 +60,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--files", type=int, default=24_000, metavar="N", help="utterance files to pack, 105 KB each (%(default)s)"
     )
+    parser.add_argument("--markdown", action="store_true", help="measure nothing, print this device's results as tables")
     return parser.parse_args()
 
 
@@ -100,13 +107,17 @@ def table(rows: list[Row]) -> str:
 
 def write(name: str, rows: list[dict[str, object]]) -> None:
     """Replaces the rows that were measured anew, and keeps the others."""
-    path = RESULTS / f"{name}.json"
-    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    path, kept = RESULTS / f"{name}.json", read(name)
     anew = {key_of(row) for row in rows}
     with replacing(path, "w", encoding="utf-8") as file:
         json.dump([row for row in kept if key_of(row) not in anew] + rows, file, indent=1)
         file.write("\n")
     print(f"Written to {path}.")
+
+
+def read(name: str) -> list[dict[str, object]]:
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
 
 
 def key_of(row: dict[str, object]) -> tuple[object, ...]:

@@ -25,16 +25,14 @@ def bench_full(folder: Path, device: torch.device, name: str = "tuned") -> list[
     config = run.preset.train
     validations = len(run.metrics())
     dtype = str(get_autocast_dtype(config.precision, device)).removeprefix("torch.")
+    print(f"{name}: first step after {first:.1f} s; {config.total_steps:,} steps, {validations} validations in {whole:.0f} s.")
+
+    def row(way: str, step_per_s: float) -> Row:
+        return Row(name, way, device_name(device), dtype, step_per_s, step_per_s * config.batch_size)
+
     return [
-        Row(name, f"first step after {first:.1f} s", device_name(device), dtype),
-        Row(
-            name,
-            f"{config.total_steps:,} steps with {validations} validations in {whole:.0f} s",
-            device_name(device),
-            dtype,
-            step_per_s=config.total_steps / whole,
-            utterances_per_s=config.total_steps * config.batch_size / whole,
-        ),
+        row("from the start to the first step, data packed", 1 / first),
+        row(f"{config.total_steps:,} steps with {validations} validations, start included", config.total_steps / whole),
     ]
 
 

@@ -58,7 +58,8 @@ def bench_steps(name: str, folder: Path, device: torch.device, compiled: bool) -
         variants = {way: 1 / duration}
         if way == "kit, torch.compile" or (way == "kit, as shipped" and device.type == "cuda"):
             start = max(0.0, first[way] - warm_steps(device) * duration)
-            variants[f"{way}, its {start:.0f} s of start included over {total:,} steps"] = total / (start + total * duration)
+            print(f"{name}: {way} took {start:.1f} s to start.")
+            variants[f"{way}, start included over {total:,} steps"] = total / (start + total * duration)
         for label, rate in variants.items():
             rows.append(
                 Row(

@@ -128,9 +128,9 @@ print(
 
 # %%
 from speaker_lib.data import SpeakerDataset
-from speaker_lib.splits import split_utterances
 from speaker_lib.inspection import attention_maps
 from speaker_lib.plots_model import attention_figure
+from speaker_lib.splits import split_utterances
 
 trained_baseline = lesson.trained("baseline")
 dataset = SpeakerDataset(corpus.labelled, trained_baseline.preset.train.segment_len)

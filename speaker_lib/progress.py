@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TextIO
 
@@ -24,8 +25,9 @@ def in_notebook() -> bool:
 
 
 def say(sentence: str) -> None:
-    """Prints a line without tearing a bar that is being drawn."""
-    tqdm.write(sentence, file=_stream())
+    """Prints a line without tearing a bar that is being drawn; of processes that train together, the first one speaks."""
+    if os.environ.get("RANK", "0") == "0":
+        tqdm.write(sentence, file=_stream())
 
 
 def _stream() -> TextIO:

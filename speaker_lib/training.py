@@ -89,11 +89,10 @@ def train(
                     raise StopTraining
         except StopTraining:
             save(state, run, team)
-            if team.first:
-                say(
-                    f"Stopped at step {state.step} of {config.total_steps}; the state is saved in {run.folder}: "
-                    "go on with --resume, in a notebook by running the cell again."
-                )
+            say(
+                f"Stopped at step {state.step} of {config.total_steps}; the state is saved in {run.folder}: "
+                "go on with --resume, in a notebook by running the cell again."
+            )
     return state
 
 

@@ -57,6 +57,18 @@ def test_attention_is_pytorchs_own(padded, monkeypatch):
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
 
 
+def test_a_seed_gives_the_weights_that_pytorchs_own_layers_get_from_it():
+    config = ModelConfig(d_model=24, nhead=4, dim_feedforward=32)
+    torch.manual_seed(7)
+    model = Classifier(config)
+    torch.manual_seed(7)
+    prenet, layer = nn.Linear(40, 24), nn.TransformerEncoderLayer(24, 4, 32)
+    head = nn.Linear(24, 24)
+    assert torch.equal(model.prenet.weight, prenet.weight) and torch.equal(model.pred_layer[0].weight, head.weight)
+    for name, weight in layer.state_dict().items():
+        assert torch.equal(model.encoder.layers[0].state_dict()[name], weight), name
+
+
 @pytest.mark.parametrize("norm", ["post", "pre"])
 def test_without_dropout_the_encoder_is_pytorchs_own(norm):
     config = ModelConfig(d_model=24, nhead=4, num_layers=2, dim_feedforward=32, dropout=0.0, attention_dropout=0.0, norm=norm)

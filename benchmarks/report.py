@@ -1,0 +1,52 @@
+"""The committed results as the tables of docs/performance.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+STEPS_HEADER = ("model", "way", "step/s", "utterances/s", "ratio", "of matmul")
+AROUND_HEADER = ("model", "way", "utterances/s", "ratio")
+
+
+def markdown(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    lines = [list(header), ["---"] * len(list(header)), *(list(row) for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def steps_table(rows: list[dict[str, object]]) -> str:
+    """Of training steps."""
+    kept = [row for row in rows if row["share_of_matmul"] is not None]
+    return markdown(STEPS_HEADER, [_cells(row) for row in kept])
+
+
+def around_table(rows: list[dict[str, object]]) -> str:
+    """Of everything else."""
+    kept = [row for row in rows if row["share_of_matmul"] is None]
+    cells = [_cells(row) for row in kept]
+    return markdown(AROUND_HEADER, [(model, way, rate, ratio) for model, way, _, rate, ratio, _ in cells])
+
+
+def growth_tables(rows: list[dict[str, object]]) -> str:
+    """A table for each thing that grows."""
+    tables = []
+    for what in dict.fromkeys(row["what"] for row in rows):
+        kept = [row for row in rows if row["what"] == what]
+        columns = [key for key in kept[0] if key not in ("what", "size", "device", "date")]
+        header = [str(what), *(key.replace("_per_s", "/s").replace("_", ", in ") for key in columns)]
+        lines = [[f"{row['size']:,}", *(_number(row[key]) for key in columns)] for row in kept]
+        tables.append(markdown(header, lines))
+    return "\n\n".join(tables)
+
+
+def _cells(row: dict[str, object]) -> tuple[str, ...]:
+    share = "" if row["share_of_matmul"] is None else f"{row['share_of_matmul']:.0%}"
+    model = f"`{row['model']}`" if row["model"] else ""
+    return (model, str(row["way"]), *(_number(row[key]) for key in ("step_per_s", "utterances_per_s", "ratio")), share)
+
+
+def _number(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return f"`{value}`"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"

@@ -1,0 +1,114 @@
+"""The benchmark itself: that both ways do the same work, and that what only a GPU shows says so where there is none."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import check_cuda, report
+from benchmarks.growth import measure_data, write_packed
+from benchmarks.machine import Row, corpus_in_memory, device_name, lengths_like_hw4, matmul_flops, write_files
+from benchmarks.plain import PlainClassifier, plain_predictions, plain_steps
+from benchmarks.steps import kit_steps
+from speaker_lib import PRESETS, Classifier, Corpus, SpeakerDataset
+from speaker_lib.checkpoint import fit_to_data
+from speaker_lib.evaluation import full_logits
+
+from .test_step import replayed
+
+CPU = torch.device("cpu")
+KEYS = ["model", "way", "device", "precision", "step_per_s", "utterances_per_s", "ratio", "share_of_matmul", "date"]
+REPO = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("bench") / "files"
+    write_files(folder, np.clip(lengths_like_hw4(40), 130, 400))
+    return folder
+
+
+def test_lengths_are_those_of_hw4():
+    lengths = lengths_like_hw4(56_666)
+    assert np.percentile(lengths, [5, 25, 50, 75, 95]) == pytest.approx([368, 441, 541, 740, 1_338], rel=0.03)
+    assert lengths.mean() == pytest.approx(658, rel=0.03) and lengths.min() >= 91 and lengths.max() <= 7_193
+
+
+@pytest.mark.parametrize("name", ["baseline", "tuned"])
+def test_the_plain_model_is_the_kits(name):
+    config = PRESETS[name].model
+    kit, plain = Classifier(config).eval(), PlainClassifier(config).eval()
+    plain.load_state_dict(kit.state_dict())  # the same parameters by the same names
+    mels = torch.randn(2, 30, 40)
+    torch.testing.assert_close(plain(mels), kit(mels), atol=1e-5, rtol=1e-5)
+    dropouts = [sorted(m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)) for model in (kit, plain)]
+    attention = [[m.dropout for m in model.modules() if isinstance(m, torch.nn.MultiheadAttention)] for model in (kit, plain)]
+    assert dropouts[0] == dropouts[1] and attention[0] == attention[1]
+
+
+def test_both_ways_train_and_judge_the_same_utterances(files):
+    corpus = Corpus.open(files)
+    preset = fit_to_data(PRESETS["laptop_baseline"], corpus)
+    plain, kit = plain_steps(files, preset, CPU, torch.float32, workers=0), kit_steps(corpus, preset, CPU, torch.float32)
+    assert all(0 < next(plain) < 10 for _ in range(2))  # 40 utterances make one batch: the loader begins anew
+    for _ in range(2):
+        kit()
+    model = Classifier(preset.model).eval()
+    logits = full_logits(model, SpeakerDataset(corpus.labelled), torch.arange(7), CPU)
+    assert plain_predictions(files, list(corpus.labelled.paths[:7]), model, CPU) == logits.argmax(1).tolist()
+
+
+def test_a_packed_corpus_without_files_is_measured(tmp_path, capsys):
+    write_packed(tmp_path / "data", lengths_like_hw4(700))
+    measure_data(str(tmp_path / "data"))
+    found = json.loads(capsys.readouterr().out)
+    assert set(found) == {"open_s", "epoch_ms", "batch_ms", "memory_mb"} and all(value >= 0 for value in found.values())
+    assert matmul_flops(CPU, torch.float32) > 1e8
+
+
+def test_committed_results_are_rows(tmp_path):
+    results = sorted((REPO / "benchmarks" / "results").glob("*.json"))
+    measured = [path for path in results if not path.name.endswith("-growth.json")]
+    assert measured and list(Row("m", "w", "d", "p").to_dict()) == KEYS
+    for path in measured:
+        rows = json.loads(path.read_text())
+        assert all(list(row) == KEYS and row["device"] == path.stem for row in rows)
+        steps = {(row["model"], row["way"]) for row in rows if row["step_per_s"]}
+        assert {(model, way) for model in ("baseline", "tuned") for way in ("plain", "kit, eager", "kit, as shipped")} <= steps
+
+
+def test_the_docs_show_the_committed_results():
+    docs = (REPO / "docs" / "performance.md").read_text(encoding="utf-8")
+    results = REPO / "benchmarks" / "results"
+    rows = json.loads((results / "x86_64-2-cores.json").read_text())
+    growth = json.loads((results / "x86_64-2-cores-growth.json").read_text())
+    for table in (report.steps_table(rows), report.around_table(rows), report.growth_tables(growth)):
+        assert table in docs
+    assert rows[0]["date"] in docs
+
+
+def test_the_check_for_a_gpu_says_that_there_is_none():
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU: run `python -m benchmarks.check_cuda`")
+    done = subprocess.run([sys.executable, "-m", "benchmarks.check_cuda"], capture_output=True, text=True, cwd=REPO)
+    assert done.returncode == 1 and done.stderr == "error: there is no GPU here, and nothing else to check.\n"
+
+
+def test_the_check_for_a_gpu_finds_no_difference_where_there_is_none(monkeypatch):
+    """Its own lines, on a CPU that replays."""
+    monkeypatch.setattr(check_cuda, "choose_capture", lambda device, graph: replayed if graph == "auto" else None)
+    corpus = corpus_in_memory(np.full(80, 140))
+    for check in check_cuda.CHECKS.values():
+        assert check(corpus, CPU)
+
+
+def test_python_m_benchmarks_explains_itself():
+    done = subprocess.run([sys.executable, "-m", "benchmarks", "--help"], capture_output=True, text=True, cwd=REPO)
+    assert "side by side" in done.stdout and "packing" in done.stdout
+    done = subprocess.run([sys.executable, "-m", "benchmarks", "--only", "all"], capture_output=True, text=True, cwd=REPO)
+    assert done.returncode == 2 and "choose from steps, cutting" in done.stderr
+    assert device_name(CPU)
