@@ -45,8 +45,7 @@ def main() -> int:
     print(f"Measuring {', '.join(chosen)} on {device_name(device)}, PyTorch {torch.__version__}.")
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = f"{scratch}/compiled"  # nothing compiled before may lie there already
-        rows, growth = measure(chosen, Path(scratch), device, options.files)
-    write(device_name(device), [row.to_dict() for row in rows])
+        growth = measure(chosen, Path(scratch), device, options.files)
     if growth:
         print("\n".join(json.dumps(line) for line in growth))
         today = datetime.date.today().isoformat()
@@ -64,9 +63,9 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measure(chosen: list[str], scratch: Path, device: torch.device, n_files: int) -> tuple[list[Row], list[dict]]:
+def measure(chosen: list[str], scratch: Path, device: torch.device, n_files: int) -> list[dict[str, object]]:
     gpu = device.type == "cuda"
-    few, rows, growth = scratch / "few", [], []
+    few, growth = scratch / "few", []
     write_files(few, lengths_like_hw4(2_000))
     models = ("baseline", "tuned") if gpu else ("baseline", "tuned", "laptop_baseline", "laptop_tuned")
     parts = []
@@ -79,20 +78,20 @@ def measure(chosen: list[str], scratch: Path, device: torch.device, n_files: int
     if "packing" in chosen:
         parts.append(partial(bench_packing, scratch / "many", n_files))
     if "seeds" in chosen:
-        model, steps = ("baseline", 5_000) if gpu else ("laptop_baseline", 300)
+        model, steps = ("baseline", 5_000) if gpu else ("laptop_baseline", 500)
         parts.append(partial(bench_seeds, few, scratch / "seeds", device, model, steps))
     if "full" in chosen:
         parts.append(partial(full.bench_full, scratch / "full", device))
     for part in parts:
         measured = part()
         print("\n" + table(measured), flush=True)
-        rows += measured
+        write(device_name(device), [row.to_dict() for row in measured])  # at once: a later part may fail
     if "growth" in chosen:
         growth += growth_with_utterances(scratch / "growth")
         growth += growth_with_frames(device, "baseline")
         n_most = torch.cuda.device_count() if gpu else min(2, available_cores())
         growth += growth_with_processes(few, scratch / "processes", "baseline", 2_000 if gpu else 60, n_most)
-    return rows, growth
+    return growth
 
 
 def table(rows: list[Row]) -> str:

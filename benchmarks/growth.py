@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -57,11 +56,11 @@ def write_packed(folder: Path, lengths: np.ndarray) -> None:
 
 def measure_data(folder: str) -> None:
     """Prints seconds to open a packed corpus, milliseconds to cut a batch and to draw an epoch, and peak memory as JSON."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = memory_mb()
     began = time.perf_counter()
     corpus = Corpus.open(folder)
     opened = time.perf_counter() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = memory_mb(peak=True)
     dataset, cpu = SpeakerDataset(corpus.labelled), torch.device("cpu")
     segments = iter(TrainSampler(dataset, torch.arange(len(dataset)), TrainConfig(total_steps=2_000)))
     began = time.perf_counter()
@@ -70,8 +69,16 @@ def measure_data(folder: str) -> None:
     for _ in range(100):
         dataset.__getitems__(next(segments))
     cut = min(seconds(lambda: dataset.__getitems__(next(segments)), cpu, 50) for _ in range(5))
-    found = {"open_s": opened, "epoch_ms": drawn * 1e3, "batch_ms": cut * 1e3, "memory_mb": (peak - before) / 1024}
+    found = {"open_s": opened, "epoch_ms": drawn * 1e3, "batch_ms": cut * 1e3, "memory_mb": peak - before}
     print(json.dumps(found))
+
+
+def memory_mb(peak: bool = False) -> float:
+    """Megabytes that this process holds in memory, or the most that it held; 0 where the system does not say."""
+    status = Path("/proc/self/status")
+    name = "VmHWM:" if peak else "VmRSS:"
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(name)), 0.0)
 
 
 def growth_with_frames(device: torch.device, name: str) -> list[dict[str, object]]:

@@ -72,7 +72,7 @@ def matmul_flops(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def lengths_like_hw4(count: int) -> np.ndarray:
-    """Frames per utterance (count,), distributed as in HW4."""
+    """Frames per utterance (count,), with HW4's quantiles; their mean comes out 5% above HW4's 658."""
     draws = np.random.default_rng(0).random(count)
     return np.exp(np.interp(draws, _SHARES, np.log(_FRAMES))).astype(np.int64)
 

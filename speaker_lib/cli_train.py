@@ -33,15 +33,16 @@ def train_command(options: argparse.Namespace) -> int:
     from .devices import get_device
     from .distributed import joined
 
-    preset, seeds = _chosen_preset(options), _seeds(options)
+    preset = _chosen_preset(options)
+    presets = [preset.override({"train.seed": seed}) for seed in _seeds(options)]
     if preset is None and not (options.resume and Run.exists(options.run)):
         raise ConfigError(f"--preset is missing: choose one of {', '.join(PRESETS)}.")
     with joined(get_device()) as team:
         corpus = Corpus.open(options.data)
-        if seeds:
+        if presets:
             if team.size > 1:
                 raise ConfigError("--seeds trains a process per seed by itself: leave torchrun away.")
-            return _train_seeds(options, preset, seeds, corpus)
+            return _train_seeds(options, presets, corpus)
         return _train_one(options, preset, corpus, team)
 
 
@@ -72,16 +73,16 @@ def _train_one(options: argparse.Namespace, preset: Preset | None, corpus: Corpu
     return 0
 
 
-def _train_seeds(options: argparse.Namespace, preset: Preset, seeds: list[int], corpus: Corpus) -> int:
+def _train_seeds(options: argparse.Namespace, presets: list[Preset], corpus: Corpus) -> int:
     from .checkpoint import Run
     from .replicas import Replica, train_replicas
     from .tables import comparison_table, seeds_summary
 
-    replicas = [Replica.of(Path(options.run) / f"seed{seed}", preset.override({"train.seed": seed}), corpus) for seed in seeds]
+    replicas = [Replica.of(Path(options.run) / f"seed{preset.train.seed}", preset, corpus) for preset in presets]
     begun = [replica for replica in replicas if Run.exists(replica.folder)]
     if begun and not options.resume:
         raise RunError(f"{begun[0].folder} holds a run already: go on with --resume or name another folder (--run).")
-    print(f"Training {len(seeds)} seeds on {corpus.source}, {preset.train.total_steps:,} steps each.")
+    print(f"Training {len(presets)} seeds on {corpus.source}, {presets[0].train.total_steps:,} steps each.")
     runs = train_replicas(replicas, corpus)
     print(comparison_table(runs))
     print(seeds_summary(runs))

@@ -40,8 +40,8 @@ def packed_frames(folder: Path, listing: Listing, name: str) -> np.ndarray:
     path = found or _pack(folder, listing, file_name)
     shape = (int(listing.lengths.sum()), listing.n_mels)
     try:
-        # "c" keeps changes in memory: the file stays as it is, and PyTorch does not warn of a read-only array.
-        frames = np.load(path, mmap_mode="c", allow_pickle=False)
+        # Not "c": a mapping that could be written to is refused where it is larger than the memory.
+        frames = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError) as error:
         raise CorpusError(f"{path} cannot be read ({error}): delete it, it will be made again.") from error
     if frames.shape != shape or frames.dtype != DTYPE:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 
 import numpy as np
 import torch
@@ -19,7 +20,9 @@ def place_frames(frames: np.ndarray, device: torch.device) -> torch.Tensor:
     On the GPU if its free memory holds them, else in main memory, else as they are: mapped from disk.  On a CPU they stay
     mapped, because the operating system keeps in memory what is read often.
     """
-    mapped = torch.from_numpy(frames)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nobody writes to it
+        mapped = torch.from_numpy(frames)
     if device.type != "cuda":
         return mapped
     size = f"{frames.nbytes / 1e9:.2f} GB of frames"

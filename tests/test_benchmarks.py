@@ -35,7 +35,7 @@ def files(tmp_path_factory) -> Path:
 def test_lengths_are_those_of_hw4():
     lengths = lengths_like_hw4(56_666)
     assert np.percentile(lengths, [5, 25, 50, 75, 95]) == pytest.approx([368, 441, 541, 740, 1_338], rel=0.03)
-    assert lengths.mean() == pytest.approx(658, rel=0.03) and lengths.min() >= 91 and lengths.max() <= 7_193
+    assert lengths.mean() == pytest.approx(658, rel=0.05) and lengths.min() >= 91 and lengths.max() <= 7_193
 
 
 @pytest.mark.parametrize("name", ["baseline", "tuned"])

@@ -99,6 +99,21 @@ def test_resume_goes_on_and_refuses_other_settings(corpus_folder, tmp_path, caps
     assert "train.seed was 87 and is now 5" in capsys.readouterr().err
 
 
+def test_seeds_are_trained_side_by_side_and_averaged(corpus_folder, tmp_path, capsys):
+    runs = tmp_path / "runs"
+    arguments = ["train", "--data", str(corpus_folder), "--preset", "laptop_baseline", "--run", str(runs), "--steps", "3"]
+    assert main([*arguments, "--seeds", "0,4"]) == 0
+    table = capsys.readouterr().out
+    assert Run.open(runs / "seed4").preset.train.seed == 4 and Run.open(runs / "seed0").metrics()[-1]["step"] == 3
+    full = [Run.open(runs / name).evaluation()["full"]["accuracy"] for name in ("seed0", "seed4")]
+    assert f"full {sum(full) / 2:.4f} ±" in table and "Mean over 2 seeds" in table and "seed4" in table
+    assert main([*arguments, "--seeds", "0,4"]) == 1
+    assert "holds a run already: go on with --resume" in capsys.readouterr().err
+    before = (runs / "seed0" / "model.safetensors").stat().st_mtime_ns
+    assert main([*arguments, "--seeds", "0,4,5", "--resume"]) == 0
+    assert (runs / "seed0" / "model.safetensors").stat().st_mtime_ns == before and Run.exists(runs / "seed5")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -113,6 +128,10 @@ def test_resume_goes_on_and_refuses_other_settings(corpus_folder, tmp_path, caps
         ("train --data d --run r --preset baseline --set model.nhead", 2, "NAME=VALUE"),
         ("train --data d --run r --preset baseline --steps 0", 2, "from 1 up"),
         ("train --data d --run r --resume --steps 5", 2, "name it with --preset"),
+        ("train --data d --run r --preset baseline --seeds 1,x", 2, "whole numbers with commas"),
+        ("train --data d --run r --preset baseline --seeds 1,1", 2, "names a seed twice"),
+        ("train --data d --run r --preset baseline --seeds -1", 2, "train.seed is -1"),
+        ("train --data d --run r --resume --seeds 1", 2, "name it with --preset"),
         ("train --data d --run r --preset baseline", 1, "d/mapping.json is missing"),
         ("check d", 1, "d/mapping.json is missing"),
         ("evaluate --data d --run r", 1, "r/config.json is missing"),

