@@ -32,10 +32,17 @@ def growth_tables(rows: list[dict[str, object]]) -> str:
     for what in dict.fromkeys(row["what"] for row in rows):
         kept = [row for row in rows if row["what"] == what]
         columns = [key for key in kept[0] if key not in ("what", "size", "device", "date")]
-        header = [str(what), *(key.replace("_per_s", "/s").replace("_", ", in ") for key in columns)]
+        header = [str(what), *(_column(key) for key in columns)]
         lines = [[f"{row['size']:,}", *(_number(row[key]) for key in columns)] for row in kept]
         tables.append(markdown(header, lines))
     return "\n\n".join(tables)
+
+
+def _column(key: str) -> str:
+    for ending, unit in {"_per_s": "/s", "_ms": ", ms", "_mb": ", MB", "_s": ", s"}.items():
+        if key.endswith(ending):
+            return key.removesuffix(ending) + unit
+    return key
 
 
 def _cells(row: dict[str, object]) -> tuple[str, ...]:
@@ -49,4 +56,6 @@ def _number(value: object) -> str:
         return ""
     if isinstance(value, str):
         return f"`{value}`"
+    if isinstance(value, int):
+        return f"{value:,}"
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"

@@ -1,0 +1,39 @@
+"""Where the frames lie while a GPU trains. Its memory is played here; that they can lie in it, only a GPU shows."""
+
+import numpy as np
+import pytest
+import torch
+
+from speaker_lib import placement
+from speaker_lib.placement import place_frames
+
+GPU = torch.device("cuda")
+
+
+@pytest.fixture
+def frames(tmp_path) -> np.ndarray:
+    np.save(tmp_path / "frames.npy", np.ones((1000, 40), np.float16))
+    return np.load(tmp_path / "frames.npy", mmap_mode="r")
+
+
+def test_on_a_cpu_they_stay_mapped_and_nothing_is_said(frames, capsys):
+    placed = place_frames(frames, torch.device("cpu"))
+    assert placed.data_ptr() == frames.__array_interface__["data"][0] and capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("free", "mapped", "said"), [(1e9, False, "they lie in main memory"), (1e5, True, "they stay on disk")])
+def test_what_does_not_fit_on_the_gpu_lies_as_near_as_there_is_room(frames, capsys, monkeypatch, free, mapped, said):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2e9, 4e9))  # too little beside a model
+    monkeypatch.setattr(placement, "_free_memory", lambda: free)
+    placed = place_frames(frames, GPU)
+    assert torch.equal(placed, torch.ones(1000, 40, dtype=torch.float16)) and placed.device.type == "cpu"
+    assert (placed.data_ptr() == frames.__array_interface__["data"][0]) == mapped
+    error = capsys.readouterr().err
+    assert said in error and "do not fit beside a model on the GPU (2.0 GB free)" in error
+
+
+def test_of_several_processes_the_first_one_speaks(frames, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2e9, 4e9))
+    monkeypatch.setenv("RANK", "1")
+    place_frames(frames, GPU)
+    assert capsys.readouterr().err == ""
