@@ -115,7 +115,10 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         train_command,
         "train a preset",
         "--data data/hw4 --preset tuned --run runs/tuned --set model.dropout=0.2",
-        more="presets: " + ", ".join(PRESETS) + "\nsettings: " + ", ".join(setting_names()),
+        more="several GPUs: torchrun --nproc_per_node=2 -m -- speaker_lib train …\npresets: "
+        + ", ".join(PRESETS)
+        + "\nsettings: "
+        + ", ".join(setting_names()),
     )
     _add_data(parser)
     add_train_options(parser)
