@@ -14,14 +14,12 @@ import tempfile
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from speaker_lib import PRESETS, Preset, Run, train
 from speaker_lib.checkpoint import fit_to_data
 from speaker_lib.data import Batch, get_dataloader
 from speaker_lib.state import TrainState
-from speaker_lib.step import TrainStep, choose_capture
-from speaker_lib.training import begin, model_fn
+from speaker_lib.training import StopTraining, begin, train_step
 
 from .machine import corpus_in_memory, device_name, lengths_like_hw4
 
@@ -66,10 +64,8 @@ def trained(
     preset: Preset, batches: list[Batch], device: torch.device, dtype: torch.dtype, graph: str
 ) -> tuple[TrainState, torch.Tensor]:
     """The state after these batches, and the loss of each, (batches,)."""
-    state, criterion = begin(preset, device, dtype), nn.CrossEntropyLoss()
-    capture = choose_capture(device, graph)
-    step = TrainStep(state, lambda batch: model_fn(batch, state.model, criterion, device, dtype), device, capture)
-    losses = []
+    state = begin(preset, device, dtype)
+    step, losses = train_step(state, device, dtype, graph), []
     for batch in batches:
         outcome = step(batch)
         state.advance(outcome, len(batch.labels))
@@ -94,18 +90,14 @@ def a_saved_run_goes_on(corpus: object, device: torch.device) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         whole, parts = (Run.create(Path(folder) / name, preset, corpus) for name in ("whole", "parts"))
         train(whole, corpus, device)
-        stop = _StopOnce()
-        train(parts, corpus, device, callbacks=[stop])
+        train(parts, corpus, device, callbacks=[_stop])
         train(parts, corpus, device)
         losses = [[row["valid_loss"] for row in run.metrics()] for run in (whole, parts)]
     return len(losses[1]) == 2 and all(abs(a - b) < 1e-3 * a for a, b in zip(*losses, strict=True))
 
 
-class _StopOnce:
-    def __call__(self, row: dict[str, float]) -> None:
-        from speaker_lib.training import StopTraining
-
-        raise StopTraining
+def _stop(row: dict[str, float]) -> None:
+    raise StopTraining
 
 
 CHECKS = {"dropout changes from replay to replay": dropout_changes, "a saved run goes on": a_saved_run_goes_on}

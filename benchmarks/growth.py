@@ -10,14 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from speaker_lib import PRESETS, Corpus, SpeakerDataset, TrainConfig
 from speaker_lib.data import Batch, TrainSampler
 from speaker_lib.devices import get_autocast_dtype
 from speaker_lib.layout import read_mapping, read_metadata
-from speaker_lib.step import WARMUP, TrainStep, choose_capture
-from speaker_lib.training import begin, model_fn
+from speaker_lib.step import WARMUP
+from speaker_lib.training import begin, train_step
 
 from .machine import SPEAKERS, lengths_like_hw4, seconds
 
@@ -84,12 +83,10 @@ def memory_mb(peak: bool = False) -> float:
 def growth_with_frames(device: torch.device, name: str) -> list[dict[str, object]]:
     """A training step on 4,096 frames, cut into ever fewer and longer segments."""
     preset, rows = PRESETS[name], []
-    dtype, criterion = get_autocast_dtype("auto", device), nn.CrossEntropyLoss()
+    dtype = get_autocast_dtype("auto", device)
     for n_frames in FRAMES:
         count = FRAMES[-1] // n_frames
-        state = begin(preset, device, dtype)
-        capture = choose_capture(device, "auto")
-        step = TrainStep(state, lambda batch, s=state: model_fn(batch, s.model, criterion, device, dtype), device, capture)
+        step = train_step(begin(preset, device, dtype), device, dtype)
         mels = torch.randn(count, n_frames, 40, device=device)
         batch = Batch(mels, torch.full((count,), n_frames), torch.zeros(count, dtype=torch.long, device=device))
         for _ in range(WARMUP + 2):

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import torch
@@ -61,6 +62,15 @@ def seconds(function: Callable[[], object], device: torch.device, times: int = 1
         function()
     synchronize(device)
     return (time.perf_counter() - began) / times
+
+
+def turn_about(ways: dict[str, Callable[[], object]], device: torch.device, rounds: int, times: int = 1) -> dict[str, float]:
+    """The median seconds of each way; they take turns, so that all see the machine's moods."""
+    taken: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(rounds):
+        for way, function in ways.items():
+            taken[way].append(seconds(function, device, times))
+    return {way: median(durations) for way, durations in taken.items()}
 
 
 def matmul_flops(device: torch.device, dtype: torch.dtype) -> float:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
 
 import torch
 from torch import nn
@@ -18,10 +17,10 @@ from speaker_lib.costs import cost_of
 from speaker_lib.data import get_dataloader
 from speaker_lib.devices import get_autocast_dtype
 from speaker_lib.parallel import available_cores
-from speaker_lib.step import WARMUP, TrainStep, choose_capture
-from speaker_lib.training import begin, model_fn
+from speaker_lib.step import WARMUP
+from speaker_lib.training import begin, train_step
 
-from .machine import Row, device_name, matmul_flops, seconds, synchronize
+from .machine import Row, device_name, matmul_flops, seconds, synchronize, turn_about
 from .plain import plain_steps
 
 ROUNDS = 7
@@ -43,11 +42,7 @@ def bench_steps(name: str, folder: Path, device: torch.device, compiled: bool) -
     first = {way: time_to_steady(step, device) for way, step in ways.items()}
     per_plain_step = seconds(ways["plain"], device, 2)
     count = max(1, round(0.7 / per_plain_step))  # about as many as the plain way does in 0.7 s
-    taken: dict[str, list[float]] = {way: [] for way in ways}
-    for _ in range(3 if per_plain_step > SLOW else ROUNDS):
-        for way, step in ways.items():
-            taken[way].append(seconds(step, device, count))
-    per_step = {way: median(times) for way, times in taken.items()}
+    per_step = turn_about(ways, device, 3 if per_plain_step > SLOW else ROUNDS, count)
     plain.close()  # ends its workers
 
     total = preset.train.total_steps
@@ -88,10 +83,9 @@ def kit_steps(
     compiler: Callable[[nn.Module], nn.Module] = lambda model: model,
 ) -> Callable[[], object]:
     """A function that trains one step, as `train` does it."""
-    state, criterion = begin(preset, device, dtype), nn.CrossEntropyLoss()
-    model = compiler(state.model)
-    capture = choose_capture(device, preset.train.graph)
-    step = TrainStep(state, lambda batch: model_fn(batch, model, criterion, device, dtype), device, capture)
+    state = begin(preset, device, dtype)
+    state.model = compiler(state.model)
+    step = train_step(state, device, dtype, preset.train.graph)
     batches = itertools.chain.from_iterable(itertools.repeat(get_dataloader(corpus, preset.train, device=device)[0]))
 
     def one() -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import shutil
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 import torch
@@ -20,25 +19,20 @@ from speaker_lib.evaluation import full_logits
 from speaker_lib.model import Classifier
 from speaker_lib.replicas import Replica, train_replicas
 
-from .machine import Row, device_name, lengths_like_hw4, seconds, write_files
+from .machine import Row, device_name, lengths_like_hw4, turn_about, write_files
 from .plain import PlainDataset, collate, plain_predictions
 
-ROUNDS = 7
 
-
-def compared(model: str, what: str, device: torch.device, n: int, ways: dict[str, Callable[[], object]]) -> list[Row]:
-    """A row per way of doing something to ``n`` utterances; the first is the plain one, and they take turns."""
-    taken: dict[str, list[float]] = {way: [] for way in ways}
-    for _ in range(ROUNDS):
-        for way, function in ways.items():
-            taken[way].append(seconds(function, device))
-    medians = {way: median(times) for way, times in taken.items()}
-    plain = next(iter(medians.values()))
-    return [row(model, f"{what}: {way}", device, n / duration, plain / duration) for way, duration in medians.items()]
-
-
-def row(model: str, way: str, device: torch.device, utterances_per_s: float, ratio: float) -> Row:
-    return Row(model, way, device_name(device), "float32", utterances_per_s=utterances_per_s, ratio=ratio)
+def compared(
+    model: str, what: str, device: torch.device, n: int, ways: dict[str, Callable[[], object]], rounds: int = 7
+) -> list[Row]:
+    """A row per way of doing something to ``n`` utterances; the first is the plain one."""
+    taken = turn_about(ways, device, rounds)
+    plain = next(iter(taken.values()))
+    return [
+        Row(model, f"{what}: {way}", device_name(device), "float32", None, n / duration, plain / duration)
+        for way, duration in taken.items()
+    ]
 
 
 def bench_cutting(folder: Path, device: torch.device) -> list[Row]:
@@ -77,13 +71,12 @@ def bench_packing(folder: Path, count: int) -> list[Row]:
         shutil.rmtree(folder / "packed")
         quietly(lambda: Corpus.open(folder))
 
-    taken: dict[str, list[float]] = {"plain": [], "kit": [], "kit, opened again": []}
-    for _ in range(3):
-        taken["plain"].append(seconds(lambda: [torch.load(path, weights_only=True) for path in paths], cpu))
-        taken["kit"].append(seconds(pack, cpu))
-        taken["kit, opened again"].append(seconds(lambda: Corpus.open(folder), cpu))
-    medians = {way: median(times) for way, times in taken.items()}
-    return [row("", f"packing: {way}", cpu, n / time_, medians["plain"] / time_) for way, time_ in medians.items()]
+    ways = {
+        "plain": lambda: [torch.load(path, weights_only=True) for path in paths],
+        "kit": pack,
+        "kit, opened again": lambda: Corpus.open(folder),
+    }
+    return compared("", "packing", cpu, n, ways, rounds=3)
 
 
 def bench_seeds(folder: Path, out: Path, device: torch.device, name: str, steps: int) -> list[Row]:
@@ -95,15 +88,12 @@ def bench_seeds(folder: Path, out: Path, device: torch.device, name: str, steps:
     def replicas(where: str) -> list[Replica]:
         return [Replica.of(out / where / f"seed{s}", preset.override({"train.seed": s}), corpus) for s in seeds]
 
-    taken = {}
-    for way, workers in (("one after the other", 1), ("side by side", None)):
-        began = time.perf_counter()
-        quietly(lambda way=way, workers=workers: train_replicas(replicas(way), corpus, workers=workers))
-        taken[way] = time.perf_counter() - began
-    in_turn = taken["one after the other"]
+    ways = {
+        way: partial(quietly, partial(train_replicas, replicas(way), corpus, workers=workers))
+        for way, workers in (("one after the other", 1), ("side by side", None))
+    }
     n = len(seeds) * steps * preset.train.batch_size
-    label = f"{len(seeds)} seeds of {steps:,} steps, evaluated"
-    return [row(name, f"{label}: {way}", device, n / duration, in_turn / duration) for way, duration in taken.items()]
+    return compared(name, f"{len(seeds)} seeds of {steps:,} steps, evaluated", device, n, ways, rounds=1)
 
 
 def quietly(function: Callable[[], object]) -> object:

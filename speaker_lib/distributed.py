@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from .errors import SpeakerError
+from .errors import SpeakerError, first_line
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,6 @@ def joined(device: torch.device) -> Iterator[Team]:
     except RuntimeError as error:  # what a broken connection raises
         if team.first:
             raise
-        raise SpeakerError(f"process {team.rank} lost the others ({str(error).splitlines()[0]}): see what they say.") from error
+        raise SpeakerError(f"process {team.rank} lost the others ({first_line(error)}): see what they say.") from error
     finally:
         dist.destroy_process_group()

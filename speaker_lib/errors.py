@@ -1,6 +1,11 @@
 """The one error the kit raises on purpose: a sentence a student can act on."""
 
 
+def first_line(error: Exception) -> str:
+    """What an error of somebody else's says, short enough for a sentence of ours."""
+    return str(error).strip().split("\n")[0][:120] or type(error).__name__
+
+
 class SpeakerError(Exception):
     """A problem that the kit explains: names the file or setting, what is wrong, and what to do next."""
 

@@ -18,7 +18,7 @@ import torch
 from filelock import FileLock
 from numpy.lib import format as npy
 
-from .errors import CorpusError
+from .errors import CorpusError, first_line
 from .files import explain_os_errors
 from .layout import Listing
 from .parallel import parallel_results
@@ -62,8 +62,7 @@ def read_feature(path: Path, mel_len: int, n_mels: int) -> np.ndarray:
     except FileNotFoundError:
         raise CorpusError(f"{path} is missing: fetch the data set again.") from None
     except Exception as error:  # a damaged file makes torch.load raise nearly anything
-        reason = str(error).strip().split("\n")[0][:120] or type(error).__name__
-        raise CorpusError(f"{path} is not a readable tensor file ({reason}): fetch it again.") from error
+        raise CorpusError(f"{path} is not a readable tensor file ({first_line(error)}): fetch it again.") from error
     if not isinstance(mel, torch.Tensor):
         raise CorpusError(f"{path} holds a {type(mel).__name__}, not a tensor: fetch it again.")
     if mel.layout != torch.strided or mel.dtype != torch.float32 or tuple(mel.shape) != (mel_len, n_mels):

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 
 import psutil
 import torch
-from torch import nn
 
 from .ablation import planned_variants
 from .checkpoint import fit_to_data
@@ -19,8 +18,8 @@ from .data import Batch, get_dataloader
 from .devices import get_autocast_dtype
 from .lesson import FOUND, HERE, Lesson, open_lesson
 from .parallel import available_cores
-from .step import WARMUP, TrainStep, choose_capture
-from .training import begin, model_fn
+from .step import WARMUP
+from .training import begin, train_step
 
 _TIMED_STEPS = 5
 
@@ -36,13 +35,11 @@ def preflight(data: str = FOUND, keep: str = HERE) -> Lesson:
 def seconds_per_step(preset: Preset, corpus: Corpus, device: torch.device) -> float:
     """What a training step takes here, timed on a few with a model that is thrown away."""
     preset = fit_to_data(preset, corpus)
-    dtype, criterion = get_autocast_dtype(preset.train.precision, device), nn.CrossEntropyLoss()
-    state = begin(preset, device, dtype)
-    capture = choose_capture(device, preset.train.graph)
-    step = TrainStep(state, lambda batch: model_fn(batch, state.model, criterion, device, dtype), device, capture)
+    dtype = get_autocast_dtype(preset.train.precision, device)
+    step = train_step(begin(preset, device, dtype), device, dtype, preset.train.graph)
     mels, lengths, labels = next(iter(get_dataloader(corpus, preset.train)[0]))
     batch = Batch(mels.to(device), lengths, labels.to(device))
-    for _ in range(1 if capture is None else WARMUP + 2):  # the first also warm up
+    for _ in range(1 if step.capture is None else WARMUP + 2):  # the first also warm up
         float(step(batch)[0])
     began = time.perf_counter()
     for _ in range(_TIMED_STEPS):

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import torch
 
 from .data import Batch
+from .errors import first_line
 from .progress import say
 from .state import TrainState
 
@@ -57,7 +58,7 @@ class TrainStep:
                 self._graphs[kind] = _Graph(self._eager, batch, self.device, self.capture)
             except RuntimeError as error:
                 self.capture = None
-                say(f"Each step is launched kernel by kernel: the GPU did not take it as one graph ({_first_line(error)}).")
+                say(f"Each step is launched kernel by kernel: the GPU did not take it as one graph ({first_line(error)}).")
                 return self._eager(batch)
         return self._graphs[kind](batch)
 
@@ -118,7 +119,3 @@ def _beside(device: torch.device, function: Callable[[], Outcome]) -> Outcome:
         outcome = function()
     main.wait_stream(side)
     return outcome
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0] or type(error).__name__

@@ -63,9 +63,7 @@ def train(
         model, criterion = state.model, nn.CrossEntropyLoss()
 
         train_loader, valid_loader, _ = get_dataloader(corpus, config, state.step, device, team)
-        batches, shared_model = iter(train_loader), team.wrap(model)
-        capture = choose_capture(device, config.graph, team.size)
-        step = TrainStep(state, lambda batch: model_fn(batch, shared_model, criterion, device, dtype), device, capture)
+        batches, step = iter(train_loader), train_step(state, device, dtype, config.graph, team)
 
         def stopping() -> bool:
             asked = interrupted() or (stop is not None and stop.is_set())
@@ -106,6 +104,13 @@ def begin(preset: Preset, device: torch.device, dtype: torch.dtype) -> TrainStat
     # float16 loses small gradients unless the loss is scaled up first; for other types the scaler does nothing.
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     return TrainState(model, optimizer, scheduler, scaler, config.clip_norm)
+
+
+def train_step(state: TrainState, device: torch.device, dtype: torch.dtype, graph: str = "auto", team: Team = ALONE) -> TrainStep:
+    """What trains the state's model on one batch, as fast as the device can."""
+    model, criterion = team.wrap(state.model), nn.CrossEntropyLoss()
+    capture = choose_capture(device, graph, team.size)
+    return TrainStep(state, lambda batch: model_fn(batch, model, criterion, device, dtype), device, capture)
 
 
 def set_seed(seed: int) -> None:

@@ -14,7 +14,7 @@ from benchmarks.growth import measure_data, write_packed
 from benchmarks.machine import Row, corpus_in_memory, device_name, lengths_like_hw4, matmul_flops, write_files
 from benchmarks.plain import PlainClassifier, plain_predictions, plain_steps
 from benchmarks.steps import kit_steps
-from speaker_lib import PRESETS, Classifier, Corpus, SpeakerDataset
+from speaker_lib import PRESETS, Classifier, Corpus, SpeakerDataset, training
 from speaker_lib.checkpoint import fit_to_data
 from speaker_lib.evaluation import full_logits
 
@@ -100,7 +100,7 @@ def test_the_check_for_a_gpu_says_that_there_is_none():
 
 def test_the_check_for_a_gpu_finds_no_difference_where_there_is_none(monkeypatch):
     """Its own lines, on a CPU that replays."""
-    monkeypatch.setattr(check_cuda, "choose_capture", lambda device, graph: replayed if graph == "auto" else None)
+    monkeypatch.setattr(training, "choose_capture", lambda device, graph, team_size: replayed if graph == "auto" else None)
     corpus = corpus_in_memory(np.full(80, 140))
     for check in check_cuda.CHECKS.values():
         assert check(corpus, CPU)
