@@ -25,17 +25,13 @@ import torch
 from .config import Preset
 from .corpus import Corpus
 from .errors import ConfigError, RunError
-from .files import explain_os_errors, replacing, tensor_bytes
+from .files import explain_os_errors, load_tensors, remove_partial, replacing
 from .model import Classifier
 from .splits import split_utterances
 
-CONFIG, METRICS, WEIGHTS, RESUME, EVALUATION = (
-    "config.json",
-    "metrics.jsonl",
-    "model.safetensors",
-    "resume.pt",
-    "evaluation.json",
-)
+# What training writes, in this order: the state to go on from last, after all that it counts on.
+WRITTEN = CONFIG, METRICS, WEIGHTS, RESUME = "config.json", "metrics.jsonl", "model.safetensors", "resume.pt"
+EVALUATION = "evaluation.json"
 # What plots and tables read of a validation.
 _METRICS = {"step", "train_accuracy", "train_loss", "valid_accuracy", "valid_loss", "steps_per_second"}
 
@@ -135,6 +131,14 @@ class Run:
             listed = ", ".join(f"{name} was {was} and is now {now}" for name, (was, now) in differences.items())
             raise RunError(f"{self.folder} cannot go on with other settings ({listed}): use the old ones, or another folder.")
 
+    def check_same_run(self, other: Run) -> None:
+        """Raises RunError unless the other folder holds this very run, with these settings and data."""
+        differing = [*self.preset.differences(other.preset), *["data"] * (self.data.digest != other.data.digest)]
+        if differing:
+            raise RunError(
+                f"{other.folder} holds another run than {self.folder}, with another {', '.join(differing)}: name another folder."
+            )
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Keeps the folder for this process. Raises RunError if another one is training in it."""
@@ -147,6 +151,8 @@ class Run:
                     f"{self.folder} is being trained by another process: wait for it, or use another folder."
                 ) from None
         try:
+            for name in WRITTEN:
+                remove_partial(self.folder / name)
             yield
         finally:
             lock.release()
@@ -172,18 +178,6 @@ class Run:
             before = row["step"]
         return seconds
 
-    def write_metrics(self, rows: list[dict[str, float]]) -> None:
-        """Replaces the validations on disk."""
-        with replacing(self.folder / METRICS, "w", encoding="utf-8") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
-
-    def save_weights(self, model: torch.nn.Module) -> None:
-        """Copies the model's weights to ``model.safetensors``."""
-        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-        with replacing(self.folder / WEIGHTS) as file:
-            file.write(safetensors.torch.save(weights))
-        (self.folder / EVALUATION).unlink(missing_ok=True)  # it was about other weights
-
     def load_model(self, device: torch.device | str = "cpu") -> Classifier:
         """The classifier with its best weights, ready to predict. Raises RunError if they are missing or do not fit."""
         path = self.folder / WEIGHTS
@@ -199,18 +193,13 @@ class Run:
             raise RunError(f"{path} does not fit the model in {self.folder / CONFIG} ({reason}): train the run again.") from error
         return model.to(device).eval()
 
-    def save_resume(self, state: dict[str, object]) -> None:
-        """Replaces the state to go on from."""
-        with replacing(self.folder / RESUME) as file:
-            file.write(tensor_bytes(state))
-
     def load_resume(self) -> dict[str, object] | None:
         """The state to go on from, or None if none was saved yet. Raises RunError if it cannot be used."""
         path = self.folder / RESUME
         if not path.exists():
             return None
         try:
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return load_tensors(path)
         except Exception as error:  # a damaged file makes torch.load raise nearly anything
             raise RunError(
                 f"{path} cannot be read ({type(error).__name__}): delete it to train this run from the start."
@@ -233,6 +222,16 @@ class Run:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunError(f"{path} is not an evaluation ({error}): delete it and run `evaluate` again.") from error
+
+
+def metrics_bytes(rows: list[dict[str, float]]) -> bytes:
+    """The validations as ``metrics.jsonl`` holds them, a line each."""
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def weights_bytes(model: torch.nn.Module) -> bytes:
+    """A copy of the model's weights as ``model.safetensors`` holds them."""
+    return safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
 
 
 def fit_to_data(preset: Preset, corpus: Corpus) -> Preset:

@@ -23,6 +23,11 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change one setting; may be repeated")
     parser.add_argument("--resume", action="store_true", help="go on where the run was left, or begin it")
+    parser.add_argument(
+        "--backup",
+        metavar="DIR",
+        help="mirror all that is saved to DIR, on a disk that outlives this machine; --resume goes on from there",
+    )
     parser.add_argument("--seeds", metavar="N,N,…", help="train a run per seed side by side, as DIR/seedN, and evaluate each")
 
 
@@ -32,10 +37,13 @@ def train_command(options: argparse.Namespace) -> int:
     from .corpus import Corpus
     from .devices import get_device
     from .distributed import joined
+    from .saving import backup_of
 
     preset = _chosen_preset(options)
     presets = [preset.override({"train.seed": seed}) for seed in _seeds(options)]
-    if preset is None and not (options.resume and Run.exists(options.run)):
+    backup = backup_of(options.run, options.backup)
+    known = Run.exists(options.run) or (backup is not None and Run.exists(backup))
+    if preset is None and not (options.resume and known):
         raise ConfigError(f"--preset is missing: choose one of {', '.join(PRESETS)}.")
     with joined(get_device()) as team:
         corpus = Corpus.open(options.data)
@@ -43,15 +51,19 @@ def train_command(options: argparse.Namespace) -> int:
             if team.size > 1:
                 raise ConfigError("--seeds trains a process per seed by itself: leave torchrun away.")
             return _train_seeds(options, presets, corpus)
-        return _train_one(options, preset, corpus, team)
+        return _train_one(options, preset, corpus, team, backup)
 
 
-def _train_one(options: argparse.Namespace, preset: Preset | None, corpus: Corpus, team: Team) -> int:
+def _train_one(options: argparse.Namespace, preset: Preset | None, corpus: Corpus, team: Team, backup: Path | None) -> int:
     from .checkpoint import Run, fit_to_data
     from .data import shared_batch
+    from .saving import fetch_backup
     from .splits import split_utterances
     from .training import train
 
+    if team.first and options.resume:
+        fetch_backup(options.run, backup)
+    team.wait()
     exists = Run.exists(options.run)
     if exists and options.resume and preset is not None:
         Run.open(options.run).check_same_settings(fit_to_data(preset, corpus))
@@ -65,7 +77,7 @@ def _train_one(options: argparse.Namespace, preset: Preset | None, corpus: Corpu
     if team.first:
         processes = f", {team.size} processes" * (team.size > 1)
         print(f"Training {run.name} on {corpus.source}, {run.preset.train.total_steps:,} steps on {team.device.type}{processes}.")
-    state = train(run, corpus, team.device, team=team)
+    state = train(run, corpus, team.device, team=team, backup=backup)
     if state.step < run.preset.train.total_steps:
         return 1
     if team.first:
@@ -76,9 +88,17 @@ def _train_one(options: argparse.Namespace, preset: Preset | None, corpus: Corpu
 def _train_seeds(options: argparse.Namespace, presets: list[Preset], corpus: Corpus) -> int:
     from .checkpoint import Run
     from .replicas import Replica, train_replicas
+    from .saving import backup_of, fetch_backup
     from .tables import comparison_table, seeds_summary
 
-    replicas = [Replica.of(Path(options.run) / f"seed{preset.train.seed}", preset, corpus) for preset in presets]
+    backups = backup_of(options.run, options.backup)
+    folders = [Path(options.run) / f"seed{preset.train.seed}" for preset in presets]
+    replicas = [
+        Replica.of(folder, preset, corpus, backup_of(folder, backups)) for folder, preset in zip(folders, presets, strict=True)
+    ]
+    if options.resume:
+        for replica in replicas:
+            fetch_backup(replica.folder, replica.backup)
     begun = [replica for replica in replicas if Run.exists(replica.folder)]
     if begun and not options.resume:
         raise RunError(f"{begun[0].folder} holds a run already: go on with --resume or name another folder (--run).")

@@ -72,6 +72,7 @@ class TrainConfig:
     total_steps: int = at_least(1, 70_000)
     valid_steps: int = at_least(1, 2_000)  # steps between validations
     save_steps: int = at_least(1, 10_000)  # steps between saves of the state to go on from
+    save_minutes: float = at_least(0.0, 5.0)  # the longest between two saves, for machines that may vanish; 0 for no limit
     split: str = one_of("random", "session", default="random")  # what validation holds out: utterances or whole sessions
     valid_fraction: float = at_least(0.0, 0.1)
     precision: str = one_of("auto", "float32", "bfloat16", "float16", default="auto")

@@ -10,6 +10,17 @@ class SpeakerError(Exception):
     """A problem that the kit explains: names the file or setting, what is wrong, and what to do next."""
 
 
+class WriteError(SpeakerError):
+    """What the disk did not take: which file and why, and what would help."""
+
+    def __init__(self, what: str, advice: str) -> None:
+        super().__init__(what, advice)  # both, so that it comes whole out of another process
+        self.what, self.advice = what, advice
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.advice} and run the same command again."
+
+
 class ConfigError(SpeakerError, ValueError):
     """An unknown preset, an unknown field, or a value a field does not take."""
 

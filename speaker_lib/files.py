@@ -1,4 +1,4 @@
-"""Writing to disk so that nothing is ever half-written: beside first, then moved into place."""
+"""Writing so that nothing is ever half-written: beside first, then moved into place. Reading as if a stranger had written."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ import contextlib
 import errno
 import io
 import os
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 import torch
 
-from .errors import SpeakerError
+from .errors import WriteError
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str], mode: str = "wb", **open_options: object) -> Iterator[IO]:
     """Opens a file beside ``path`` that takes its name when the block ends well, and vanishes when it does not.
 
-    Raises SpeakerError where the operating system does not take the file.
+    Raises WriteError where the operating system does not take the file.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{_PARTIAL}")
     with explain_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -36,6 +37,13 @@ def replacing(path: str | os.PathLike[str], mode: str = "wb", **open_options: ob
             raise
 
 
+def remove_partial(path: str | os.PathLike[str]) -> None:
+    """Removes what processes that were killed while they replaced ``path`` have left; only for who alone writes it."""
+    path = Path(path)
+    for left in path.parent.glob(f".{path.name}.*{_PARTIAL}"):
+        left.unlink(missing_ok=True)
+
+
 def tensor_bytes(value: object) -> memoryview:
     """What ``torch.save`` would write.
 
@@ -46,18 +54,36 @@ def tensor_bytes(value: object) -> memoryview:
     return buffer.getbuffer()
 
 
+def load_tensors(path: str | os.PathLike[str]) -> object:
+    """What `torch.save` wrote: tensors and plain values. Runs nothing, and takes little more memory than the file has bytes.
+
+    Raises FileNotFoundError, and of a damaged or hostile file nearly anything.
+    """
+    content = io.BytesIO(Path(path).read_bytes())
+    if zipfile.is_zipfile(content):
+        with zipfile.ZipFile(content) as archive:
+            # PyTorch would inflate compressed members, which it never writes itself, to whatever size they claim.
+            if sum(member.file_size for member in archive.infolist()) > len(content.getbuffer()):
+                raise ValueError("it would unpack to more than its own size")
+    content.seek(0)
+    return torch.load(content, map_location="cpu", weights_only=True)
+
+
 @contextlib.contextmanager
 def explain_os_errors(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turns what the operating system says while ``path`` is being written into one sentence, a SpeakerError."""
+    """Turns what the operating system says while ``path`` is being written into one sentence, a WriteError."""
     try:
         yield
     except OSError as error:
-        raise SpeakerError(_sentence(error, path)) from error
+        raise WriteError(*_what_and_advice(error, path)) from error
 
 
-def _sentence(error: OSError, path: str | os.PathLike[str]) -> str:
+def _what_and_advice(error: OSError, path: str | os.PathLike[str]) -> tuple[str, str]:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full, {path} could not be written: free some space there and run the same command again."
+        return f"the disk is full, {path} could not be written", "free some space there"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{path} may not be written ({error.strerror}): choose a folder of your own."
-    return f"{path} could not be written ({error.strerror or error}): mend that and run the same command again."
+        return f"{path} may not be written ({error.strerror})", "choose a folder of your own"
+    return f"{path} could not be written ({error.strerror or error})", "mend that"
+
+
+_PARTIAL = ".partial"

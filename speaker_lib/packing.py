@@ -19,7 +19,7 @@ from filelock import FileLock
 from numpy.lib import format as npy
 
 from .errors import CorpusError, first_line
-from .files import explain_os_errors
+from .files import explain_os_errors, load_tensors
 from .layout import Listing
 from .parallel import parallel_results
 from .progress import progress_bar
@@ -58,7 +58,7 @@ def cache_folder(folder: Path) -> Path:
 def read_feature(path: Path, mel_len: int, n_mels: int) -> np.ndarray:
     """One utterance's features, (mel_len, n_mels) float32. Raises CorpusError naming the file and what is wrong with it."""
     try:
-        mel = torch.load(path, map_location="cpu", weights_only=True)
+        mel = load_tensors(path)
     except FileNotFoundError:
         raise CorpusError(f"{path} is missing: fetch the data set again.") from None
     except Exception as error:  # a damaged file makes torch.load raise nearly anything

@@ -25,16 +25,17 @@ from .training import train
 
 @dataclass(frozen=True)
 class Replica:
-    """A run to be trained and evaluated: where it lies, what it trains, on which data."""
+    """A run to be trained and evaluated: where it lies, what it trains, on which data, and where it is mirrored."""
 
     folder: Path
     preset: Preset
     corpus: Path
+    backup: Path | None = None
 
     @classmethod
-    def of(cls, folder: Path, preset: Preset, corpus: Corpus) -> Replica:
+    def of(cls, folder: Path, preset: Preset, corpus: Corpus, backup: Path | None = None) -> Replica:
         """With as many classes and mel bands as the data have."""
-        return cls(folder, fit_to_data(preset, corpus), corpus.folder)
+        return cls(folder, fit_to_data(preset, corpus), corpus.folder, backup)
 
     def finished(self, corpus: Corpus) -> bool:
         """Whether there is nothing left to do. Raises RunError if its folder holds a run of other settings or other data."""
@@ -72,7 +73,7 @@ def _train_one(replica: Replica) -> None:
     run = Run.open(replica.folder) if Run.exists(replica.folder) else Run.create(replica.folder, replica.preset, corpus)
     # One bar counts the runs, theirs would be too many.
     with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
-        state = train(run, corpus)
+        state = train(run, corpus, backup=replica.backup)
         if state.step < run.preset.train.total_steps:
             raise RunError(f"{run.folder} was stopped at step {state.step}: give the same command again to go on.")
         run.save_evaluation(evaluate(run, corpus, get_device())[0].to_dict())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import random
 import threading
 import time
@@ -18,19 +19,18 @@ from torch.utils.data import DataLoader
 from .checkpoint import Run
 from .config import Preset
 from .corpus import Corpus
-from .data import DROPOUT, Batch, get_dataloader, random_stream
+from .data import Batch, get_dataloader
 from .devices import get_autocast_dtype, get_device
 from .diagnosis import chance_warning, check_finite
 from .distributed import ALONE, Team
-from .errors import RunError
 from .interrupt import stop_on_interrupt
+from .logbook import Logbook
 from .model import Classifier
 from .progress import progress_bar, say
 from .state import Meter, TrainState
 from .step import TrainStep, choose_capture, outcome_of
 
 REFRESH_SECONDS = 0.5  # between readings of loss and accuracy: each waits for the device
-TEAM_ASKS_EVERY = 20  # steps after which processes that train together ask each other whether to stop
 
 Callback = Callable[[dict[str, float]], None]
 
@@ -46,51 +46,55 @@ def train(
     callbacks: Iterable[Callback] = (),
     stop: threading.Event | None = None,
     team: Team = ALONE,
+    backup: str | os.PathLike[str] | None = None,
 ) -> TrainState:
     """Trains a run to its last step, from its first or from where it was left.
 
     After every validation each callback gets the new line of ``metrics.jsonl``, a dictionary.  Ctrl-C, setting ``stop``, or
     a callback that raises StopTraining ends training with the state saved: call `train` again to go on, bit for bit on a CPU.
+    ``backup`` is a folder on another disk that gets a copy of all that is saved.
     In a team of processes only the first one writes, and Ctrl-C is the way to stop.
-    Raises TrainingDiverged if the loss is no longer a number, RunError if the data or the folder are not the run's.
+    Raises TrainingDiverged if the loss is no longer a number, RunError if the data or the folders are not the run's, and
+    WriteError if the disk does not take what was still to be saved at the end.
     """
     run.check_same_data(corpus)
     config, device = run.preset.train, device or get_device()
     dtype = get_autocast_dtype(config.precision, device)
     with run.locked() if team.first else nullcontext(), stop_on_interrupt(team.size) as interrupted:
-        state = begin(run.preset, device, dtype)
-        restore(state, run, team)
+        state, logbook = begin(run.preset, device, dtype), Logbook(run, team, backup)
+        logbook.restore(state)
         model, criterion = state.model, nn.CrossEntropyLoss()
 
         train_loader, valid_loader, _ = get_dataloader(corpus, config, state.step, device, team)
         batches, step = iter(train_loader), train_step(state, device, dtype, config.graph, team)
 
         def stopping() -> bool:
-            asked = interrupted() or (stop is not None and stop.is_set())
-            return team.any(asked) if state.step % TEAM_ASKS_EVERY == 0 or team.size == 1 else False
+            return team.any_now_and_then(interrupted() or (stop is not None and stop.is_set()), state.step)
 
         try:
             while state.step < config.total_steps:
-                for batch in steps_to_validation(batches, state, run, stopping, team):
+                for batch in steps_to_validation(batches, state, logbook, stopping):
                     outcome = step(batch)
                     state.advance(outcome, len(batch.labels))
                 accuracy, loss = valid(valid_loader, model, criterion, device, dtype, team)
-                rows = record(state, run, accuracy, loss, team)
+                row = logbook.record(state, accuracy, loss)
                 n_validated = len(valid_loader.batch_sampler.utterances) * team.size
-                if team.first and (warning := chance_warning(rows, n_validated, run.preset)):
+                if team.first and (warning := chance_warning(logbook.rows, n_validated, run.preset)):
                     say(warning)
                 for callback in callbacks:
-                    callback(rows[-1])
-                if state.step == config.total_steps or state.step % config.save_steps == 0:
-                    save(state, run, team)
+                    callback(row)
+                if state.step == config.total_steps or logbook.due(state.step):
+                    logbook.save(state)
                 if stopping() and state.step < config.total_steps:
                     raise StopTraining
         except StopTraining:
-            save(state, run, team)
-            say(
-                f"Stopped at step {state.step} of {config.total_steps}; the state is saved in {run.folder}: "
-                "go on with --resume, in a notebook by running the cell again."
-            )
+            logbook.save(state)
+        logbook.finish()
+    if state.step < config.total_steps:
+        say(
+            f"Stopped at step {state.step} of {config.total_steps}; the state is saved in {run.folder}: "
+            "go on with --resume, in a notebook by running the cell again."
+        )
     return state
 
 
@@ -173,82 +177,30 @@ def valid(
     return meter.accuracy, meter.loss
 
 
-def restore(state: TrainState, run: Run, team: Team = ALONE) -> None:
-    """Puts ``state`` where the run was left, and drops the validations after that point: they will come again."""
-    saved = run.load_resume()
-    if saved is not None:
-        try:
-            state.load_state_dict(saved)
-        except (KeyError, IndexError, AttributeError, ValueError, TypeError, RuntimeError) as error:
-            raise RunError(
-                f"{run.folder}/resume.pt does not fit the run's settings ({type(error).__name__}): delete it to begin again."
-            ) from error
-    if team.first:
-        rows = run.metrics()
-        if any(row["step"] > state.step for row in rows):
-            run.write_metrics([row for row in rows if row["step"] <= state.step])
-    else:  # the processes begin with the same weights, and each drops out other numbers
-        state.meter = Meter()
-        torch.manual_seed(random_stream(run.preset.train.seed, DROPOUT, team.rank, state.step).initial_seed())
-    team.wait()  # nobody reads what the first one writes from here on
-
-
 def steps_to_validation(
-    batches: Iterator[Batch], state: TrainState, run: Run, stopping: Callable[[], bool], team: Team = ALONE
+    batches: Iterator[Batch], state: TrainState, logbook: Logbook, stopping: Callable[[], bool]
 ) -> Iterator[Batch]:
-    """The batches up to the next validation, with a bar; saves the state on the way every ``save_steps``.
+    """The batches up to the next validation, with a bar; saves the state on the way when that is due.
 
     Raises StopTraining if ``stopping()`` is true after a step, but not after the last one: that validation would never be
     made up for.  Raises TrainingDiverged before a state that is not a number could be saved.
     """
-    config = run.preset.train
+    preset, first_process = logbook.run.preset, logbook.team.first
+    config = preset.train
     end = min(config.total_steps, (state.step // config.valid_steps + 1) * config.valid_steps)
     first = end - (end - 1) % config.valid_steps - 1
     read_at = time.perf_counter() + REFRESH_SECONDS
-    with progress_bar(end - first, "Train", "step", initial=state.step - first, disable=not team.first) as bar:
+    with progress_bar(end - first, "Train", "step", initial=state.step - first, disable=not first_process) as bar:
         while state.step < end:
             began = time.perf_counter()
             yield next(batches)
             bar.update()
-            if team.first and (state.step == end or began > read_at):
-                check_finite(state, run.preset)
+            if first_process and (state.step == end or began > read_at):
+                check_finite(state, preset)
                 bar.set_postfix(state.meter.postfix(step=state.step), refresh=False)
                 read_at = time.perf_counter() + REFRESH_SECONDS
             state.seconds += time.perf_counter() - began
             if state.step < end and stopping():
                 raise StopTraining
-            if state.step < end and state.step % config.save_steps == 0:
-                save(state, run, team)
-
-
-def save(state: TrainState, run: Run, team: Team = ALONE) -> None:
-    """Saves the state to go on from. Raises TrainingDiverged, and keeps the one before, if it is not made of numbers."""
-    meter = state.meter.shared(team)
-    state.meter = meter if team.first else Meter()  # from here on the first process carries what all have seen
-    if team.first:
-        check_finite(state, run.preset)
-        run.save_resume(state.state_dict())
-
-
-def record(state: TrainState, run: Run, accuracy: float, loss: float, team: Team = ALONE) -> list[dict[str, float]]:
-    """Writes down a validation, and the weights if they are the best so far; returns all validations of the run."""
-    meter = state.meter.shared(team)
-    row = {
-        "step": state.step,
-        "train_accuracy": meter.accuracy,
-        "train_loss": meter.loss,
-        "valid_accuracy": accuracy,
-        "valid_loss": loss,
-        "learning_rate": float(state.scheduler.get_last_lr()[0]),
-        "steps_per_second": meter.batches / state.seconds,
-    }
-    state.meter, state.seconds = Meter(), 0.0
-    best, state.best_accuracy = accuracy > state.best_accuracy, max(accuracy, state.best_accuracy)
-    if not team.first:
-        return [row]
-    rows = [*run.metrics(), row]
-    run.write_metrics(rows)
-    if best:
-        run.save_weights(state.model)
-        say(f"Step {state.step}, best model saved. (accuracy={accuracy:.4f})")
-    return rows
+            if state.step < end and logbook.due(state.step):
+                logbook.save(state)

@@ -41,7 +41,12 @@ def several(n: int, *arguments: object) -> subprocess.CompletedProcess:
 def assert_close(one: Path, other: Path) -> None:
     weights = [safetensors.torch.load_file(run / "model.safetensors") for run in (one, other)]
     for name, tensor in weights[0].items():
-        torch.testing.assert_close(weights[1][name], tensor, atol=1e-5, rtol=0)
+        mine, theirs = tensor, weights[1][name]
+        if name.endswith("in_proj_bias"):  # softmax does not see the keys' bias: its gradient is rounding, which Adam scales up
+            (queries, keys, values), others = mine.chunk(3), theirs.chunk(3)
+            torch.testing.assert_close(others[1], keys, atol=1e-3, rtol=0)
+            mine, theirs = torch.cat([queries, values]), torch.cat([others[0], others[2]])
+        torch.testing.assert_close(theirs, mine, atol=1e-5, rtol=0)
 
 
 def test_two_processes_train_what_one_would(data, tmp_path):

@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from speaker_lib import Corpus, CorpusWriter, ModelConfig, Preset, Run, SpeakerDataset, TrainConfig, train
+from speaker_lib.checkpoint import weights_bytes
 from speaker_lib.errors import CorpusError, RunError
 from speaker_lib.evaluation import (
     FRAME_BUDGET,
@@ -23,6 +24,7 @@ from speaker_lib.evaluation import (
     predict,
     speaker_accuracy,
 )
+from speaker_lib.saving import RunWriter
 from speaker_lib.splits import split_utterances
 from speaker_lib.tables import comparison_table, evaluation_text
 
@@ -166,7 +168,7 @@ def test_an_evaluation_is_of_the_weights_that_are_there(trained, tmp_path):
         (run.folder / "evaluation.json").write_text(content)
         with pytest.raises(RunError, match=r"evaluation\.json is not an evaluation"):
             comparison_table([run])
-    run.save_weights(trained[0].load_model())
+    RunWriter(run).write("model.safetensors", weights_bytes(trained[0].load_model()))
     assert run.evaluation() is None
 
 

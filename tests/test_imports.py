@@ -15,7 +15,7 @@ FLOORS = [
     "errors config files progress parallel report interrupt devices distributed layout packing corpus features prepare "
     "voices rooms simulate profiles subset",
     "layers model placement splits data costs inspection",  # mathematics | batches
-    "state diagnosis checkpoint step training",  # the loop
+    "state diagnosis checkpoint saving logbook step training",  # the loop
     "evaluation replicas tables ablation conclusions",  # numbers about a trained model
     "plots plots_speech plots_model plots_ablation widgets",  # pictures
     "lesson preflight cli cli_train __main__ __init__",  # what people touch

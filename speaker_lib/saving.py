@@ -1,0 +1,131 @@
+"""What training writes, so that it may end anywhere: killed, on a full disk, or with the whole machine.
+
+Every file replaces its predecessor in one piece, and the state to go on from comes last: the validations and the weights
+that it counts on are there before it.  What a disk does not take waits in memory for the next save, while training goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from .checkpoint import EVALUATION, RESUME, WEIGHTS, WRITTEN, Run
+from .errors import ConfigError, RunError, WriteError
+from .files import replacing
+from .progress import say
+
+
+class RunWriter:
+    """Writes a run's files into its folder and, where there is one, into its backup.
+
+    Raises RunError if the backup is of another run, or further than this one.
+    """
+
+    def __init__(self, run: Run, backup: str | os.PathLike[str] | None = None) -> None:
+        self._copies = [_Copy(run.folder)]
+        self._saved_at = time.monotonic()
+        if backup is not None:
+            backup = Path(backup)
+            if Run.exists(backup):
+                run.check_same_run(kept := Run.open(backup))
+                if _step(kept) > _step(run):
+                    raise RunError(f"{backup} is further than {run.folder}: go on from it (--resume), or name another --backup.")
+            self._copies.append(_Copy(backup))
+
+    def write(self, name: str, content: bytes) -> None:
+        """Replaces a file of the run. Where the disk does not take it, says so and keeps it for the next time."""
+        for copy in self._copies:
+            copy.waiting[name] = content
+        self._write()
+        if name == RESUME:
+            self._saved_at = time.monotonic()
+
+    def mirror(self) -> None:
+        """Brings the backup to where the run is. Raises WriteError if a folder cannot be written: better now than later."""
+        for copy in self._copies[1:]:
+            copy.waiting |= _files(self._copies[0].folder)
+        self.finish()
+
+    def finish(self) -> None:
+        """Tries once more what still waits. Raises WriteError if it is in vain."""
+        for copy in self._copies:
+            copy.write()
+
+    def seconds_since_save(self) -> float:
+        """How long ago the state to go on from was saved."""
+        return time.monotonic() - self._saved_at
+
+    def _write(self) -> None:
+        for copy in self._copies:
+            try:
+                copy.write()
+            except WriteError as problem:
+                say(
+                    f"Warning: {problem.what}: {problem.advice}. Training goes on, what was saved before is intact, "
+                    "and the next save tries again."
+                )
+
+
+class _Copy:
+    """One folder that holds the run's files, and what is still to be written there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.waiting: dict[str, bytes] = {}
+
+    def write(self) -> None:
+        for name in WRITTEN:
+            if name in self.waiting:
+                with replacing(self.folder / name) as file:
+                    file.write(self.waiting[name])
+                del self.waiting[name]
+                if name == WEIGHTS:
+                    (self.folder / EVALUATION).unlink(missing_ok=True)  # it was about other weights
+
+
+def backup_of(folder: str | os.PathLike[str], backups: str | os.PathLike[str] | None) -> Path | None:
+    """Where among the ``backups`` the run in ``folder`` is mirrored, under its own name.
+
+    Raises ConfigError if that is the run's folder itself.
+    """
+    if backups is None:
+        return None
+    place = Path(backups) / Path(folder).resolve().name
+    if place.resolve() == Path(folder).resolve():
+        raise ConfigError(f"--backup {backups} is where the run itself lies: name a folder on another disk.")
+    return place
+
+
+def fetch_backup(folder: str | os.PathLike[str], backup: Path | None) -> None:
+    """Brings a run back from its backup, if there is one and the run's folder is not as far.
+
+    Raises RunError if the backup cannot be used or is of another run, WriteError if the disk does not take it.
+    """
+    if backup is None or not Run.exists(backup):
+        return
+    kept = Run.open(backup)
+    if Run.exists(folder):
+        run = Run.open(folder)
+        run.check_same_run(kept)
+        if _step(run) >= _step(kept):
+            return
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with replace(kept, folder=Path(folder)).locked():
+        copy = _Copy(Path(folder))
+        copy.waiting = _files(backup)
+        copy.write()
+    say(f"{folder} goes on from its backup in {backup}, at step {_step(kept):,}.")
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {name: path.read_bytes() for name in WRITTEN if (path := folder / name).exists()}
+
+
+def _step(run: Run) -> int:
+    state = run.load_resume()
+    try:
+        return 0 if state is None else int(state["step"])
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+        raise RunError(f"{run.folder / RESUME} does not say its step ({type(error).__name__}): delete it.") from error
