@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .checkpoint import EVALUATION, RESUME, WEIGHTS, WRITTEN, Run
 from .errors import ConfigError, RunError, WriteError
-from .files import replacing
+from .files import remove_partial, replacing
 from .progress import say
 
 
@@ -45,6 +45,8 @@ class RunWriter:
     def mirror(self) -> None:
         """Brings the backup to where the run is. Raises WriteError if a folder cannot be written: better now than later."""
         for copy in self._copies[1:]:
+            for name in WRITTEN:
+                remove_partial(copy.folder / name)
             copy.waiting |= _files(self._copies[0].folder)
         self.finish()
 
@@ -62,10 +64,16 @@ class RunWriter:
             try:
                 copy.write()
             except WriteError as problem:
-                say(
-                    f"Warning: {problem.what}: {problem.advice}. Training goes on, what was saved before is intact, "
-                    "and the next save tries again."
-                )
+                if not copy.behind:
+                    say(
+                        f"Warning: {problem.what}: {problem.advice}. Training goes on, what was saved before is intact, "
+                        "and every save tries again."
+                    )
+                copy.behind = True
+            else:
+                if copy.behind:
+                    say(f"What waited for room in {copy.folder} is saved now.")
+                copy.behind = False
 
 
 class _Copy:
@@ -74,6 +82,7 @@ class _Copy:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.waiting: dict[str, bytes] = {}
+        self.behind = False  # whether that was said
 
     def write(self) -> None:
         for name in WRITTEN:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,20 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def speech() -> Path:
     return _shared("speech")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of one megabyte."""
+    mount = tmp_path / "small"
+    mount.mkdir()
+    made = shutil.which("mount") and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(mount)], capture_output=True
+    )
+    if not made or made.returncode:
+        pytest.skip("a full disk cannot be tried here: mounting a small tmpfs is not allowed")
+    yield mount
+    subprocess.run(["umount", "--lazy", str(mount)], check=True)
 
 
 def _shared(name: str) -> Path:

@@ -323,17 +323,3 @@ def test_nothing_that_is_there_is_written_over(corpus_folder):
     with pytest.raises(CorpusError, match="is there already"), CorpusWriter(corpus_folder, "test"):
         pass
     assert snapshot(corpus_folder) == before
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of one megabyte."""
-    mount = tmp_path / "small"
-    mount.mkdir()
-    made = shutil.which("mount") and subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(mount)], capture_output=True
-    )
-    if not made or made.returncode:
-        pytest.skip("a full disk cannot be tried here: mounting a small tmpfs is not allowed")
-    yield mount
-    subprocess.run(["umount", "--lazy", str(mount)], check=True)
