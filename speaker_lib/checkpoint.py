@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import filelock
@@ -22,9 +24,9 @@ import safetensors
 import safetensors.torch
 import torch
 
-from .config import Preset
+from .config import LARGEST, Preset
 from .corpus import Corpus
-from .errors import ConfigError, RunError
+from .errors import ConfigError, CorpusError, RunError, escaped, first_line, is_text
 from .files import explain_os_errors, load_tensors, remove_partial, replacing
 from .model import Classifier
 from .splits import split_utterances
@@ -32,8 +34,16 @@ from .splits import split_utterances
 # What training writes, in this order: the state to go on from last, after all that it counts on.
 WRITTEN = CONFIG, METRICS, WEIGHTS, RESUME = "config.json", "metrics.jsonl", "model.safetensors", "resume.pt"
 EVALUATION = "evaluation.json"
-# What plots and tables read of a validation.
-_METRICS = {"step", "train_accuracy", "train_loss", "valid_accuracy", "valid_loss", "steps_per_second"}
+# What plots and tables read of a validation, from where to where. A share may be off by a rounding.
+_SHARE, _LOSS = (0, 1 + 1e-6), (0, 1e30)
+_METRICS = {
+    "step": (1, LARGEST),
+    "train_accuracy": _SHARE,
+    "train_loss": _LOSS,
+    "valid_accuracy": _SHARE,
+    "valid_loss": _LOSS,
+    "steps_per_second": (1e-30, 1e30),
+}
 
 
 @dataclass(frozen=True)
@@ -47,8 +57,11 @@ class DataInfo:
 
     @classmethod
     def of(cls, corpus: Corpus) -> DataInfo:
-        """What a run of this corpus will remember."""
-        return cls(str(corpus.folder.resolve()), corpus.source, corpus.digest, corpus.speakers)
+        """What a run of this corpus will remember. Raises CorpusError if its folder has a name that cannot be written down."""
+        folder = str(corpus.folder.resolve())
+        if not is_text(folder):
+            raise CorpusError(f"{folder} has characters that cannot be shown: rename that folder.")
+        return cls(folder, corpus.source, corpus.digest, corpus.speakers)
 
 
 @dataclass(frozen=True)
@@ -85,11 +98,13 @@ class Run:
             texts = [data[key] for key in ("folder", "source", "digest")]
             if not all(isinstance(text, str) for text in [*texts, *data["speakers"]]):
                 raise TypeError("data")
+            if not all(is_text(text) for text in [*texts, *data["speakers"]]):
+                raise ValueError("a name has characters that cannot be shown")
             run = cls(folder, Preset.from_dict(content), DataInfo(*texts, tuple(data["speakers"])))
         except FileNotFoundError:
             raise RunError(f"{path} is missing: name the folder of a run that `train` made.") from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            reason = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
+            reason = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {first_line(error)}"
             raise RunError(f"{path} is not the settings of a run ({reason}): train it again in another folder.") from error
         if run.preset.model.n_speakers != len(run.data.speakers):
             raise RunError(
@@ -106,7 +121,7 @@ class Run:
     @property
     def name(self) -> str:
         """What tables and figures call it."""
-        return self.folder.resolve().name
+        return escaped(self.folder.resolve().name)
 
     def check_same_data(self, corpus: Corpus) -> None:
         """Raises RunError unless the corpus is the one this run was trained on."""
@@ -162,13 +177,17 @@ class Run:
         path = self.folder / METRICS
         try:
             rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-            if not all(isinstance(row, dict) and row.keys() >= _METRICS for row in rows):
+            if not all(
+                isinstance(row, dict) and all(_lies_in(row.get(k), *limits) for k, limits in _METRICS.items()) for row in rows
+            ):
                 raise ValueError("a line is not a validation")
+            if any(row["step"] <= before["step"] for before, row in pairwise(rows)):
+                raise ValueError("its steps do not rise")
             return rows
         except FileNotFoundError:
             return []
-        except (OSError, ValueError) as error:
-            raise RunError(f"{path} cannot be read ({error}): train the run again in another folder.") from error
+        except (OSError, ValueError, RecursionError) as error:
+            raise RunError(f"{path} cannot be read ({first_line(error)}): train the run again in another folder.") from error
 
     def training_seconds(self) -> float:
         """How long its steps took so far, validations not counted."""
@@ -181,16 +200,19 @@ class Run:
     def load_model(self, device: torch.device | str = "cpu") -> Classifier:
         """The classifier with its best weights, ready to predict. Raises RunError if they are missing or do not fit."""
         path = self.folder / WEIGHTS
-        model = Classifier(self.preset.model)
         try:
+            _check_header(path, self.preset.model.n_parameters)  # before a model is made that takes more room than the file
+            model = Classifier(self.preset.model)
             model.load_state_dict(safetensors.torch.load_file(path))
         except FileNotFoundError:
             raise RunError(f"{path} is missing: let `train` reach its first validation (go on with --resume).") from None
         except (OSError, safetensors.SafetensorError) as error:
-            raise RunError(f"{path} is not a safetensors file ({error}): train the run again.") from error
+            raise RunError(f"{path} is not a safetensors file ({first_line(error)}): train the run again.") from error
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()
             raise RunError(f"{path} does not fit the model in {self.folder / CONFIG} ({reason}): train the run again.") from error
+        if not all(bool(p.isfinite().all()) for p in model.parameters()):
+            raise RunError(f"{path} holds weights that are not numbers (NaN or infinity): train the run again.")
         return model.to(device).eval()
 
     def load_resume(self) -> dict[str, object] | None:
@@ -199,7 +221,10 @@ class Run:
         if not path.exists():
             return None
         try:
-            return load_tensors(path)
+            state = load_tensors(path)
+            if isinstance(state, dict) and not (type(state.get("step")) is int and 0 <= state["step"] <= LARGEST):
+                raise ValueError("it does not say its step")
+            return state
         except Exception as error:  # a damaged file makes torch.load raise nearly anything
             raise RunError(
                 f"{path} cannot be read ({type(error).__name__}): delete it to train this run from the start."
@@ -215,13 +240,30 @@ class Run:
         path = self.folder / EVALUATION
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-            if not all(isinstance(found[kind]["accuracy"], float) for kind in ("crop", "full")):
-                raise TypeError("an accuracy is not a number")
+            shares = found["crop"]["accuracy"], found["crop"]["std"], found["full"]["accuracy"]
+            if not all(isinstance(share, float) and _lies_in(share, *_SHARE) for share in shares):
+                raise TypeError("an accuracy is not a number from 0 to 1")
             return found
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{path} is not an evaluation ({error}): delete it and run `evaluate` again.") from error
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise RunError(f"{path} is not an evaluation ({first_line(error)}): delete it and run `evaluate` again.") from error
+
+
+def _lies_in(value: object, least: float, most: float) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value <= most  # NaN does not
+
+
+def _check_header(path: Path, n_parameters: int) -> None:
+    """Raises RuntimeError unless a safetensors file holds so many numbers, all float32; reads its header only."""
+    with safetensors.safe_open(path, framework="pt") as file:
+        parts = [file.get_slice(name) for name in file.keys()]  # noqa: SIM118, it is no dictionary
+        found = sum(math.prod(part.get_shape()) for part in parts)
+        kinds = {part.get_dtype() for part in parts} - {"F32"}
+    if found != n_parameters:
+        raise RuntimeError(f"it holds {found:,} numbers, the model {n_parameters:,}")
+    if kinds:
+        raise RuntimeError(f"it holds {', '.join(sorted(kinds))}, the model float32")
 
 
 def metrics_bytes(rows: list[dict[str, float]]) -> bytes:

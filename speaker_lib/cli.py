@@ -14,18 +14,24 @@ from collections.abc import Sequence
 
 from .cli_train import add_train_options, train_command
 from .config import PRESETS, setting_names
-from .errors import ConfigError, SpeakerError
+from .errors import ConfigError, SpeakerError, escaped
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code."""
     options = parse_args(arguments)
+    if hasattr(sys.stdout, "reconfigure"):  # a name that the terminal's encoding does not have is no reason to stop
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return options.command(options)
     except ConfigError as problem:
         return _complain(problem, 2)
     except SpeakerError as problem:
         return _complain(problem, 1)
+    except OSError as problem:  # of a path that no file system takes, most likely
+        return _complain(f"{problem.filename or 'a file'} cannot be used ({problem.strerror or problem}): check that path.", 1)
+    except MemoryError:
+        return _complain("this takes more memory than there is: close other programs, or try it with less.", 1)
     except KeyboardInterrupt:
         return _complain("interrupted; nothing half-written was left.", 1)
 
@@ -33,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _complain(problem: object, code: int) -> int:
     if os.environ.get("RANK", "0") != "0":
         time.sleep(3)  # where all processes have one problem, the first one says it, and torchrun ends the others meanwhile
-    print(f"error: {problem}", file=sys.stderr)
+    print(f"error: {escaped(str(problem))}", file=sys.stderr)
     return code
 
 
@@ -45,7 +51,11 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for add in (_add_simulate, _add_prepare, _add_check, _add_train, _add_evaluate, _add_compare, _add_predict, _add_identify):
         add(commands)
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    for name, value in vars(options).items():
+        if (value == [] and name != "set") or (name == "set" and [] in value):  # what argparse makes of it
+            parser.error(f"--{name} has the value --: write what it takes.")
+    return options
 
 
 def _add_simulate(commands: argparse._SubParsersAction) -> None:
@@ -66,7 +76,7 @@ def _simulate(options: argparse.Namespace) -> int:
 
     simulation = Simulation(options.speakers, options.utterances, options.test_utterances, options.sessions, options.seed)
     simulate(options.out, simulation, options.workers)
-    print(f"{options.out}: {simulation.source}.")
+    print(f"{escaped(options.out)}: {simulation.source}.")
     return 0
 
 
@@ -84,10 +94,10 @@ def _prepare(options: argparse.Namespace) -> int:
 
     done = prepare(options.audio, options.out, options.chunk, options.test, options.workers)
     for sentence in done.skipped:
-        print(f"skipped: {sentence}", file=sys.stderr)
+        print(f"skipped: {escaped(sentence)}", file=sys.stderr)
     print(
-        f"{options.out}: {done.n_utterances:,} utterances of {done.n_speakers} speakers and {done.n_test:,} for the test set, "
-        f"from {done.n_recordings:,} recordings; {len(done.skipped)} skipped."
+        f"{escaped(options.out)}: {done.n_utterances:,} utterances of {done.n_speakers} speakers and {done.n_test:,} "
+        f"for the test set, from {done.n_recordings:,} recordings; {len(done.skipped)} skipped."
     )
     return 0
 
@@ -103,7 +113,7 @@ def _check(options: argparse.Namespace) -> int:
     summary, problems = check_corpus(options.data)
     print(summary)
     for problem in problems:
-        print(f"error: {problem}", file=sys.stderr)
+        print(f"error: {escaped(problem)}", file=sys.stderr)
     print(f"{len(problems)} problems." if problems else "Every file can be used.")
     return 1 if problems else 0
 
@@ -163,13 +173,14 @@ def _compare(options: argparse.Namespace) -> int:
     from .tables import comparison_table
 
     runs = [Run.open(folder) for folder in options.runs]
-    save_figure(comparison_figure(runs), options.out)
-    print(comparison_table(runs))
+    table, figure = comparison_table(runs), comparison_figure(runs)  # whatever is wrong is found before a file is written
+    save_figure(figure, options.out)
+    print(table)
     for run in runs:
         if run.evaluation() is None:
-            print(f"{run.name} was not evaluated yet: run `evaluate --data {run.data.folder} --run {run.folder}`.")
+            print(f"{run.name} was not evaluated yet: run `evaluate --data {run.data.folder} --run {escaped(str(run.folder))}`.")
     print(f"Data: {'; '.join(dict.fromkeys(run.data.source for run in runs))}.")
-    print(f"Figure: {options.out}")
+    print(f"Figure: {escaped(options.out)}")
     return 0
 
 
@@ -189,7 +200,7 @@ def _predict(options: argparse.Namespace) -> int:
     from .evaluation import predict
 
     count = predict(Run.open(options.run), Corpus.open(options.data), options.out, get_device())
-    print(f"{options.out}: {count:,} predictions.")
+    print(f"{escaped(options.out)}: {count:,} predictions.")
     return 0
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .config import PRESETS, Preset, get_preset
-from .errors import ConfigError, RunError
+from .errors import ConfigError, RunError, escaped, shown
 
 if TYPE_CHECKING:
     from .corpus import Corpus
@@ -81,7 +81,8 @@ def _train_one(options: argparse.Namespace, preset: Preset | None, corpus: Corpu
     if state.step < run.preset.train.total_steps:
         return 1
     if team.first:
-        print(f"Best validation accuracy {state.best_accuracy:.4f} after {state.step:,} steps; the run is in {run.folder}.")
+        where = escaped(str(run.folder))
+        print(f"Best validation accuracy {state.best_accuracy:.4f} after {state.step:,} steps; the run is in {where}.")
     return 0
 
 
@@ -117,9 +118,11 @@ def _seeds(options: argparse.Namespace) -> list[int]:
     try:
         seeds = [int(text) for text in options.seeds.split(",")]
     except ValueError:
-        raise ConfigError(f"--seeds is {options.seeds!r}: write whole numbers with commas between them, like 0,1,2.") from None
+        raise ConfigError(
+            f"--seeds is {shown(options.seeds)}: write whole numbers with commas between them, like 0,1,2."
+        ) from None
     if len(set(seeds)) < len(seeds):
-        raise ConfigError(f"--seeds names a seed twice ({options.seeds}): name each once.")
+        raise ConfigError(f"--seeds names a seed twice ({shown(options.seeds)}): name each once.")
     return seeds
 
 

@@ -16,9 +16,12 @@ import types
 import typing
 from dataclasses import dataclass, field, fields, replace
 
-from .errors import ConfigError
+from .errors import ConfigError, shown
 
 LARGEST = 2**31 - 1  # no setting is larger; beyond it PyTorch's own limits begin
+# What a machine for this course can hold. Settings may come from a stranger's config.json.
+MOST_PARAMETERS = 10**9  # numbers a model learns
+MOST_FRAMES = 10**7  # in a batch
 
 
 def one_of(*choices: str, default: str) -> str:
@@ -26,19 +29,19 @@ def one_of(*choices: str, default: str) -> str:
     return field(default=default, metadata={"choices": choices})
 
 
-def at_least(minimum: float, default: float) -> float:
-    """A dataclass field that takes numbers from ``minimum`` up."""
-    return field(default=default, metadata={"minimum": minimum})
+def at_least(minimum: float, default: float, most: float = LARGEST) -> float:
+    """A dataclass field that takes numbers from ``minimum`` up to ``most``."""
+    return field(default=default, metadata={"minimum": minimum, "most": most})
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """The shape of a `Classifier`. The defaults are the sample code's model with the Sigmoid head of 2023."""
 
-    n_mels: int = at_least(1, 40)  # mel bands per frame
-    d_model: int = at_least(1, 80)  # width of every frame's vector inside the encoder
+    n_mels: int = at_least(1, 40, most=1_000)  # mel bands per frame
+    d_model: int = at_least(1, 80, most=16_384)  # width of every frame's vector inside the encoder
     nhead: int = at_least(1, 2)  # attention heads; each sees d_model / nhead dimensions
-    num_layers: int = at_least(1, 1)  # encoder layers, all of which run
+    num_layers: int = at_least(1, 1, most=1_000)  # encoder layers, all of which run
     dim_feedforward: int = at_least(1, 256)  # width of the hidden layer inside each encoder layer
     dropout: float = at_least(0.0, 0.1)  # of the sublayers' outputs
     attention_dropout: float = at_least(0.0, 0.1)  # of the attention weights; a CPU then trains a tenth to a fifth slower
@@ -56,6 +59,19 @@ class ModelConfig:
             raise ConfigError(
                 f"model.nhead is {self.nhead}, which does not divide model.d_model = {self.d_model}: choose one of {divisors}."
             )
+        if self.n_parameters > MOST_PARAMETERS:
+            raise ConfigError(
+                f"model.d_model, model.num_layers, model.dim_feedforward and model.n_speakers make {self.n_parameters:,} "
+                f"parameters: lower them until there are at most {MOST_PARAMETERS:,}."
+            )
+
+    @property
+    def n_parameters(self) -> int:
+        """How many numbers the model learns, told without building it."""
+        d, hidden = self.d_model, self.dim_feedforward
+        attention, feedforward, norms = 4 * d * d + 4 * d, 2 * d * hidden + hidden + d, 4 * d
+        encoder = self.num_layers * (attention + feedforward + norms) + 2 * d * (self.norm == "pre")
+        return (self.n_mels + 1) * d + encoder + (d + 1) * d + (d + 1) * self.n_speakers
 
 
 @dataclass(frozen=True)
@@ -64,7 +80,7 @@ class TrainConfig:
 
     seed: int = at_least(0, 87)
     batch_size: int = at_least(1, 32)  # utterances per step, over all processes
-    segment_len: int = at_least(1, 128)  # frames of 10 ms cut from each utterance
+    segment_len: int = at_least(1, 128, most=10_000)  # frames of 10 ms cut from each utterance; attention takes their square
     learning_rate: float = at_least(0.0, 1e-3)  # the peak, reached after the warmup
     weight_decay: float = at_least(0.0, 0.01)
     clip_norm: float = at_least(0.0, 0.0)  # the longest that all gradients together may be; 0 leaves them as they are
@@ -86,6 +102,11 @@ class TrainConfig:
             raise ConfigError(
                 f"train.warmup_steps is {self.warmup_steps}, more than train.total_steps = {self.total_steps}: "
                 "lower the first or raise the second."
+            )
+        if self.batch_size * self.segment_len > MOST_FRAMES:
+            raise ConfigError(
+                f"train.batch_size = {self.batch_size} times train.segment_len = {self.segment_len} is more than "
+                f"{MOST_FRAMES:,} frames in a batch: lower one of them."
             )
 
     def shortened(self, total_steps: int) -> TrainConfig:
@@ -117,7 +138,7 @@ class Preset:
             part, _, field_name = name.partition(".")
             types_ = _field_types(type(getattr(self, part))) if part in changes else {}
             if field_name not in types_:
-                raise ConfigError(f"there is no setting {name!r}: choose one of {', '.join(setting_names())}.")
+                raise ConfigError(f"there is no setting {shown(name)}: choose one of {', '.join(setting_names())}.")
             changes[part][field_name] = _parse(name, value, types_[field_name])
         return Preset(replace(self.model, **changes["model"]), replace(self.train, **changes["train"]))
 
@@ -163,28 +184,28 @@ def _parse(name: str, value: object, kind: type) -> object:
     try:
         return kind(value)
     except ValueError:
-        raise ConfigError(f"{name} is {value!r}: it takes {_KIND_NAMES[kind]}.") from None
+        raise ConfigError(f"{name} is {shown(value)}: it takes {_KIND_NAMES[kind]}.") from None
 
 
 _KIND_NAMES = types.MappingProxyType({int: "a whole number", float: "a number", str: "a word"})
 
 
 def _check(config: ModelConfig | TrainConfig, part: str) -> None:
-    """Holds every field against its type, its choices and its minimum."""
+    """Holds every field against its type, its choices and its bounds."""
     kinds = _field_types(type(config))
     for item in fields(config):
         value, kind, name = getattr(config, item.name), kinds[item.name], f"{part}.{item.name}"
         numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if kind is float and numeric:
-            object.__setattr__(config, item.name, float(value))  # so that 0 and 0.0 are the same setting
-        elif type(value) is not kind:
-            raise ConfigError(f"{name} is {value!r}: it takes {_KIND_NAMES[kind]}.")
+        if type(value) is not kind and not (kind is float and numeric):
+            raise ConfigError(f"{name} is {shown(value)}: it takes {_KIND_NAMES[kind]}.")
         choices = item.metadata.get("choices")
         if choices and value not in choices:
-            raise ConfigError(f"{name} is {value!r}: choose one of {', '.join(choices)}.")
-        minimum = item.metadata.get("minimum")
-        if minimum is not None and not minimum <= value <= LARGEST:  # NaN fails this too
-            raise ConfigError(f"{name} is {value}: choose {_KIND_NAMES[kind]} from {minimum} up to {LARGEST:,}.")
+            raise ConfigError(f"{name} is {shown(value)}: choose one of {', '.join(choices)}.")
+        minimum, most = item.metadata.get("minimum"), item.metadata.get("most")
+        if minimum is not None and not minimum <= value <= most:  # NaN fails this too
+            raise ConfigError(f"{name} is {shown(value)}: choose {_KIND_NAMES[kind]} from {minimum} up to {most:,}.")
+        if kind is float:
+            object.__setattr__(config, item.name, float(value))  # so that 0 and 0.0 are the same setting
 
 
 _TUNED = ModelConfig(d_model=512, nhead=16, num_layers=6, activation="relu", norm="pre")

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .errors import CorpusError
+from .errors import CorpusError, escaped, is_text, shown
 from .files import explain_os_errors, tensor_bytes
 from .layout import MAPPING, METADATA, TESTDATA, Listing, read_mapping, read_metadata, read_testdata
 from .packing import packed_frames, read_feature, size_problems, value_problem
@@ -75,7 +75,7 @@ class Corpus:
             labelled=_utterances(folder, metadata, "labelled"),
             test=_utterances(folder, testdata, "test") if testdata else None,
             n_mels=metadata.n_mels,
-            source=metadata.source or f"the data set in {folder.resolve().name}",
+            source=metadata.source or f"the data set in {escaped(folder.resolve().name)}",
             digest=hashlib.sha256("\n".join([metadata.digest, *speakers]).encode()).hexdigest(),
         )
 
@@ -123,6 +123,7 @@ class CorpusWriter:
 
     def __enter__(self) -> CorpusWriter:
         refuse_existing(self.out)
+        self._check_name(self.source)
         with explain_os_errors(self.out):
             shutil.rmtree(self._temporary, ignore_errors=True)
             self._temporary.mkdir(parents=True)
@@ -130,6 +131,7 @@ class CorpusWriter:
 
     def add(self, mel: np.ndarray, speaker: str, session: str | None = None) -> None:
         """A labelled utterance: ``mel`` (frames, n_mels) float32, natural log of mel power."""
+        self._check_name(speaker)
         self._speakers.setdefault(speaker, []).append(self._write(mel, session))
 
     def add_test(self, mel: np.ndarray, session: str | None = None) -> None:
@@ -146,6 +148,7 @@ class CorpusWriter:
             shutil.rmtree(self._temporary, ignore_errors=True)
 
     def _write(self, mel: np.ndarray, session: str | None) -> dict:
+        self._check_name(session or "")
         mel = np.ascontiguousarray(mel, dtype=np.float32)
         if mel.ndim != 2 or mel.shape[1] != self.n_mels or not len(mel):
             raise CorpusError(f"an utterance of shape {mel.shape} does not fit {self.out}: it takes (frames, {self.n_mels}).")
@@ -157,6 +160,10 @@ class CorpusWriter:
         with explain_os_errors(self._temporary / name):
             (self._temporary / name).write_bytes(tensor_bytes(torch.from_numpy(mel.copy())))
         return {"feature_path": name, "mel_len": len(mel)} | ({} if session is None else {"session": session})
+
+    def _check_name(self, name: str) -> None:
+        if not is_text(name):
+            raise CorpusError(f"the name {shown(name)} for {self.out} has characters that cannot be shown: choose another.")
 
     def _write_index(self) -> None:
         if not self._speakers:
@@ -179,7 +186,7 @@ class CorpusWriter:
 def refuse_existing(out: str | os.PathLike[str]) -> None:
     """Raises CorpusError if ``out`` holds anything: no command of the kit writes over what is there."""
     out = Path(out)
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+    if out.is_symlink() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
         raise CorpusError(f"{out} is there already: name another folder, or delete it first.")
 
 

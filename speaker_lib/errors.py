@@ -1,9 +1,36 @@
 """The one error the kit raises on purpose: a sentence a student can act on."""
 
+from __future__ import annotations
+
+import reprlib
+import unicodedata
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
+
 
 def first_line(error: Exception) -> str:
     """What an error of somebody else's says, short enough for a sentence of ours."""
     return str(error).strip().split("\n")[0][:120] or type(error).__name__
+
+
+def shown(value: object) -> str:
+    """A value from outside as a sentence can show it: on one line, and short however long or deep it is."""
+    return _SHORT.repr(value)
+
+
+def is_text(text: str) -> bool:
+    """Whether a name can be written down and shown: no control characters, which a terminal obeys, no half characters."""
+    return text.isprintable() or all(map(_is_shown, text))
+
+
+def escaped(text: str) -> str:
+    """The text on one line, with what `is_text` would refuse written out as in ``\\x1b``."""
+    return "".join(c if _is_shown(c) else c.encode("unicode_escape").decode() for c in text)
+
+
+def _is_shown(character: str) -> bool:
+    return character.isprintable() or unicodedata.category(character) == "Zs"  # the wide space of Chinese is not "printable"
 
 
 class SpeakerError(Exception):

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .errors import SpeakerError
+from .errors import SpeakerError, first_line
 
 SAMPLE_RATE = 16_000  # Hz
 N_FFT = WINDOW = 400  # samples, 25 ms
@@ -26,7 +26,9 @@ PEAK = 10 ** (-3 / 20)  # -3 dB of full scale
 SILENCE_LEVEL = 0.01  # RMS, of full scale
 SILENCE_BLOCK = SAMPLE_RATE // 50  # samples, 20 ms over which the level is taken
 SILENCE_BLOCKS = 5  # 0.1 s of such blocks in a row are a pause
-LONGEST = 24 * 3600  # seconds: what claims to be longer is a damaged header
+LONGEST = 2 * 3600  # seconds: the features of more take more memory than a laptop has
+IMPOSSIBLE = 24 * 3600  # seconds: what claims to be longer is a damaged header
+BLOCK = 2**20  # samples read at a time, of all channels
 SLOWEST, FASTEST = 4_000, 768_000  # Hz, sampling rates that recordings have
 
 
@@ -51,18 +53,35 @@ def read_audio(path: str | os.PathLike[str]) -> np.ndarray:
     if not path.is_file():
         raise SpeakerError(f"{path} is not there: check the path of the recording.")
     try:
-        about = soundfile.info(path)
-        if about.frames > LONGEST * about.samplerate or not SLOWEST <= about.samplerate <= FASTEST:
-            raise ValueError(f"{about.frames:,} samples at {about.samplerate:,} Hz")
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)  # (samples, channels)
+        with soundfile.SoundFile(path) as file:
+            rate = file.samplerate
+            if file.frames > IMPOSSIBLE * rate or not SLOWEST <= rate <= FASTEST:
+                raise ValueError(f"{file.frames:,} samples at {rate:,} Hz")
+            if file.frames > LONGEST * rate:
+                hours = file.frames / rate / 3600
+                raise SpeakerError(f"{path} lasts {hours:.1f} hours: cut it into pieces of at most {LONGEST // 3600}.")
+            samples = _mono(file)
     except (soundfile.SoundFileError, TypeError, ValueError, OSError, MemoryError) as error:
-        raise SpeakerError(f"{path} is not a readable recording ({error}): convert it to WAV, FLAC, OGG or MP3.") from error
-    samples = samples.mean(axis=1)  # (samples,)
+        raise SpeakerError(
+            f"{path} is not a readable recording ({first_line(error)}): convert it to WAV, FLAC, OGG or MP3."
+        ) from error
+    if rate != SAMPLE_RATE and len(samples) and np.isfinite(samples).all():
+        samples = librosa.resample(samples, orig_sr=rate, target_sr=SAMPLE_RATE)
     if not np.isfinite(samples).all():
         raise SpeakerError(f"{path} holds samples that are not numbers (NaN or infinity): record it again.")
-    if rate != SAMPLE_RATE and len(samples):
-        samples = librosa.resample(samples, orig_sr=rate, target_sr=SAMPLE_RATE)
     return samples
+
+
+def _mono(file) -> np.ndarray:
+    """All samples of an open recording, (samples,) float32, its channels averaged block by block.
+
+    Never are all channels in memory, nor the room that a header claims in vain.
+    """
+    blocks = [np.zeros(0, dtype=np.float32)]
+    with np.errstate(over="ignore", invalid="ignore"):  # the caller looks at the numbers
+        while len(block := file.read(BLOCK // file.channels + 1, dtype="float32", always_2d=True)):  # (samples, channels)
+            blocks.append(block.mean(axis=1))
+    return np.concatenate(blocks)
 
 
 def normalise_peak(samples: np.ndarray) -> np.ndarray:

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import CorpusError
+from .errors import CorpusError, is_text, shown
 
 METADATA, MAPPING, TESTDATA = "metadata.json", "mapping.json", "testdata.json"
 LONGEST = 10_000_000  # frames, 28 hours: a mel_len beyond it is a damaged index, not an utterance
+LONGEST_NAME = 255  # characters, what file systems take
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ def read_mapping(folder: Path) -> tuple[str, ...]:
             f"{path}: speaker2id and id2speaker are not each other's inverse over the ids 0 to {len(speaker2id) - 1}: "
             "fetch the data set again."
         )
+    if unreadable := next((name for name in names if not is_text(name)), None):
+        raise CorpusError(f"{path}: the name {shown(unreadable)} has characters that cannot be shown: give that speaker another.")
     return tuple(names)
 
 
@@ -65,9 +68,9 @@ def read_metadata(folder: Path, speakers: tuple[str, ...]) -> Listing:
     entries, labels = [], []
     for name, utterances in by_speaker.items():
         if name not in ids:
-            raise CorpusError(f"{path} has speaker {name!r}, whom {MAPPING} does not know: fetch the data set again.")
+            raise CorpusError(f"{path} has speaker {shown(name)}, whom {MAPPING} does not know: fetch the data set again.")
         if not isinstance(utterances, list):
-            raise CorpusError(f"{path}: the utterances of speaker {name!r} are not a list: fetch the data set again.")
+            raise CorpusError(f"{path}: the utterances of speaker {shown(name)} are not a list: fetch the data set again.")
         entries += utterances
         labels += [ids[name]] * len(utterances)
     return _listing(path, metadata, entries, labels, digest)
@@ -86,7 +89,7 @@ def read_testdata(folder: Path) -> Listing | None:
 def _listing(path: Path, index: dict, entries: list, labels: list[int], digest: str) -> Listing:
     n_mels = _get(index, "n_mels", int, path)
     if not 1 <= n_mels <= 1_000:
-        raise CorpusError(f"{path}: n_mels is {n_mels}, which is no number of mel bands: fetch the data set again.")
+        raise CorpusError(f"{path}: n_mels is {shown(n_mels)}, which is no number of mel bands: fetch the data set again.")
     if not entries:
         raise CorpusError(f"{path} lists no utterances: fetch the data set again.")
     for number, entry in enumerate(entries):
@@ -98,13 +101,16 @@ def _listing(path: Path, index: dict, entries: list, labels: list[int], digest: 
     with_session = [entry["session"] for entry in entries if "session" in entry]
     if with_session and len(with_session) != len(entries):
         raise CorpusError(f"{path} gives a session for some utterances and not for others: give it for all or for none.")
+    source = _get(index, "source", str, path) if "source" in index else None
+    if source is not None and not is_text(source):
+        raise CorpusError(f"{path}: the source {shown(source)} has characters that cannot be shown: write it without them.")
     return Listing(
         paths=paths,
         lengths=np.array([entry["mel_len"] for entry in entries], dtype=np.int64),
         labels=np.array(labels, dtype=np.int64),
         sessions=tuple(with_session) or None,
         n_mels=n_mels,
-        source=_get(index, "source", str, path) if "source" in index else None,
+        source=source,
         digest=digest,
     )
 
@@ -113,13 +119,16 @@ def _check_entry(path: Path, number: int, entry: object) -> None:
     if not isinstance(entry, dict):
         raise CorpusError(f"{path}: utterance {number} is not an object: fetch the data set again.")
     name, mel_len = entry.get("feature_path"), entry.get("mel_len")
-    plain = isinstance(name, str) and name not in ("", ".", "..") and not any(c in name for c in "/\\\0")
-    if not plain:
-        raise CorpusError(f"{path}: feature_path {name!r} is not a plain file name: do not use this index, fetch it again.")
+    plain = isinstance(name, str) and name not in ("", ".", "..") and not any(c in name for c in "/\\") and is_text(name)
+    if not plain or len(name) > LONGEST_NAME:
+        raise CorpusError(f"{path}: feature_path {shown(name)} is not a plain file name: do not use this index, fetch it again.")
     if type(mel_len) is not int or not 1 <= mel_len <= LONGEST:
-        raise CorpusError(f"{path}: mel_len of {name} is {mel_len!r}, not a number of frames: fetch the data set again.")
-    if not isinstance(entry.get("session", ""), str):
+        raise CorpusError(f"{path}: mel_len of {name} is {shown(mel_len)}, not a number of frames: fetch the data set again.")
+    session = entry.get("session", "")
+    if not isinstance(session, str):
         raise CorpusError(f"{path}: the session of {name} is not a string: write it as one.")
+    if not is_text(session):
+        raise CorpusError(f"{path}: the session {shown(session)} has characters that cannot be shown: write it without them.")
 
 
 def _read_json(path: Path) -> tuple[dict, str]:

@@ -41,9 +41,11 @@ def packed_frames(folder: Path, listing: Listing, name: str) -> np.ndarray:
     shape = (int(listing.lengths.sum()), listing.n_mels)
     try:
         # Not "c": a mapping that could be written to is refused where it is larger than the memory.
-        frames = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError) as error:
-        raise CorpusError(f"{path} cannot be read ({error}): delete it, it will be made again.") from error
+        frames = npy.open_memmap(path, mode="r")
+    except Exception as error:  # a damaged header makes numpy raise nearly anything
+        raise CorpusError(f"{path} cannot be read ({first_line(error)}): delete it, it will be made again.") from error
+    if not frames.flags.c_contiguous:
+        raise CorpusError(f"{path} holds its frames column by column: delete it, it will be made again.")
     if frames.shape != shape or frames.dtype != DTYPE:
         raise CorpusError(f"{path} holds {frames.shape} {frames.dtype}, not {shape} float16: delete it, it will be made again.")
     return frames
@@ -52,7 +54,7 @@ def packed_frames(folder: Path, listing: Listing, name: str) -> np.ndarray:
 def cache_folder(folder: Path) -> Path:
     """Where the pack of a read-only data folder lies: below ``SPEAKER_CACHE``, else below the user's cache folder."""
     root = os.environ.get("SPEAKER_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "speaker_lib"
-    return Path(root) / hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+    return Path(root) / hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
 
 
 def read_feature(path: Path, mel_len: int, n_mels: int) -> np.ndarray:
@@ -70,6 +72,8 @@ def read_feature(path: Path, mel_len: int, n_mels: int) -> np.ndarray:
             f"{path} holds {tuple(mel.shape)} {str(mel.dtype).removeprefix('torch.')}, its index says "
             f"({mel_len}, {n_mels}) float32: fetch both again."
         )
+    if mel.is_meta or mel.is_neg():
+        raise CorpusError(f"{path} holds a tensor that does not say its numbers outright: fetch it again.")
     mel = mel.detach().numpy()
     if problem := value_problem(mel):
         raise CorpusError(f"{path} holds {problem}: fetch it again.")
@@ -95,6 +99,8 @@ def _pack(folder: Path, listing: Listing, file_name: str) -> Path:
     with explain_os_errors(target), FileLock(target.with_suffix(".lock")):
         if target.exists():  # another process finished it while this one waited
             return target
+        if partial.is_symlink() or (partial.exists() and not partial.is_file()):  # would lead the frames elsewhere
+            raise CorpusError(f"{partial} is not a file: delete it, the pack will be made again.")
         _check_space(target, listing)
         with partial.open("r+b" if partial.exists() else "w+b") as file:
             _write_frames(file, folder, listing)
@@ -137,8 +143,11 @@ def _packed_chunk(chunk: tuple[Path, tuple[str, ...], np.ndarray, int]) -> bytes
 
 def size_problems(folder: Path, listing: Listing) -> dict[str, str]:
     """A sentence for each feature that is missing or too small for the frames its index claims, by file name."""
-    with os.scandir(folder) as entries:
-        sizes = {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+    try:
+        with os.scandir(folder) as entries:
+            sizes = {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+    except OSError as error:
+        raise CorpusError(f"{folder} cannot be listed ({error.strerror}): check the path and its permissions.") from error
     problems = {}
     for name, length in zip(listing.paths, listing.lengths.tolist(), strict=True):
         if name not in sizes:

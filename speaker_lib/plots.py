@@ -37,7 +37,12 @@ def comparison_figure(runs: Sequence[Run], report: bool = True) -> Figure:
         if not rows:
             raise RunError(f"{run.folder} has no validation yet: let `train` reach its first (go on with --resume).")
         steps = [row["step"] for row in rows]
-        style = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)], "markersize": 4, "label": run.name}
+        style = {
+            "color": COLOURS[i % len(COLOURS)],
+            "marker": MARKERS[i % len(MARKERS)],
+            "markersize": 4,
+            "label": plain(run.name),
+        }
         accuracy.plot(steps, [row["valid_accuracy"] for row in rows], **style)
         loss.plot(steps, [row["valid_loss"] for row in rows], **style)
     last = max(run.metrics()[-1]["step"] for run in runs)
@@ -48,7 +53,7 @@ def comparison_figure(runs: Sequence[Run], report: bool = True) -> Figure:
     _finish_curves(accuracy, loss, "Validation accuracy", "Validation loss")
     sources = "; ".join(dict.fromkeys(run.data.source for run in runs))
     note = "\ndashed: the report, on 600 VoxCeleb2 speakers after 70,000 steps" if report else ""
-    figure.suptitle(sources + note, fontsize=9)
+    figure.suptitle(plain(sources) + note, fontsize=9)
     return figure
 
 
@@ -66,7 +71,7 @@ def curves_figure(run: Run) -> Figure:
     _finish_curves(accuracy, loss, "Accuracy", "Loss")
     for axes in (accuracy, loss):
         axes.set_xlim(0, run.preset.train.total_steps * 1.02)
-    figure.suptitle(f"{run.name} on {run.data.source}", fontsize=9)
+    figure.suptitle(plain(f"{run.name} on {run.data.source}"), fontsize=9)
     return figure
 
 
@@ -83,7 +88,7 @@ def confusion_figure(logits: torch.Tensor, labels: torch.Tensor, speakers: Seque
     for (i, j), count in np.ndenumerate(shown):
         if count:
             axes.text(j, i, count, ha="center", va="center", fontsize=8, color="black" if count > shown.max() / 2 else "white")
-    names = [speakers[i] for i in worst]
+    names = [plain(speakers[i]) for i in worst]
     axes.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.set_xlabel("taken for")
@@ -91,6 +96,11 @@ def confusion_figure(logits: torch.Tensor, labels: torch.Tensor, speakers: Seque
     axes.set_title(f"The {len(names)} speakers with the most frequent mistakes", fontsize=10)
     figure.colorbar(image, label="utterances")
     return figure
+
+
+def plain(name: str) -> str:
+    """A name as Matplotlib shows it letter by letter: between two dollars it would look for a formula."""
+    return name.replace("$", r"\$")
 
 
 def save_figure(figure: Figure, out: str | os.PathLike[str]) -> None:

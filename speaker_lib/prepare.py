@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
+import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from .corpus import CorpusWriter, refuse_existing
-from .errors import ConfigError, CorpusError, SpeakerError
-from .features import FRAMES_PER_SECOND, extract_features
+from .errors import ConfigError, CorpusError, SpeakerError, is_text, shown
+from .features import FRAMES_PER_SECOND, LONGEST, extract_features
 from .parallel import parallel_map
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
@@ -41,8 +42,8 @@ def prepare(
     recording is a session.  ``test_folder`` becomes the test set, its recordings whole and in the order of their names.
     Recordings that cannot be used are skipped and reported.  Raises CorpusError if no recording can be used.
     """
-    if chunk is not None and not (math.isfinite(chunk) and chunk >= 0.1):
-        raise ConfigError(f"chunk is {chunk}: choose a number of seconds from 0.1 up.")
+    if chunk is not None and not 0.1 <= chunk <= LONGEST:  # NaN is neither
+        raise ConfigError(f"chunk is {chunk}: choose a number of seconds from 0.1 up to {LONGEST:,}.")
     refuse_existing(out)
     audio_folder = Path(audio_folder)
     labelled = [path for speaker in _subfolders(audio_folder) for path in _recordings(speaker)]
@@ -51,6 +52,10 @@ def prepare(
     test = _recordings(Path(test_folder)) if test_folder else []
     if test_folder and not test:
         raise CorpusError(f"{test_folder} holds no {', '.join(SUFFIXES)} file: name the folder of the test recordings.")
+
+    for name in (audio_folder.resolve().name, *(str(path) for path in (*labelled, *test))):
+        if not is_text(name):  # an index could not hold it
+            raise CorpusError(f"the name {shown(name)} has characters that cannot be shown: rename it.")
 
     frames = None if chunk is None else round(chunk * FRAMES_PER_SECOND)
     results = parallel_map(_extract, [*labelled, *test], "Prepare", "recording", workers)
@@ -96,10 +101,20 @@ def _extract(path: Path) -> np.ndarray | str:
 def _subfolders(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise CorpusError(f"{folder} is not a folder: name the one that holds a folder of recordings per speaker.")
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    with _explained(folder):
+        return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def _recordings(folder: Path) -> list[Path]:
     """Sound files at any depth, sorted; hidden ones, as macOS leaves them, are not recordings."""
-    files = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    return sorted(path for path in files if not path.name.startswith("."))
+    with _explained(folder):
+        files = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+        return sorted(path for path in files if not path.name.startswith("."))
+
+
+@contextlib.contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CorpusError(f"{folder} cannot be listed ({error.strerror}): check the path and its permissions.") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import numpy as np
@@ -108,11 +109,15 @@ class TrainState:
 
     def load_state_dict(self, state: dict[str, object]) -> None:
         """Goes back to what `state_dict` gave. Raises KeyError, ValueError, TypeError or RuntimeError if it does not fit."""
+        _check_numbers(state)
         self.model.load_state_dict(state["model"])
         # The moments are the run's; how they are computed is this machine's business, which may be another than the last.
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state["optimizer"]["state"], "param_groups": groups})
-        self.scheduler.load_state_dict(state["scheduler"])
+        _check_moments(self.optimizer)
+        # PyTorch would take any attribute of the schedule from the file; only where it stands is not the run's already.
+        reached = {name: state["scheduler"][name] for name in ("last_epoch", "_step_count", "_last_lr")}
+        self.scheduler.load_state_dict(self.scheduler.state_dict() | reached)
         for group, rate in zip(self.optimizer.param_groups, self.scheduler.get_last_lr(), strict=True):
             group["lr"] = rate
         self.scaler.load_state_dict(state["scaler"])
@@ -120,7 +125,7 @@ class TrainState:
             setattr(self, number, state[number])
         sums, self.meter.count, self.meter.batches = state["meter"]
         self.meter.sums = None if sums is None else sums.to(next(self.model.parameters()).device)
-        random.setstate(state["random"]["python"])
+        _set_python_random(state["random"]["python"])
         np.random.set_state(state["random"]["numpy"])
         torch.set_rng_state(state["random"]["torch"])
         if len(state["random"]["cuda"]) == torch.cuda.device_count():
@@ -128,3 +133,39 @@ class TrainState:
 
 
 _NUMBERS = ("seconds", "step", "best_accuracy")
+
+
+def _check_numbers(state: dict[str, object]) -> None:
+    """Raises ValueError or TypeError unless the plain values of a saved state are numbers that a run can have reached."""
+    if not all(isinstance(state[part], dict) for part in ("model", "optimizer", "scheduler", "random")):
+        raise TypeError("a part of the state is no dictionary")
+    if not all(isinstance(moments, dict) for moments in state["optimizer"]["state"].values()):
+        raise TypeError("the optimizer's state is no dictionary")
+    if any(bool(tensor.isnan().any()) for tensor in state["model"].values()):
+        raise ValueError("a weight is none")
+    (sums, count, batches), rates = state["meter"], state["scheduler"]["_last_lr"]
+    whole = (state["step"], state["scheduler"]["last_epoch"], state["scheduler"]["_step_count"], count, batches)
+    real = (state["seconds"], state["best_accuracy"], *rates)
+    if not all(type(n) is int and 0 <= n < 2**63 for n in whole) or not all(type(x) is float and math.isfinite(x) for x in real):
+        raise ValueError("a number of the state is none")
+    if state["scheduler"]["last_epoch"] != state["step"]:
+        raise ValueError("the schedule is at another step than the run")
+    if sums is not None and (sums.shape != (2,) or sums.dtype != torch.float64):
+        raise ValueError("the sums of loss and accuracy are none")
+
+
+def _check_moments(optimizer: torch.optim.Optimizer) -> None:
+    """Raises ValueError unless each moment fits its parameter: PyTorch would only notice in the next step, or never."""
+    for parameter, state in optimizer.state.items():
+        shapes = {name: tuple(value.shape) for name, value in state.items()}
+        if shapes != {"step": (), "exp_avg": tuple(parameter.shape), "exp_avg_sq": tuple(parameter.shape)}:
+            raise ValueError("the optimizer's state is of another model")
+        if any(bool(value.isnan().any()) for value in state.values()) or bool((state["exp_avg_sq"] < 0).any()):
+            raise ValueError("a moment is none")
+
+
+def _set_python_random(state: object) -> None:
+    try:
+        random.setstate(state)
+    except OverflowError as error:
+        raise ValueError("the random state is none") from error

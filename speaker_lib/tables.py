@@ -115,7 +115,7 @@ def _row(run: Run) -> tuple[str, ...]:
     evaluation = run.evaluation()
     return (
         run.name,
-        f"{count_parameters(Classifier(run.preset.model)):,}",
+        f"{run.preset.model.n_parameters:,}",
         f"{median(speeds):.1f}" if speeds else "-",
         f"{evaluation['crop']['accuracy']:.4f} ± {evaluation['crop']['std']:.4f}" if evaluation else "-",
         f"{evaluation['full']['accuracy']:.4f}" if evaluation else "-",

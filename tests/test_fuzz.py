@@ -1,0 +1,344 @@
+"""Bad input, systematically: every file and every value that the kit reads from outside, changed at random.
+
+Whatever comes, a command either does its work (the change was harmless) or ends with one sentence that names the file, with
+exit code 1 (2 for values of the command line).  Then nothing that was there has changed and nothing is new, but for
+``packed/``, a cache: what was packed before the bad file was met stays there, and is not packed again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import random
+import re
+import resource
+import shutil
+import sys
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+
+from speaker_lib import Corpus, Run, train
+from speaker_lib.cli import main
+from speaker_lib.devices import get_device
+from speaker_lib.errors import is_text
+from speaker_lib.evaluation import evaluate
+from speaker_lib.training import StopTraining
+
+from . import fuzzing
+from .conftest import write_corpus
+from .test_training import PRESET
+
+MOST_GROWTH = 300  # MB of memory, over all cases
+BAR = re.compile(r"(Pack|Check|Train|Valid|Full|Crop|Prepare): ")
+SAID = re.compile(r"skipped: |Step \d+, best model saved|At step \d+ the validation accuracy")
+PACKED = re.compile(r"data/packed(/|$)")
+
+
+@dataclass
+class World:
+    """Good files, a copy of them to spoil, and what became of all that was tried."""
+
+    pristine: Path
+    case: Path
+    counts: Counter = field(default_factory=Counter)
+    memory: float = 0.0
+
+    def fresh(self) -> Path:
+        shutil.rmtree(self.case, ignore_errors=True)
+        shutil.copytree(self.pristine, self.case, symlinks=True)
+        return self.case
+
+
+def _memory() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)  # MB
+
+
+def _small_run(folder: Path, corpus: Corpus, until: int = 60) -> None:
+    def stop(row: dict[str, float]) -> None:
+        if row["step"] == until < 60:
+            raise StopTraining
+
+    run = Run.create(folder, PRESET, corpus)
+    train(run, corpus, callbacks=[stop])
+    run.save_evaluation(evaluate(run, corpus, get_device())[0].to_dict())
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    root = tmp_path_factory.mktemp("fuzz")
+    good = root / "good"
+    corpus = Corpus.open(write_corpus(good / "data", n_utterances=4, n_test=2))
+    _small_run(good / "run", corpus)
+    _small_run(good / "half", corpus, until=40)
+    rng = np.random.default_rng(0)
+    for speaker in ("ada", "bo"):
+        (good / "recordings" / speaker).mkdir(parents=True)
+        soundfile.write(good / "recordings" / speaker / "a.wav", rng.normal(0, 0.1, 8_000), 16_000)
+    fuzzing.Evil.mark = root / "owned"
+    made = World(good, root / "case")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPEAKER_CACHE", str(root / "cache"))
+        made.fresh()
+        for arguments in ("compare case/run --out case/c.svg", "identify --run case/run case/recordings/ada/a.wav"):
+            _call([str(root / word) if word.startswith("case/") else word for word in arguments.split()])  # loads what they need
+        librosa.resample(rng.normal(size=8_000), orig_sr=44_100, target_sr=16_000)
+        made.memory = _memory()
+        yield made
+
+
+def _call(arguments: list[str]) -> tuple[int, str, str]:
+    """A command in this process: its exit code, and both streams as a terminal would get them."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors=e) for e in ("strict", "backslashreplace"))
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph|constrained_layout|Tight layout")  # a font without that character
+        try:
+            code = main(arguments)
+        except SystemExit as end:  # argparse's own
+            code = end.code
+        out.flush(), err.flush()
+    return code, out.buffer.getvalue().decode(), err.buffer.getvalue().decode()
+
+
+def _snapshot(root: Path) -> dict[str, object]:
+    def content(path: Path) -> object:
+        return path.readlink() if path.is_symlink() else path.read_bytes() if path.is_file() else None
+
+    return {path.relative_to(root).as_posix(): content(path) for path in sorted(root.rglob("*"))}
+
+
+def check(world: World, arguments: list[object], named: list[str], may_write: str, usage: bool = False) -> None:
+    """Runs a command over the spoiled copy and holds it to what the head of this file says.
+
+    ``named`` are the words of which the sentence must hold one, ``may_write`` a pattern for the files that the command is
+    there to write, relative to the copy.
+    """
+    world.counts["inputs"] += 1
+    before = _snapshot(world.case)
+    try:
+        code, out, err = _call(list(map(str, arguments)))
+    except BaseException:
+        world.counts["tracebacks"] += 1
+        raise
+    after = _snapshot(world.case)
+    assert not fuzzing.Evil.mark.exists(), "a pickle was believed"
+    assert code in ((0, 1, 2) if usage else (0, 1)), err
+    new = {name for name in before.keys() | after.keys() if before.get(name, "") != after.get(name, "")}
+    allowed = may_write if code == 0 else "$^"
+    assert not {name for name in new if not (re.fullmatch(allowed, name) or PACKED.match(name))}, (code, err)
+    assert is_text(out.replace("\n", "")), out
+    lines = [line for line in re.split(r"[\r\n]", err) if line.strip()]
+    told = [line for line in lines if line.startswith("error: ")]
+    if code == 0:
+        world.counts["harmless"] += 1
+        assert not told and all(BAR.match(line) or SAID.match(line) for line in lines), err
+        return
+    world.counts["refused"] += 1
+    if usage and code == 2 and not told:  # argparse's own: usage, then its sentence
+        told = [lines[-1].partition(": ")[2]]
+    else:
+        assert all(len(line) < 2_000 for line in told), told
+        assert all(BAR.match(line) or SAID.match(line) or line in told for line in lines), err
+    assert len(told) == 1 or (arguments[0] == "check" and told), err
+    assert any(word in told[0] for word in named), told
+    assert is_text(told[0]), told
+
+
+RUN_FILES = r"(run|half)/(config\.json|metrics\.jsonl|model\.safetensors|resume\.pt|\.lock)"
+
+
+def _arguments(case: Path, command: str) -> tuple[list[object], str]:
+    """A command over the copy, and what it is there to write."""
+    data, run = ["--data", case / "data"], ["--run", case / "run"]
+    return {
+        "check": (["check", case / "data"], "$^"),
+        "train": (["train", *data, *run, "--resume"], RUN_FILES),
+        "go on": (["train", *data, "--run", case / "half", "--resume"], RUN_FILES + "|half/evaluation.json"),
+        "evaluate": (["evaluate", *data, *run], "run/evaluation.json"),
+        "predict": (["predict", *data, *run, "--out", case / "out.csv"], "out.csv"),
+        "compare": (["compare", case / "run", "--out", case / "out.svg"], "out.svg"),
+        "identify": (["identify", *run, case / "recordings/ada/a.wav"], "$^"),
+        "prepare": (["prepare", case / "recordings", case / "out", "--workers", "1"], "out(/.*)?"),
+    }[command]
+
+
+def _spoil(world: World, where: str, mutate: fuzzing.Mutator, command: str, rng: random.Random, unpacked: bool = False) -> None:
+    case = world.fresh()
+    if unpacked:
+        shutil.rmtree(case / "data/packed")
+    path = rng.choice(sorted(case.glob(where)))
+    mutate(path, rng)
+    arguments, may_write = _arguments(case, command)
+    diverged = ["the loss is no longer a number"] if command == "go on" else []  # from numbers, if no good ones
+    check(world, arguments, [str(path), str(path.parent), *diverged], may_write)
+
+
+def _index(world: World, name: str, mutate: fuzzing.Mutator, command: str, rng: random.Random) -> None:
+    _spoil(world, f"data/{name}", mutate, command, rng, unpacked=rng.random() < 0.5)
+
+
+def _partial(world: World, mutate: fuzzing.Mutator, rng: random.Random) -> None:
+    case = world.fresh()
+    pack = next(iter((case / "data/packed").glob("labelled-*.npy")))
+    path = pack.rename(pack.with_suffix(".partial"))
+    mutate(path, rng)
+    arguments, may_write = _arguments(case, "evaluate")
+    check(world, arguments, [str(path), str(path.parent)], may_write)
+
+
+def _config(world: World, mutate: fuzzing.Mutator, command: str, rng: random.Random) -> None:
+    case = world.fresh()
+    path = case / "run/config.json"
+    mutate(path, rng)
+    if command == "train":
+        with contextlib.suppress(Exception):  # what asks for more steps is no bad input, but takes its time
+            if Run.open(case / "run").preset.train.total_steps > 60:
+                command = "evaluate"
+    arguments, may_write = _arguments(case, command)
+    gone = command == "train" and not path.exists()  # then there is no run to go on with, and no preset was named
+    check(world, arguments, [str(path), str(path.parent), "--preset" if gone else str(path)], may_write, usage=gone)
+
+
+WORDS = (
+    *("", "0", "-1", "1e400", "nan", "inf", "9" * 5000, "9" * 30, "2147483647", "2147483648", "x", "\ud800", "a\nb", "\x1b[2J"),
+    *("1,\n1", "1,,2", "1,2,1", "3.5", "0x10", "true", "1e308", "0.05", "=", "１", "--", "$(id)", "1_0", "7201"),
+)
+NAMES = (
+    *("model.d_model", "model.nhead", "model.num_layers", "model.dim_feedforward", "model.n_speakers", "model.norm"),
+    *("model.dropout", "train.batch_size", "train.segment_len", "train.total_steps", "train.learning_rate", "train.seed"),
+    *("train.save_minutes", "train.split", "train.valid_fraction", "x.y", "", "model.", "model.__class__", "train"),
+    *("\ud800", "\x1b[2J\n"),
+)
+NAMED = ("speaker", "recording", "recordings", "data", "run", "out")
+
+
+def _name(world: World, name: str, what: str) -> None:
+    """Files and folders with names that no index, and perhaps no terminal, can hold."""
+    case = world.fresh()
+    if what in ("speaker", "recording", "recordings"):
+        old = {"speaker": "recordings/ada", "recording": "recordings/ada/a.wav", "recordings": "recordings"}[what]
+        new = (case / old).rename((case / old).with_name(name + ".wav" * (what == "recording")))
+        folder = new if what == "recordings" else case / "recordings"
+        arguments, may_write = ["prepare", folder, case / "out", "--workers", "1"], "out(/.*)?"
+    elif what == "data":
+        folder = (case / "data").rename(case / name)
+        arguments = ["train", "--data", folder, "--run", case / "new", "--preset", "laptop_baseline", "--steps", "1"]
+        may_write = "new(/.*)?"
+    elif what == "run":
+        folder = (case / "run").rename(case / name)
+        arguments, may_write = ["compare", folder, "--out", case / "out.svg"], "out.svg"
+    else:
+        arguments = ["predict", "--data", case / "data", "--run", case / "run", "--out", case / f"{name}.csv"]
+        may_write = re.escape(f"{name}.csv")
+    check(world, arguments, ["characters that cannot be shown", str(case)], may_write)
+
+
+def _value(world: World, option: str, name: str, word: str) -> None:
+    """What is not valid must be refused before anything is read: the data folder that is named is not there."""
+    case = world.fresh()
+    train_with = ["train", "--data", case / "nowhere", "--preset", "baseline", "--run", case / "new"]
+    if option == "--set":
+        check(
+            world, [*train_with, "--set", f"{name}={word}"], ["model.", "train.", "nowhere", "setting", "--set"], "$^", usage=True
+        )
+    elif option == "--chunk":
+        shutil.rmtree(case / "recordings/ada")
+        arguments = ["prepare", case / "recordings", case / "out", "--workers", "1", f"--chunk={word}"]
+        check(world, arguments, ["chunk"], "out(/.*)?", usage=True)
+    else:
+        check(world, [*train_with, f"{option}={word}"], ["train.", "nowhere", option], "$^", usage=True)
+
+
+Body = tuple[int, Callable[..., None], dict[str, st.SearchStrategy]]  # how many examples, what is done, with what is drawn
+
+
+def _bodies() -> dict[str, Body]:
+    """By the name of what is spoiled."""
+
+    def of(kinds: tuple[fuzzing.Mutator, ...], *commands: str, **more: st.SearchStrategy) -> dict[str, st.SearchStrategy]:
+        drawn = {"mutate": st.sampled_from(kinds), "rng": st.integers(0, 2**32 - 1).map(random.Random)} | more
+        return drawn | ({"command": st.sampled_from(commands)} if commands else {})
+
+    def file(where: str, unpacked: bool = False) -> Callable[..., None]:
+        return functools.partial(_spoil, where=where, unpacked=unpacked)
+
+    reading = ("evaluate", "check", "predict", "train")
+    indexes = st.sampled_from(("metadata.json", "mapping.json", "testdata.json"))
+    options = st.sampled_from(("--set", "--set", "--steps", "--seeds", "--chunk"))
+    return {
+        "an index": (60, _index, of(fuzzing.INDEX, *reading, name=indexes)),
+        "a feature": (50, file("data/uttr-*.pt", unpacked=True), of(fuzzing.FEATURE, *reading)),
+        "a pack": (40, file("data/packed/*.npy"), of(fuzzing.PACK, "evaluate", "predict")),
+        "a partial pack": (15, _partial, of(fuzzing.PARTIAL)),
+        "the settings of a run": (60, _config, of(fuzzing.CONFIG, "evaluate", "compare", "identify", "train")),
+        "its validations": (25, file("run/metrics.jsonl"), of(fuzzing.JSON, "compare", "compare", "train")),
+        "its evaluation": (20, file("run/evaluation.json"), of(fuzzing.JSON, "compare")),
+        "its weights": (40, file("run/model.safetensors"), of(fuzzing.WEIGHTS, "evaluate", "identify")),
+        "the state to go on from": (50, file("half/resume.pt"), of(fuzzing.RESUME, "go on")),
+        "a recording": (50, file("recordings/ada/*.wav"), of(fuzzing.AUDIO, "identify", "prepare")),
+        "a name": (25, _name, {"name": st.sampled_from(fuzzing.FILE_NAMES), "what": st.sampled_from(NAMED)}),
+        "a value": (50, _value, {"option": options, "name": st.sampled_from(NAMES), "word": st.sampled_from(WORDS)}),
+    }
+
+
+BODIES = _bodies()
+LONG = 4.5  # times as many examples, drawn with another seed
+
+
+def _try(world: World, name: str, times: float, drawn_with: int) -> None:
+    examples, body, strategies = BODIES[name]
+
+    @seed(drawn_with)
+    @settings(
+        max_examples=round(examples * times),
+        derandomize=drawn_with == 0,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],  # one change is small already
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(**strategies)
+    def one(**drawn: object) -> None:
+        body(world, **drawn)
+
+    one()
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_bad_input_gets_a_sentence(world, name):
+    _try(world, name, 1.0, 0)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", BODIES)
+def test_bad_input_gets_a_sentence_at_length(world, name):
+    _try(world, name, LONG, 1)
+
+
+@pytest.mark.long
+def test_memory_and_counts_at_length(world, capsys):
+    _finish(world, capsys)
+
+
+def test_memory_and_counts(world, capsys):
+    _finish(world, capsys)
+
+
+def _finish(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    growth, counts = _memory() - world.memory, world.counts
+    with capsys.disabled():
+        print(
+            f"\nfuzz: {counts['inputs']} inputs, {counts['refused']} refused in a sentence, {counts['harmless']} harmless, "
+            f"{counts['tracebacks']} tracebacks; memory grew by {growth:.0f} MB"
+        )
+    assert growth < MOST_GROWTH
