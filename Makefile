@@ -1,6 +1,8 @@
 # make course             the whole course: data, three lessons from their first cell to their last, the comparison
 # make lab                opens the lessons in JupyterLab, to step through them
-# make test               everything that CI runs
+# make test               everything that CI runs but the two below
+# make test-long          what takes minutes: fifty kills over one training, two thousand spoiled files
+# make audit              known holes in the packages that CI installs, where that can be asked
 # make bench              what is fast, measured side by side with the plain way
 # make notebooks          after editing a lesson's .py: makes the committed notebooks and figures anew
 # make check-notebooks    says what is wrong with the committed notebooks
@@ -15,7 +17,7 @@ TOOLS := $(BIN)/python -m tools
 NBVAL := --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --override-ini=filterwarnings=default --durations=3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: course lab test test-notebooks bench notebooks check-notebooks repository clean
+.PHONY: course lab test test-long test-notebooks audit bench notebooks check-notebooks repository clean
 .DELETE_ON_ERROR:
 
 course: $(VENV)/.installed
@@ -34,6 +36,12 @@ test: $(VENV)/.installed-dev
 test-notebooks: $(VENV)/.installed-dev
 	$(TOOLS) smoke
 	env -u SPEAKER_DATA SPEAKER_PROFILE=smoke $(BIN)/pytest $(NBVAL) build/smoke/py build/smoke/ipynb
+
+test-long: $(VENV)/.installed-dev
+	$(BIN)/pytest -m long
+
+audit: $(VENV)/.installed-dev
+	@$(TOOLS) audit
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks

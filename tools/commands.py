@@ -15,6 +15,7 @@ from speaker_lib.lesson import open_lesson
 from speaker_lib.profiles import PROFILES, VARIABLE
 from speaker_lib.simulate import simulate
 
+from .audit import known_holes
 from .course import FIGURES
 from .errors import ToolError
 from .execute import execute, write_notebook
@@ -62,6 +63,13 @@ def smoke(project: Project) -> int:
 def check(project: Project) -> int:
     """Says what is wrong with the committed notebooks."""
     return _verdict(problems(project), f"{len(project.lessons)} lessons, nothing to mend.")
+
+
+def audit(project: Project) -> int:
+    """Says which of the packages that CI installs have known holes, or that nobody could be asked."""
+    holes, summary = known_holes(project.root / "constraints.txt")
+    print(summary)
+    return _verdict(holes)
 
 
 def repository(project: Project, address: str) -> int:

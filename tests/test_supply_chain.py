@@ -1,0 +1,133 @@
+"""What comes from elsewhere: packages, workflows, files of strangers; and that nothing is fetched behind one's back."""
+
+import ast
+import json
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import pytest_socket
+
+from tools import audit
+from tools.__main__ import main
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = sorted([*ROOT.glob("speaker_lib/*.py"), *ROOT.glob("tools/*.py"), *ROOT.glob("benchmarks/*.py")])
+
+WITHOUT_NETWORK = """
+import socket, sys
+def refuse(*_, **__):
+    raise SystemExit("something asked for the network")
+socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = socket.create_connection = refuse
+import importlib, pathlib
+for path in pathlib.Path(sys.argv[1]).glob("*.py"):
+    if path.stem != "__main__":
+        importlib.import_module("speaker_lib." + path.stem)
+from speaker_lib.cli import main
+data, run = sys.argv[2] + "/voices", sys.argv[2] + "/run"
+assert main(["simulate", data, "--speakers", "3", "--utterances", "8", "--workers", "1"]) == 0
+assert main(["train", "--data", data, "--run", run, "--preset", "laptop_baseline", "--steps", "2"]) == 0
+assert main(["evaluate", "--data", data, "--run", run]) == 0
+print("done")
+"""
+
+
+def test_neither_import_nor_work_asks_for_the_network(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_NETWORK, ROOT / "speaker_lib", tmp_path], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0 and done.stdout.endswith("done\n"), done.stderr
+
+
+@pytest.mark.filterwarnings("ignore:A test tried to use socket")  # it warns before it raises
+def test_the_tests_themselves_reach_this_machine_only():
+    with pytest.raises(pytest_socket.SocketConnectBlockedError), socket.socket() as outside:
+        outside.connect(("192.0.2.1", 80))  # an address kept for documentation
+
+
+def calls(tree: ast.AST) -> list[tuple[str, ast.Call]]:
+    return [(ast.unparse(node.func), node) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_no_source_runs_what_a_file_holds(path):
+    tree = ast.parse(path.read_text())
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+    assert not imported & {"pickle", "cPickle", "dill", "joblib", "marshal", "shelve", "cloudpickle"}
+    for name, call in calls(tree):
+        said = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+        assert name not in ("eval", "exec", "torch.jit.load", "os.system"), name
+        assert name == "yaml.safe_load" or not name.startswith("yaml.") or "dump" in name, name
+        if name == "torch.load":
+            assert said.get("weights_only") == "True"
+        assert said.get("allow_pickle", "False") == "False" and said.get("shell", "False") == "False"
+
+
+def test_the_check_above_can_fail():
+    with pytest.raises(AssertionError):
+        test_no_source_runs_what_a_file_holds(_Source("import torch\ntorch.load('a.pt')"))
+    with pytest.raises(AssertionError):
+        test_no_source_runs_what_a_file_holds(_Source("import pickle"))
+
+
+class _Source:
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def read_text(self) -> str:
+        return self.text
+
+
+def test_workflows_are_pinned_and_may_only_read():
+    workflows = list(ROOT.glob(".github/workflows/*.yml"))
+    assert workflows
+    for workflow in workflows:
+        text = workflow.read_text()
+        assert re.search(r"^permissions:\n  contents: read$", text, re.MULTILINE)
+        assert text.count("permissions:") == 1 and "pull_request_target" not in text and "secrets." not in text
+        used = re.findall(r"uses: (\S+)", text)
+        assert used and all(re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", name) for name in used)
+        assert "persist-credentials: false" in text
+
+
+def answer(monkeypatch, stdout: str = "", stderr: str = "") -> None:
+    monkeypatch.setattr(audit.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 1, stdout, stderr))
+
+
+def test_a_known_hole_is_an_error(monkeypatch, capsys):
+    packages = [
+        {"name": "jinja2", "version": "2.0", "vulns": [{"id": "PYSEC-1", "fix_versions": ["2.1", "3.0"]}]},
+        {"name": "numpy", "version": "2.0", "vulns": []},
+        {"name": "torch", "skip_reason": "not found"},
+    ]
+    answer(monkeypatch, json.dumps({"dependencies": packages}))
+    assert main(["audit"]) == 1
+    out = capsys.readouterr().out
+    assert "2 of 3 packages looked up, 1 known holes" in out
+    assert "error: jinja2 2.0 has a known hole, PYSEC-1: raise it in constraints.txt to 2.1 or 3.0." in out
+
+
+@pytest.mark.parametrize(
+    ("stdout", "stderr", "said"),
+    [
+        ("", "Traceback\nConnectionError: no route", "could not ask anybody (ConnectionError: no route)"),
+        ('{"dependencies": [{"name": "numpy", "skip_reason": "not found"}]}', "", "of 1 packages none could be looked up"),
+    ],
+)
+def test_where_nobody_can_be_asked_that_is_said_aloud(monkeypatch, capsys, stdout, stderr, said):
+    answer(monkeypatch, stdout, stderr)
+    assert main(["audit"]) == 0
+    out = capsys.readouterr().out
+    assert "Audit SKIPPED" in out and said in out
+
+
+def test_an_audit_does_not_wait_for_ever(monkeypatch, capsys):
+    def hang(command, **options):
+        raise subprocess.TimeoutExpired(command, options["timeout"])
+
+    monkeypatch.setattr(audit.subprocess, "run", hang)
+    assert main(["audit"]) == 0 and "Audit SKIPPED: no answer after" in capsys.readouterr().out
