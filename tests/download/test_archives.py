@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from speaker_lib import Corpus
+
 from ..conftest import write_corpus
 from .conftest import ARCHIVE, DISK, IN_THE_WAY, assert_complete, big_disk, download, failure
 from .server import PREFIX, packed, parts
@@ -188,6 +190,16 @@ def test_a_repair_puts_back_what_is_missing_from_parts_that_were_kept(server, so
         assert (fetched / path.name).read_bytes() == path.read_bytes()
     assert (fetched / "notes.txt").read_text() == "mine" and list(fetched.glob("packed/*.npy"))
     assert Path(f"{fetched}.parts").exists()
+
+
+def test_a_pack_in_somebody_s_archive_is_not_put_into_the_pack_that_is_there(server, source, fetched):
+    shutil.rmtree(f"{fetched}.parts")
+    server.files = parts(packed_as(source, lambda copy: Corpus.open(copy)))
+    packs = sorted((fetched / "packed").iterdir())
+    (fetched / "mapping.json").unlink()
+    done = download("--repair", fetched)
+    assert done.returncode == 0 and "1 files were put back" in done.stdout and done.stderr == ""
+    assert packs == sorted((fetched / "packed").iterdir())
 
 
 def test_a_deep_repair_finds_what_kept_its_length(server, fetched):

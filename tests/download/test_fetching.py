@@ -73,7 +73,7 @@ def test_a_data_set_arrives_whole_and_once(server, archive, tmp_path):
     target = tmp_path / "new" / "hw4 data"
     done = download(target)
     assert done.returncode == 0 and done.stderr == ""
-    assert f"{target} is complete" in done.stdout and "CC BY 4.0" in done.stdout and "of disk" in done.stdout
+    assert done.stdout.endswith(f"{target} is complete.\n") and "of disk" in done.stdout  # no credit: these are other data
     assert list(target.parent.iterdir()) == [target]
     assert_complete(target)
     assert server.asked == [(PREFIX + suffix, None) for suffix in (*SUFFIXES, "ad")]
@@ -92,10 +92,13 @@ def test_an_archive_without_a_folder_and_an_empty_target_are_fine(server, source
     assert_complete(target)
 
 
-def test_the_data_go_beside_the_script_where_no_target_is_named(server, archive, tmp_path):
+def test_the_data_go_beside_the_script_where_no_target_is_named(server, archive, expected, tmp_path, monkeypatch):
     server.files = parts(archive)
     script = shutil.copy(SCRIPT, tmp_path)
-    assert subprocess.run(["bash", Path(script).name], cwd=tmp_path, capture_output=True).returncode == 0
+    monkeypatch.delenv("SPEAKER_DATA_EXPECT")
+    shutil.copy(expected, tmp_path / "hw4.expected")
+    done = subprocess.run(["bash", Path(script).name], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and "Chung, Nagrani & Zisserman, CC BY 4.0." in done.stdout
     assert (tmp_path / "Dataset" / "mapping.json").exists()
 
 
@@ -223,6 +226,18 @@ def test_two_downloads_at_once_do_not_meet(server, archive, tmp_path):
     first.wait(timeout=30)
     download(tmp_path / "Dataset")
     assert_complete(tmp_path / "Dataset")
+
+
+def test_a_data_set_of_one_s_own_is_packed_and_fetched_as_the_help_says(server, source, tmp_path, monkeypatch):
+    monkeypatch.delenv("SPEAKER_DATA_URL")
+    shutil.copytree(source, tmp_path / "data" / "mine")
+    made = subprocess.run(["tar", "-cz", "-C", tmp_path / "data", "mine"], capture_output=True, check=True)
+    server.files = {"/mine.tar.gz.aa": made.stdout}
+    url = f"{server.root}/mine.tar.gz."
+    done = download("--mirror", url, tmp_path / "copy")
+    assert done.returncode == 0, done.stderr
+    assert_complete(tmp_path / "copy")
+    assert server.paths == ["/mine.tar.gz.aa", "/mine.tar.gz.ab"]
 
 
 GITHUB = "/googly-mingto/ML2023HW4/releases/download/data/Dataset.tar.gz.part"
