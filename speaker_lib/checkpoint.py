@@ -128,8 +128,16 @@ class Run:
         if corpus.digest != self.data.digest:
             raise RunError(
                 f"{self.folder} was trained on {self.data.source} ({self.data.folder}), {corpus.folder} holds "
-                f"{corpus.source}: give it the data it was trained on."
+                f"{corpus.source}, {self._differing_data(corpus)}: give it the data it was trained on."
             )
+
+    def _differing_data(self, corpus: Corpus) -> str:
+        """In what a corpus of another digest differs, for both may lie in one folder and have one source."""
+        if corpus.n_speakers != len(self.data.speakers):
+            return f"{corpus.n_speakers:,} speakers instead of {len(self.data.speakers):,}"
+        if corpus.speakers != self.data.speakers:
+            return "other speakers, or in another order"
+        return "the same speakers with other utterances (another metadata.json)"
 
     def check_same_speakers(self, corpus: Corpus) -> None:
         """Raises RunError unless the corpus has this run's speakers and mel bands."""

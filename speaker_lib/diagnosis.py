@@ -13,10 +13,19 @@ HIGH_LEARNING_RATE = 3e-3  # beyond it AdamW on a Transformer is the first suspe
 
 def check_finite(state: TrainState, preset: Preset) -> None:
     """Raises TrainingDiverged if the loss or a weight is no longer a number, so that no such state is ever saved."""
-    loss = state.meter.loss if state.meter.count else 0.0
-    if math.isfinite(loss) and all(bool(p.isfinite().all()) for p in state.model.parameters()):
-        return
-    raise TrainingDiverged(
+    check_loss(state.meter.loss if state.meter.count else 0.0, state, preset)
+    if not all(bool(p.isfinite().all()) for p in state.model.parameters()):
+        raise _diverged(state, preset)
+
+
+def check_loss(loss: float, state: TrainState, preset: Preset) -> None:
+    """Raises TrainingDiverged if this loss, of training or of a validation, is no number."""
+    if not math.isfinite(loss):
+        raise _diverged(state, preset)
+
+
+def _diverged(state: TrainState, preset: Preset) -> TrainingDiverged:
+    return TrainingDiverged(
         f"the loss is no longer a number at step {state.step}, likely because {_cause(preset)}; what was saved before is intact."
     )
 

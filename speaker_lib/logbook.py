@@ -8,7 +8,7 @@ import torch
 
 from .checkpoint import METRICS, RESUME, WEIGHTS, Run, metrics_bytes, weights_bytes
 from .data import DROPOUT, random_stream
-from .diagnosis import check_finite
+from .diagnosis import check_finite, check_loss
 from .distributed import Team
 from .errors import RunError
 from .files import tensor_bytes
@@ -68,7 +68,11 @@ class Logbook:
             self._writer.write(RESUME, tensor_bytes(state.state_dict()))
 
     def record(self, state: TrainState, accuracy: float, loss: float) -> dict[str, float]:
-        """Writes down a validation, and the weights if they are the best so far; returns its line of ``metrics.jsonl``."""
+        """Writes down a validation, and the weights if they are the best so far; returns its line of ``metrics.jsonl``.
+
+        Raises TrainingDiverged if its loss is no number, which float16 may show here first: nobody could read that line.
+        """
+        check_loss(loss, state, self.run.preset)
         meter = state.meter.shared(self.team)
         row = {
             "step": state.step,

@@ -120,7 +120,8 @@ class TrainState:
         self.scheduler.load_state_dict(self.scheduler.state_dict() | reached)
         for group, rate in zip(self.optimizer.param_groups, self.scheduler.get_last_lr(), strict=True):
             group["lr"] = rate
-        self.scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:  # empty where it was saved in another precision, and this machine's scaler then begins anew
+            self.scaler.load_state_dict(state["scaler"])
         for number in _NUMBERS:
             setattr(self, number, state[number])
         sums, self.meter.count, self.meter.batches = state["meter"]

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,7 +32,7 @@ from speaker_lib.data import Batch
 from speaker_lib.diagnosis import chance_warning
 from speaker_lib.errors import CorpusError, RunError, TrainingDiverged
 from speaker_lib.state import TrainState
-from speaker_lib.training import StopTraining, model_fn
+from speaker_lib.training import StopTraining, begin, model_fn
 
 from .conftest import command_line
 
@@ -243,6 +244,26 @@ def test_a_run_is_not_begun_over_another(uninterrupted, corpus):
         Run.create(uninterrupted.folder, PRESET, corpus)
 
 
+def test_a_validation_that_is_not_a_number_is_not_written_down(uninterrupted, corpus, tmp_path, monkeypatch):
+    run = Run.create(tmp_path / "run", PRESET, corpus)
+    with monkeypatch.context() as patch, pytest.raises(TrainingDiverged, match="no longer a number at step 20"):
+        patch.setattr("speaker_lib.training.valid", lambda *_: (0.3, math.nan))
+        train(run, corpus)
+    assert run.metrics() == [] and run.load_resume()["step"] == 10
+    train(run, corpus)
+    assert_equal(weights(run), weights(uninterrupted))
+
+
+@pytest.mark.parametrize(("saved_in", "goes_on_in"), [(torch.float32, torch.float16), (torch.float16, torch.float32)])
+def test_a_machine_of_another_precision_goes_on(saved_in, goes_on_in):
+    """A state of a CPU or of a card with bfloat16, on a card without: it alone scales the loss."""
+    device = torch.device("cpu")
+    saved, other = begin(PRESET, device, saved_in), begin(PRESET, device, goes_on_in)
+    saved.step = saved.scheduler.last_epoch = 7
+    other.load_state_dict(saved.state_dict())
+    assert other.step == 7 and other.scaler.is_enabled() == (goes_on_in == torch.float16)
+
+
 def test_a_loss_that_is_not_a_number_ends_training_with_what_was_saved_intact(uninterrupted, corpus, tmp_path):
     run = Run.create(tmp_path / "run", PRESET.override({"train.learning_rate": 2e9, "train.warmup_steps": 0}), corpus)
     with pytest.raises(TrainingDiverged, match=r"no longer a number at step \d+, likely because train.learning_rate = 2e\+09"):
@@ -376,8 +397,24 @@ def test_other_data_or_settings_are_refused(uninterrupted, corpus, tmp_path):
     metadata = json.loads((corpus.folder / "metadata.json").read_text())
     metadata["speakers"]["speaker0"].pop()
     (corpus.folder / "metadata.json").write_text(json.dumps(metadata))
-    with pytest.raises(RunError, match="was trained on random numbers"):
+    with pytest.raises(RunError, match=r"was trained on random numbers .*, the same speakers with other utterances"):
         train(uninterrupted, Corpus.open(corpus.folder))
     other = replace(uninterrupted.preset, train=replace(PRESET.train, learning_rate=1e-4))
     with pytest.raises(RunError, match=r"train.learning_rate was 0.005 and is now 0.0001"):
         uninterrupted.check_same_settings(other)
+
+
+@pytest.mark.parametrize(
+    ("n_speakers", "rename", "said"),
+    [(4, {}, "4 speakers instead of 3"), (3, {"speaker1": "bo"}, "other speakers, or in another order")],
+)
+def test_data_that_look_alike_are_told_apart(uninterrupted, corpus, tmp_path, n_speakers, rename, said):
+    """The same source, the same folder: what differs must be in the sentence."""
+    shutil.rmtree(corpus.folder)
+    with CorpusWriter(corpus.folder, corpus.source) as writer:
+        for i in range(24):
+            name = f"speaker{i % n_speakers}"
+            writer.add(np.zeros((90, 40), dtype=np.float32), rename.get(name, name))
+    with pytest.raises(RunError) as problem:
+        train(uninterrupted, Corpus.open(corpus.folder))
+    assert str(problem.value).endswith(f"holds random numbers, {said}: give it the data it was trained on.")
