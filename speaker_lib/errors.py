@@ -30,7 +30,8 @@ def escaped(text: str) -> str:
 
 
 def _is_shown(character: str) -> bool:
-    return character.isprintable() or unicodedata.category(character) == "Zs"  # the wide space of Chinese is not "printable"
+    # The wide space of Chinese is not "printable", nor what joins letters of Persian or Hindi, or does not.
+    return character.isprintable() or unicodedata.category(character) == "Zs" or character in "\u200c\u200d"
 
 
 class SpeakerError(Exception):

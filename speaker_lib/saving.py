@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .checkpoint import EVALUATION, RESUME, WEIGHTS, WRITTEN, Run
 from .errors import ConfigError, RunError, WriteError
-from .files import remove_partial, replacing
+from .files import explain_os_errors, remove_partial, replacing
 from .progress import say
 
 
@@ -51,9 +51,15 @@ class RunWriter:
         self.finish()
 
     def finish(self) -> None:
-        """Tries once more what still waits. Raises WriteError if it is in vain."""
+        """Tries once more what still waits, in every folder. Raises WriteError if it is in vain for one."""
+        problems = []
         for copy in self._copies:
-            copy.write()
+            try:
+                copy.write()
+            except WriteError as problem:
+                problems.append(problem)
+        if problems:
+            raise problems[0]
 
     def seconds_since_save(self) -> float:
         """How long ago the state to go on from was saved."""
@@ -91,7 +97,8 @@ class _Copy:
                     file.write(self.waiting[name])
                 del self.waiting[name]
                 if name == WEIGHTS:
-                    (self.folder / EVALUATION).unlink(missing_ok=True)  # it was about other weights
+                    with explain_os_errors(self.folder / EVALUATION):
+                        (self.folder / EVALUATION).unlink(missing_ok=True)  # it was about other weights
 
 
 def backup_of(folder: str | os.PathLike[str], backups: str | os.PathLike[str] | None) -> Path | None:

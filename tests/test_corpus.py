@@ -14,7 +14,7 @@ import torch
 
 from speaker_lib import Corpus, CorpusWriter
 from speaker_lib.corpus import check_corpus
-from speaker_lib.errors import CorpusError, SpeakerError
+from speaker_lib.errors import CorpusError, SpeakerError, escaped, is_text
 from speaker_lib.packing import cache_folder
 
 from .conftest import write_corpus
@@ -316,6 +316,16 @@ def test_a_writer_takes_no_values_that_could_not_be_read_back(tmp_path, value):
     with pytest.raises(CorpusError, match="no log-mel features"), CorpusWriter(tmp_path / "c", "test") as writer:
         writer.add(np.full((100, 40), value, dtype=np.float32), "ada")
     assert not (tmp_path / "c").exists()
+
+
+def test_names_of_every_script_are_names(tmp_path):
+    names = ("宋\u3000玉", "نیک\u200cنام", "क्\u200dष", "Åsa Ünal")  # with joiners, which are no letters themselves
+    with CorpusWriter(tmp_path / "corpus", "names") as writer:
+        for name in names:
+            writer.add(np.zeros((40, 40), dtype=np.float32), name)
+    assert set(Corpus.open(tmp_path / "corpus").speakers) == set(names)
+    assert all(is_text(name) and escaped(name) == name for name in names)
+    assert not any(map(is_text, ("a\nb", "\x1b[2J", "\u202eevil", "\ud800")))
 
 
 def test_nothing_that_is_there_is_written_over(corpus_folder):

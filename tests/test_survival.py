@@ -297,6 +297,29 @@ def test_a_backup_that_fails_does_not_end_training(undisturbed, corpus, tmp_path
         assert (backup / name).read_bytes() == (run.folder / name).read_bytes()
 
 
+def test_a_backup_is_brought_up_to_date_at_the_end_though_the_run_s_own_disk_is_full(corpus, tmp_path, monkeypatch):
+    """Both disks were full at the last save; then there is room again on the backup's."""
+    run, backup, tried = Run.create(tmp_path / "here" / "run", PRESET, corpus), tmp_path / "drive", []
+    finish = RunWriter.finish
+
+    def fill(row):
+        if row["step"] == 60:
+            full_disk(monkeypatch, tmp_path.resolve(), lambda name: True)
+
+    def clear_one(writer):
+        tried.append(writer)
+        if len(tried) == 2:  # the first is before the training
+            monkeypatch.setattr(os, "fsync", fsync)
+            full_disk(monkeypatch, run.folder.resolve(), lambda name: True)
+        finish(writer)
+
+    fsync = os.fsync
+    monkeypatch.setattr(RunWriter, "finish", clear_one)
+    with pytest.raises(WriteError, match=r"here/run/resume\.pt could not be written"):
+        train(run, corpus, callbacks=[fill], backup=backup)
+    assert Run.open(backup).load_resume()["step"] == 60 and run.load_resume()["step"] == 50
+
+
 def test_a_backup_that_cannot_be_written_is_said_before_the_training(corpus, tmp_path):
     (tmp_path / "file").write_text("no folder")
     run = Run.create(tmp_path / "run", PRESET, corpus)
