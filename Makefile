@@ -1,4 +1,4 @@
-# make course             the whole course: data, three lessons from their first cell to their last, the comparison
+# make course             the whole course: data, four lessons from their first cell to their last, the comparison
 # make lab                opens the lessons in JupyterLab, to step through them
 # make test               everything that CI runs but the two below
 # make test-long          what takes minutes: fifty kills over one training, two thousand spoiled files

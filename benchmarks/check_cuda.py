@@ -64,8 +64,9 @@ def trained(
     preset: Preset, batches: list[Batch], device: torch.device, dtype: torch.dtype, graph: str
 ) -> tuple[TrainState, torch.Tensor]:
     """The state after these batches, and the loss of each, (batches,)."""
+    preset = preset.override({"train.graph": graph})
     state = begin(preset, device, dtype)
-    step, losses = train_step(state, device, dtype, graph), []
+    step, losses = train_step(preset, state, device, dtype), []
     for batch in batches:
         outcome = step(batch)
         state.advance(outcome, len(batch.labels))

@@ -85,7 +85,7 @@ def kit_steps(
     """A function that trains one step, as `train` does it."""
     state = begin(preset, device, dtype)
     state.model = compiler(state.model)
-    step = train_step(state, device, dtype, preset.train.graph)
+    step = train_step(preset, state, device, dtype)
     batches = itertools.chain.from_iterable(itertools.repeat(get_dataloader(corpus, preset.train, device=device)[0]))
 
     def one() -> None:

@@ -58,7 +58,7 @@ if importlib.util.find_spec("speaker_lib") is None:
 # ## Before we begin
 #
 # The next cell looks at the machine, finds the data or makes some, and says how long training will take here. On Colab you can change
-# its two settings: whether the assignment's data are downloaded (6.8 GB), and whether your runs are kept on this machine, which Colab
+# its two settings: whether the assignment's data are downloaded (7.1 GB), and whether your runs are kept on this machine, which Colab
 # takes away after a while, or in your Google Drive. Without any data at hand everything below works on *simulated voices*: sounds
 # with a pitch and a vocal tract of their own, made by a program. They are not people, and no result about them is one about people.
 

@@ -209,5 +209,4 @@ print(said[0], *said[1:][-2:], sep="\n")
 # **To try:** run this lesson on your own recordings (`python -m speaker_lib prepare`, then `SPEAKER_DATA`). Or add a fifth change: put
 # `("model.dim_feedforward",)` into `_STEPS` of `speaker_lib/ablation.py`, and set it in the tuned preset. Does the answer stay the same?
 #
-# **End of the course.** The report ends with the wish to find other ways to improve the model. The library's settings (`python -m speaker_lib train --help`) are
-# a good place to begin.
+# **Next:** the report ends with the wish to find other ways to improve the model. [Lesson 4](04_beyond.ipynb) goes some of them.

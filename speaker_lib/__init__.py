@@ -6,11 +6,12 @@
 """
 
 from .checkpoint import Run
-from .config import PRESETS, ModelConfig, Preset, TrainConfig, get_preset
+from .config import ModelConfig, Preset, TrainConfig
 from .corpus import Corpus, CorpusWriter
 from .data import SpeakerDataset, get_dataloader
 from .errors import SpeakerError
 from .model import Classifier
+from .presets import PRESETS, get_preset
 from .training import get_cosine_schedule_with_warmup, model_fn, set_seed, train, valid
 
 __all__ = [

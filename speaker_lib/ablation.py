@@ -18,7 +18,7 @@ from .corpus import Corpus
 from .costs import Cost, cost_of
 from .errors import ConfigError
 from .profiles import AblationPlan
-from .replicas import Replica, train_replicas
+from .replicas import Replica, reached, train_replicas
 from .splits import can_hold_out_sessions, split_utterances
 
 # The report's order. A LayerNorm before the sublayers belongs to the layers: six of them do not train without.
@@ -142,13 +142,10 @@ def run_ablation(
 
 
 def _outcome(variant: Variant, runs: list[Run], corpus: Corpus) -> Outcome:
-    evaluations = [run.evaluation() for run in runs]
     model, train_config = runs[0].preset.model, runs[0].preset.train
     return Outcome(
         variant,
-        crop=np.array([found["crop"]["accuracy"] for found in evaluations]),
-        full=np.array([found["full"]["accuracy"] for found in evaluations]),
-        seconds=np.array([run.training_seconds() for run in runs]),
+        **reached(runs),
         n_train=len(split_utterances(corpus.labelled, train_config)[0]),
         cost=cost_of(model, train_config.batch_size, train_config.segment_len),
     )

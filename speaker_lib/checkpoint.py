@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -24,16 +23,18 @@ import safetensors
 import safetensors.torch
 import torch
 
-from .config import LARGEST, Preset
+from .config import ModelConfig, Preset
 from .corpus import Corpus
-from .errors import ConfigError, CorpusError, RunError, escaped, first_line, is_text
+from .errors import ConfigError, CorpusError, RunError, escaped, first_line, is_text, shown
 from .files import explain_os_errors, load_tensors, remove_partial, replacing
 from .model import Classifier
+from .settings import LARGEST
 from .splits import split_utterances
 
 # What training writes, in this order: the state to go on from last, after all that it counts on.
 WRITTEN = CONFIG, METRICS, WEIGHTS, RESUME = "config.json", "metrics.jsonl", "model.safetensors", "resume.pt"
 EVALUATION = "evaluation.json"
+_KINDS = {torch.float32: "F32", torch.int64: "I64"}  # of a model's tensors, as safetensors calls them
 # What plots and tables read of a validation, from where to where. A share may be off by a rounding.
 _SHARE, _LOSS = (0, 1 + 1e-6), (0, 1e30)
 _METRICS = {
@@ -209,7 +210,7 @@ class Run:
         """The classifier with its best weights, ready to predict. Raises RunError if they are missing or do not fit."""
         path = self.folder / WEIGHTS
         try:
-            _check_header(path, self.preset.model.n_parameters)  # before a model is made that takes more room than the file
+            _check_header(path, self.preset.model)  # before a model is made that takes more room than the file
             model = Classifier(self.preset.model)
             model.load_state_dict(safetensors.torch.load_file(path))
         except FileNotFoundError:
@@ -219,7 +220,7 @@ class Run:
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()
             raise RunError(f"{path} does not fit the model in {self.folder / CONFIG} ({reason}): train the run again.") from error
-        if not all(bool(p.isfinite().all()) for p in model.parameters()):
+        if not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
             raise RunError(f"{path} holds weights that are not numbers (NaN or infinity): train the run again.")
         return model.to(device).eval()
 
@@ -262,16 +263,25 @@ def _lies_in(value: object, least: float, most: float) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value <= most  # NaN does not
 
 
-def _check_header(path: Path, n_parameters: int) -> None:
-    """Raises RuntimeError unless a safetensors file holds so many numbers, all float32; reads its header only."""
+def _check_header(path: Path, config: ModelConfig) -> None:
+    """Raises RuntimeError unless a safetensors file holds the model's tensors, each of its kind; reads its header only."""
+    with torch.device("meta"):  # shapes without memory
+        wanted = {name: (_KINDS[tensor.dtype], list(tensor.shape)) for name, tensor in Classifier(config).state_dict().items()}
     with safetensors.safe_open(path, framework="pt") as file:
-        parts = [file.get_slice(name) for name in file.keys()]  # noqa: SIM118, it is no dictionary
-        found = sum(math.prod(part.get_shape()) for part in parts)
-        kinds = {part.get_dtype() for part in parts} - {"F32"}
-    if found != n_parameters:
-        raise RuntimeError(f"it holds {found:,} numbers, the model {n_parameters:,}")
-    if kinds:
-        raise RuntimeError(f"it holds {', '.join(sorted(kinds))}, the model float32")
+        parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118, it is no dictionary
+        found = {name: (part.get_dtype(), part.get_shape()) for name, part in parts.items()}
+    for name in sorted(found.keys() | wanted.keys()):
+        if name not in found:
+            raise RuntimeError(f"it lacks {name}")
+        if name not in wanted:
+            raise RuntimeError(f"it holds {shown(name)}, which the model has not")
+        if found[name] != wanted[name]:
+            raise RuntimeError(f"{name} is {_described(found[name])}, in the model {_described(wanted[name])}")
+
+
+def _described(tensor: tuple[str, list[int]]) -> str:
+    kind, shape = tensor
+    return f"{kind} ({', '.join(map(str, shape))})"
 
 
 def metrics_bytes(rows: list[dict[str, float]]) -> bytes:

@@ -6,15 +6,24 @@ Exit codes: 0 for success, 1 for a problem it explains, 2 for wrong usage.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
 from collections.abc import Sequence
 
+from .cli_embeddings import add_embed_options, add_verify_options, embed_command, verify_command
+from .cli_judge import (
+    add_evaluate_options,
+    add_identify_options,
+    add_predict_options,
+    evaluate_command,
+    identify_command,
+    predict_command,
+)
 from .cli_train import add_train_options, train_command
-from .config import PRESETS, setting_names
+from .config import setting_names
 from .errors import ConfigError, SpeakerError, escaped
+from .presets import PRESETS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,17 +32,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if hasattr(sys.stdout, "reconfigure"):  # a name that the terminal's encoding does not have is no reason to stop
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return options.command(options)
+        code = options.command(options)
+        sys.stdout.flush()
+        return code
     except ConfigError as problem:
         return _complain(problem, 2)
     except SpeakerError as problem:
         return _complain(problem, 1)
+    except BrokenPipeError:  # nobody reads on, as behind `| head`; nor shall Python complain of it at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as problem:  # of a path that no file system takes, most likely
         return _complain(f"{problem.filename or 'a file'} cannot be used ({problem.strerror or problem}): check that path.", 1)
-    except MemoryError:
-        return _complain("this takes more memory than there is: close other programs, or try it with less.", 1)
+    except (MemoryError, RuntimeError) as problem:
+        if not _is_lack_of_memory(problem):
+            raise
+        advice = "close what else uses it, train with --set train.accumulate=2, or take a smaller model"
+        return _complain(f"this takes more memory than there is: {advice}.", 1)
     except KeyboardInterrupt:
         return _complain("interrupted; nothing half-written was left.", 1)
+
+
+def _is_lack_of_memory(problem: Exception) -> bool:
+    # PyTorch's own: of a GPU a class, which lives in a module that is slow to import, of a CPU only words.
+    return isinstance(problem, MemoryError) or type(problem).__name__ == "OutOfMemoryError" or "allocate memory" in str(problem)
 
 
 def _complain(problem: object, code: int) -> int:
@@ -49,7 +71,8 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         prog="python -m speaker_lib", description="Name the speaker of an utterance: data, training, evaluation."
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for add in (_add_simulate, _add_prepare, _add_check, _add_train, _add_evaluate, _add_compare, _add_predict, _add_identify):
+    data, runs = (_add_simulate, _add_prepare, _add_check), (_add_train, _add_evaluate, _add_compare, _add_predict, _add_identify)
+    for add in (*data, *runs, _add_embed, _add_verify):
         add(commands)
     options = parser.parse_args(arguments)
     for name, value in vars(options).items():
@@ -60,23 +83,34 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def _add_simulate(commands: argparse._SubParsersAction) -> None:
     parser = _add(
-        commands, "simulate", _simulate, "make a data set of simulated voices", "data/simulated --speakers 100 --seed 0"
+        commands,
+        "simulate",
+        _simulate,
+        "make a data set of simulated voices",
+        "data/simulated --speakers 100 --seed 0",
+        more="a stand-in for HW4, features of nobody at its full size, 3.4 GB: simulate data/standin --like hw4",
     )
     parser.add_argument("out", metavar="OUT", help="the folder to make")
-    parser.add_argument("--speakers", type=int, default=100, help="how many voices (%(default)s)")
-    parser.add_argument("--utterances", type=int, default=60, help="labelled utterances per voice, 2 to 8 s each (%(default)s)")
-    parser.add_argument("--test-utterances", type=int, default=2, help="utterances per voice for the test set (%(default)s)")
-    parser.add_argument("--sessions", type=int, default=4, help="recording sessions per voice (%(default)s)")
+    parser.add_argument("--like", choices=["hw4"], help="imitate that data set's size and lengths, without making any sound")
+    parser.add_argument("--speakers", type=int, help="how many voices (100; like hw4: 600)")
+    parser.add_argument(
+        "--utterances", type=int, help="labelled utterances per voice (60 of 2 to 8 s each; like hw4: 94.44 on average)"
+    )
+    parser.add_argument("--test-utterances", type=int, help="utterances per voice for the test set (2; like hw4: 13.33)")
+    parser.add_argument("--sessions", type=int, help="recording sessions per voice (4; like hw4: 12)")
     parser.add_argument("--seed", type=int, default=0, help="the same seed makes the same data (%(default)s)")
     _add_workers(parser)
 
 
 def _simulate(options: argparse.Namespace) -> int:
     from .simulate import Simulation, simulate
+    from .standin import StandIn, write_standin
 
-    simulation = Simulation(options.speakers, options.utterances, options.test_utterances, options.sessions, options.seed)
-    simulate(options.out, simulation, options.workers)
-    print(f"{escaped(options.out)}: {simulation.source}.")
+    names = ("speakers", "utterances", "test_utterances", "sessions", "seed")
+    given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    settings = StandIn(**given) if options.like else Simulation(**given)
+    (write_standin if options.like else simulate)(options.out, settings, options.workers)
+    print(f"{escaped(options.out)}: {settings.source}.")
     return 0
 
 
@@ -135,30 +169,17 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_evaluate(commands: argparse._SubParsersAction) -> None:
+    example = "--data data/hw4 --run runs/tuned"
     parser = _add(
-        commands, "evaluate", _evaluate, "measure a run by crops and by whole utterances", "--data data/hw4 --run runs/tuned"
+        commands,
+        "evaluate",
+        evaluate_command,
+        "measure a run by crops and by whole utterances, or the average of several",
+        example,
+        more="several runs, which held out the same utterances: evaluate --data data/hw4 runs/a runs/b",
     )
     _add_data(parser)
-    _add_run(parser)
-    parser.add_argument(
-        "--all", action="store_true", help="judge by every utterance of DATA_DIR, which training must not have seen"
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-
-
-def _evaluate(options: argparse.Namespace) -> int:
-    from .checkpoint import Run
-    from .corpus import Corpus
-    from .devices import get_device
-    from .evaluation import evaluate
-    from .tables import evaluation_text
-
-    run, corpus = Run.open(options.run), Corpus.open(options.data)
-    result, logits, labels = evaluate(run, corpus, get_device(), options.all)
-    if not options.all:
-        run.save_evaluation(result.to_dict())
-    print(json.dumps(result.to_dict(), indent=1) if options.json else evaluation_text(result, logits, labels, corpus.speakers))
-    return 0
+    add_evaluate_options(parser)
 
 
 def _add_compare(commands: argparse._SubParsersAction) -> None:
@@ -185,39 +206,40 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _add_predict(commands: argparse._SubParsersAction) -> None:
+    example = "--data data/hw4 --run runs/tuned"
     parser = _add(
-        commands, "predict", _predict, "write the competition's CSV for the test set", "--data data/hw4 --run runs/tuned"
+        commands,
+        "predict",
+        predict_command,
+        "write the competition's CSV for the test set",
+        example,
+        more="several runs, by five crops of four seconds: predict --data data/hw4 runs/a runs/b --crops 5 --crop-len 400",
     )
     _add_data(parser)
-    _add_run(parser)
-    parser.add_argument("--out", metavar="CSV", default="submission.csv", help="the file to write (%(default)s)")
-
-
-def _predict(options: argparse.Namespace) -> int:
-    from .checkpoint import Run
-    from .corpus import Corpus
-    from .devices import get_device
-    from .evaluation import predict
-
-    count = predict(Run.open(options.run), Corpus.open(options.data), options.out, get_device())
-    print(f"{escaped(options.out)}: {count:,} predictions.")
-    return 0
+    add_predict_options(parser)
 
 
 def _add_identify(commands: argparse._SubParsersAction) -> None:
-    parser = _add(commands, "identify", _identify, "name the likeliest speakers of a recording", "--run runs/tuned hello.wav")
+    example = "--run runs/tuned hello.wav"
+    parser = _add(commands, "identify", identify_command, "name the likeliest speakers of a recording", example)
     _add_run(parser)
-    parser.add_argument("recording", metavar="RECORDING", help="a WAV, FLAC, OGG or MP3 file")
+    add_identify_options(parser)
 
 
-def _identify(options: argparse.Namespace) -> int:
-    from .checkpoint import Run
-    from .devices import get_device
-    from .evaluation import identify
+def _add_embed(commands: argparse._SubParsersAction) -> None:
+    example = "--run runs/tuned --data data/other --out vectors.npz"
+    parser = _add(commands, "embed", embed_command, "write a vector per utterance, of any speakers", example)
+    _add_data(parser)
+    _add_run(parser)
+    add_embed_options(parser)
 
-    for speaker, probability in identify(Run.open(options.run), options.recording, get_device()):
-        print(f"{probability:7.4f}  {speaker}")
-    return 0
+
+def _add_verify(commands: argparse._SubParsersAction) -> None:
+    example = "--run runs/tuned --data data/other --trials 10000"
+    parser = _add(commands, "verify", verify_command, "tell pairs of one speaker from pairs of two, of any speakers", example)
+    _add_data(parser)
+    _add_run(parser)
+    add_verify_options(parser)
 
 
 def _add(

@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .config import PRESETS, Preset, get_preset
+from .config import Preset
 from .errors import ConfigError, RunError, escaped, shown
+from .presets import PRESETS, get_preset
 
 if TYPE_CHECKING:
     from .corpus import Corpus

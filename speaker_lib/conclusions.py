@@ -13,6 +13,7 @@ from itertools import pairwise
 import numpy as np
 
 from .ablation import Ablation, Outcome
+from .ladder import Ladder
 from .replicas import spread
 
 _T95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}  # the 5% points of t by the number of seeds; from six seeds on it is at most 2.57
@@ -83,6 +84,25 @@ def measuring(ablation: Ablation) -> list[str]:
         *rows,
         f"So the {len(ablation.changes)} changes are worth {gains[0]} by the random split and {gains[1]} on unseen recordings.",
     ]
+
+
+def ladder_conclusions(ladder: Ladder) -> list[str]:
+    """What the runs of a ladder say: how far it leads, and which rungs are clear steps."""
+    lowest, highest = ladder.kept[0], ladder.kept[-1]
+    total, n_seeds = Gain(highest.full - lowest.full), len(lowest.full)
+    pairs = [*pairwise(ladder.kept), *((highest, tried) for tried in ladder.standings if not tried.rung.kept)]
+    steps = [(after.rung, Gain(after.full - before.full)) for before, after in pairs]
+    clear = [f"{rung.label} ({gain})" for rung, gain in steps if gain.clear]
+    unclear = [f"{rung.label} ({gain})" for rung, gain in steps if not gain.clear]
+    sentences = [
+        f"On {ladder.source}, mean over {n_seeds} seed{'s' * (n_seeds > 1)}, by {ladder.judged_by}: from "
+        f"{lowest.full.mean():.3f} of the whole utterances ({lowest.rung.label}) to {highest.full.mean():.3f} ({total})."
+    ]
+    if clear:
+        sentences.append(f"Clear steps, up or down: {_listed(clear)}.")
+    if unclear:
+        sentences.append(f"Not to be told from the accident of a seed: {_listed(unclear)}.")
+    return sentences
 
 
 def marginal_gains(ablation: Ablation, way: str) -> dict[str, Gain]:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +21,10 @@ import torch
 from .errors import CorpusError, escaped, is_text, shown
 from .files import explain_os_errors, tensor_bytes
 from .layout import MAPPING, METADATA, TESTDATA, Listing, read_mapping, read_metadata, read_testdata
-from .packing import packed_frames, read_feature, size_problems, value_problem
+from .packing import find_pack, pack_problems, packed_frames, read_feature, size_problems, value_problem, write_pack
 from .progress import progress_bar
+
+_PARTS = ("labelled", "test")  # what their packs are called
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,8 @@ class Corpus:
         return cls(
             folder=folder,
             speakers=speakers,
-            labelled=_utterances(folder, metadata, "labelled"),
-            test=_utterances(folder, testdata, "test") if testdata else None,
+            labelled=_utterances(folder, metadata, _PARTS[0]),
+            test=_utterances(folder, testdata, _PARTS[1]) if testdata else None,
             n_mels=metadata.n_mels,
             source=metadata.source or f"the data set in {escaped(folder.resolve().name)}",
             digest=hashlib.sha256("\n".join([metadata.digest, *speakers]).encode()).hexdigest(),
@@ -88,15 +91,23 @@ class Corpus:
 def check_corpus(folder: str | os.PathLike[str]) -> tuple[str, list[str]]:
     """Reads every file of a data folder: a summary, and a sentence per feature that cannot be used. Writes nothing.
 
+    Where the pack is there and none of the files that it would be made from, the pack is read instead.
     Raises CorpusError if the index files themselves cannot be used.
     """
     folder = Path(folder)
     speakers, metadata, testdata = _read_listings(folder)
     problems = []
-    for listing in filter(None, (metadata, testdata)):
+    for listing, part in zip((metadata, testdata), _PARTS, strict=True):
+        if listing is None:
+            continue
         bad = size_problems(folder, listing)
-        problems += bad.values()
         with progress_bar(len(listing), "Check", "uttr") as bar:
+            if len(bad) == len(listing) and find_pack(folder, listing, part):
+                for _, problem in pack_problems(folder, listing, part):
+                    problems += [problem] * (problem is not None)
+                    bar.update()
+                continue
+            problems += bad.values()
             for name, length in zip(listing.paths, listing.lengths.tolist(), strict=True):
                 try:
                     if name not in bad:
@@ -137,6 +148,19 @@ class CorpusWriter:
     def add_test(self, mel: np.ndarray, session: str | None = None) -> None:
         """An utterance of the test set, without a label."""
         self._test.append(self._write(mel, session))
+
+    def write_packed(self, speakers: dict[str, list[dict]], test: list[dict], frames: Iterable[Iterable[np.ndarray]]) -> None:
+        """All utterances at once, as packs in place of the feature files.
+
+        ``speakers`` and ``test`` are the entries of the index files; ``frames`` gives the blocks of the labelled utterances,
+        then those of the test set, each block (frames, n_mels) float16, natural log of mel power.  Raises CorpusError if they
+        are not as many as the entries say or the disk has no room, and WriteError if it does not take them.
+        """
+        self._speakers, self._test = speakers, test
+        self._write_index()
+        for listing, part, blocks in zip(_read_listings(self._temporary)[1:], _PARTS, frames, strict=True):
+            if listing is not None:
+                write_pack(self._temporary, listing, part, blocks)
 
     def __exit__(self, kind: type | None, *_: object) -> None:
         try:

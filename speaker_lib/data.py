@@ -6,6 +6,7 @@ at step 35,000 sees what it would have seen without the interruption, and no ran
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -43,6 +44,7 @@ class Segments(NamedTuple):
     starts: torch.Tensor  # (batch,) int64, the first frame of each; where the frames lie
     lengths: torch.Tensor  # (batch,) int64, on the CPU
     labels: torch.Tensor  # (batch,) int64, class ids; where the frames lie
+    width: int  # frames of each, padding included
 
 
 class SpeakerDataset(Dataset):
@@ -75,17 +77,20 @@ class SpeakerDataset(Dataset):
         return mels[0], int(lengths[0]), int(labels[0])
 
     def __getitems__(self, segments: Segments) -> Batch:
-        """The segments as a batch: mels (batch, segment_len, n_mels)."""
-        starts, lengths, labels = segments
-        return Batch(self._cut(starts, lengths, self.segment_len), lengths, labels)
+        """The segments as a batch: mels (batch, width, n_mels)."""
+        starts, lengths, labels, width = segments
+        return Batch(self._cut(starts, lengths, width), lengths, labels)
 
-    def segments(self, utterances: torch.Tensor, positions: torch.Tensor) -> Segments:
-        """A segment of each utterance (n,), where a position (n,) of 0 is its first and one just under 1 its last."""
-        spare = self.lengths[utterances] - self.segment_len  # (n,) frames that a segment leaves over, or lacks
+    def segments(self, utterances: torch.Tensor, positions: torch.Tensor, width: int | None = None) -> Segments:
+        """A segment of each utterance (n,), where a position (n,) of 0 is its first and one just under 1 its last.
+
+        It is ``width`` frames long, or segment_len.
+        """
+        width, at = width or self.segment_len, self.frames.device
+        spare = self.lengths[utterances] - width  # (n,) frames that a segment leaves over, or lacks
         starts = self.offsets[utterances] + (positions * (spare.clamp(min=0) + 1)).long()  # (n,)
-        lengths = self.lengths[utterances].clamp(max=self.segment_len)  # (n,)
-        at = self.frames.device
-        return Segments(starts.to(at), lengths, self.labels[utterances].to(at))
+        lengths = self.lengths[utterances].clamp(max=width)  # (n,)
+        return Segments(starts.to(at), lengths, self.labels[utterances].to(at), width)
 
     def whole(self, utterances: torch.Tensor) -> Batch:
         """Whole utterances, padded to the longest of them: mels (batch, longest, n_mels)."""
@@ -119,26 +124,33 @@ class TrainSampler(Sampler[Segments]):
     ) -> None:
         self.dataset, self.utterances, self.config, self.first_step = dataset, utterances, config, first_step
         self.batch_size, self.mine = shared_batch(config, len(utterances), team)
+        self.share = self.mine.stop - self.mine.start  # utterances of a batch that this process works on
 
     def __len__(self) -> int:
         return self.config.total_steps - self.first_step
 
     def __iter__(self) -> Iterator[Segments]:
         steps_per_epoch = len(self.utterances) // self.batch_size
-        epoch_of, rows = -1, Segments(*3 * (torch.empty(0),))
+        drawn, rows = None, None
         for step in range(self.first_step, self.config.total_steps):
             epoch, i = divmod(step, steps_per_epoch)
-            if epoch != epoch_of:
-                rows, epoch_of = self._epoch(epoch, steps_per_epoch), epoch
-            yield Segments(*(part[i, self.mine] for part in rows))
+            wanted = epoch, longest_cut(self.config.segment_len_at(step), self.config.speed)
+            if wanted != drawn:
+                rows, drawn = self._epoch(*wanted, steps_per_epoch), wanted
+            yield Segments(*(part[i, self.mine] for part in rows[:3]), rows.width)
 
-    def _epoch(self, epoch: int, n_steps: int) -> Segments:
+    def _epoch(self, epoch: int, width: int, n_steps: int) -> Segments:
         """All segments of an epoch, each part (steps, batch)."""
         seed, count = self.config.seed, n_steps * self.batch_size  # the few left over have their turn in another epoch
         order = torch.randperm(len(self.utterances), generator=random_stream(seed, _SHUFFLE, epoch))[:count]
         positions = torch.rand(count, generator=random_stream(seed, _TRAIN_CROPS, epoch), dtype=torch.float64)
-        drawn = self.dataset.segments(self.utterances[order], positions)
-        return Segments(*(part.view(n_steps, self.batch_size) for part in drawn))  # each (steps, batch)
+        drawn = self.dataset.segments(self.utterances[order], positions, width)
+        return Segments(*(part.view(n_steps, self.batch_size) for part in drawn[:3]), width)  # each (steps, batch)
+
+
+def longest_cut(n_frames: int, speed: float) -> int:
+    """How many frames to cut so that ``n_frames`` are left of them when they are played faster by the share ``speed``."""
+    return n_frames if speed == 0 else math.ceil((n_frames - 1) * (1 + speed)) + 1
 
 
 def shared_batch(config: TrainConfig, n_utterances: int, team: Team) -> tuple[int, slice]:
@@ -171,7 +183,8 @@ class ValidSampler(Sampler[Segments]):
         return -(-len(self.utterances) // self.batch_size)
 
     def __iter__(self) -> Iterator[Segments]:
-        return (Segments(*parts) for parts in zip(*(part.split(self.batch_size) for part in self.segments), strict=True))
+        parts = (part.split(self.batch_size) for part in self.segments[:3])
+        return (Segments(*batch, self.segments.width) for batch in zip(*parts, strict=True))
 
 
 def get_dataloader(
@@ -187,7 +200,7 @@ def get_dataloader(
     split as ``config.split`` asks, ConfigError if the processes of a team cannot share its batches.
     """
     training, validation = split_utterances(corpus.labelled, config)
-    dataset = SpeakerDataset(corpus.labelled, config.segment_len, config.seed, device)
+    dataset = SpeakerDataset(corpus.labelled, config.judged_len, config.seed, device)
     train_loader = segment_loader(dataset, TrainSampler(dataset, training, config, first_step, team))
     valid_loader = segment_loader(dataset, ValidSampler(dataset, validation, config.batch_size, config.seed, team))
     return train_loader, valid_loader, corpus.n_speakers

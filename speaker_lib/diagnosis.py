@@ -54,11 +54,11 @@ def _cause(preset: Preset) -> str:
     model, train = preset.model, preset.train
     if train.learning_rate > HIGH_LEARNING_RATE:
         return f"train.learning_rate = {train.learning_rate:g} is too high (try 0.001)"
-    if model.norm == "post" and model.num_layers > 1:
+    if model.encoder == "transformer" and model.norm == "post" and model.num_layers > 1:
         return (
             f"{model.num_layers} post-norm layers collapse at train.learning_rate = {train.learning_rate:g} "
             "(try model.norm=pre, or train.learning_rate=0.0003)"
         )
-    if model.activation == "sigmoid":
+    if model.head == "two_layer" and model.activation == "sigmoid":
         return "a Sigmoid head learns slowly (try more steps, or model.activation=relu)"
     return "the steps are too few or the features do not belong to their labels (try more steps; run `check` on the data)"

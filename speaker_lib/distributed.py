@@ -37,6 +37,12 @@ class Team:
             return model
         return DistributedDataParallel(model, device_ids=[self.device] if self.device.type == "cuda" else None)
 
+    def agree(self, model: nn.Module) -> None:
+        """Gives every process the first one's running statistics of BatchNorm, which each takes from its share alone."""
+        if self.size > 1:
+            for buffer in model.buffers():
+                dist.broadcast(buffer, 0)
+
     def total(self, values: list[float]) -> list[float]:
         """Each number summed over the processes; all of them must call this together."""
         if self.size == 1:

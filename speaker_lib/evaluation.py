@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional as F
 
 from .checkpoint import Run
-from .corpus import Corpus
+from .corpus import Corpus, Utterances
 from .data import Batch, SpeakerDataset, ValidSampler, segment_loader
 from .errors import CorpusError, RunError
 from .features import N_MELS, extract_features
@@ -32,7 +32,7 @@ FRAME_BUDGET = {"cpu": 2_000, "cuda": 65_536}  # frames in a batch, padding incl
 
 @dataclass(frozen=True)
 class CropResult:
-    """Random segments of `TrainConfig.segment_len` frames, as in the report."""
+    """Random segments of `TrainConfig.judged_len` frames, as in the report."""
 
     accuracy: float  # mean over the draws
     std: float  # of the accuracy, over the draws
@@ -80,7 +80,7 @@ def evaluate(
     """
     utterances = held_out(run, corpus, everything)
     model = run.load_model(device)
-    dataset = SpeakerDataset(corpus.labelled, run.preset.train.segment_len, device=device)
+    dataset = SpeakerDataset(corpus.labelled, run.preset.train.judged_len, device=device)
     logits, labels = full_logits(model, dataset, utterances, device), dataset.labels[utterances]
     result = Evaluation(
         crop=crop_result(model, dataset, utterances, device),
@@ -107,15 +107,27 @@ def held_out(run: Run, corpus: Corpus, everything: bool = False) -> torch.Tensor
     return split_utterances(corpus.labelled, run.preset.train)[1]
 
 
-@torch.inference_mode()
 def full_logits(model: Classifier, dataset: SpeakerDataset, utterances: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Logits of whole utterances, (utterances, n_speakers) on the CPU, in the order given."""
-    logits = torch.empty(len(utterances), model.config.n_speakers, device=device)  # they leave it once, at the end
+    return of_whole_utterances(model, dataset, utterances, device)
+
+
+@torch.inference_mode()
+def of_whole_utterances(
+    function: Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor],
+    dataset: SpeakerDataset,
+    utterances: torch.Tensor,
+    device: torch.device,
+) -> torch.Tensor:
+    """What ``function`` makes of mels and lengths, (utterances, d) on the CPU, in the order given: a row per whole utterance."""
+    order, found = [], []
     with progress_bar(len(utterances), "Full", "uttr", leave=False) as bar:
         for where in length_sorted_batches(dataset.lengths[utterances], FRAME_BUDGET[device.type]):
-            logits[where.to(device)] = _logits(model, dataset.whole(utterances[where]), device)
+            order.append(where)
+            found.append(_apply(function, dataset.whole(utterances[where]), device))  # (batch, d)
             bar.update(len(where))
-    return logits.cpu()
+    rows = torch.cat(found).cpu()  # (utterances, d), longest first; they leave the device once, at the end
+    return torch.empty_like(rows).index_copy_(0, torch.cat(order), rows)  # (utterances, d)
 
 
 def length_sorted_batches(lengths: torch.Tensor, frame_budget: int) -> Iterator[torch.Tensor]:
@@ -131,23 +143,27 @@ def length_sorted_batches(lengths: torch.Tensor, frame_budget: int) -> Iterator[
         first += size
 
 
-@torch.inference_mode()
 def crop_result(model: Classifier, dataset: SpeakerDataset, utterances: torch.Tensor, device: torch.device) -> CropResult:
     """Accuracy and loss of one segment per utterance, over `CROP_SEEDS` draws of where it is cut."""
+    accuracies, losses = crop_draws(model, dataset, utterances, device).T
+    return CropResult(float(np.mean(accuracies)), float(np.std(accuracies)), float(np.mean(losses)))
+
+
+@torch.inference_mode()
+def crop_draws(model: Classifier, dataset: SpeakerDataset, utterances: torch.Tensor, device: torch.device) -> np.ndarray:
+    """Accuracy and loss of every draw, (`CROP_SEEDS`, 2): one and the same model, its utterances only cut elsewhere."""
     size = max(1, FRAME_BUDGET[device.type] // dataset.segment_len)
-    accuracies, losses = [], []
+    draws = []
     with progress_bar(CROP_SEEDS * len(utterances), "Crop", "uttr", leave=False) as bar:
         for seed in range(CROP_SEEDS):
             sums = torch.zeros(2, dtype=torch.float64, device=device)  # right answers, loss
             for batch in segment_loader(dataset, ValidSampler(dataset, utterances, size, seed)):
-                logits, labels = _logits(model, batch, device), batch.labels.to(device)
+                logits, labels = _apply(model, batch, device), batch.labels.to(device)
                 correct = (logits.argmax(dim=1) == labels).sum()
                 sums += torch.stack([correct, F.cross_entropy(logits, labels, reduction="sum")])
                 bar.update(len(labels))
-            correct, loss = (sums / len(utterances)).tolist()
-            accuracies.append(correct)
-            losses.append(loss)
-    return CropResult(float(np.mean(accuracies)), float(np.std(accuracies)), float(np.mean(losses)))
+            draws.append((sums / len(utterances)).tolist())
+    return np.array(draws)  # (draws, 2)
 
 
 def full_result(logits: torch.Tensor, labels: torch.Tensor) -> FullResult:
@@ -187,19 +203,28 @@ def most_confused(logits: torch.Tensor, labels: torch.Tensor, speakers: tuple[st
 def predict(run: Run, corpus: Corpus, out: str | os.PathLike[str], device: torch.device) -> int:
     """Writes the competition's CSV for the corpus's test set, in the order of testdata.json; returns its number of rows.
 
-    Raises CorpusError if there is no test set.
+    Raises CorpusError if there is no test set, RunError if the corpus has other speakers than the run.
     """
+    dataset = SpeakerDataset(test_set(run, corpus), device=device)
+    return write_predictions(corpus, full_logits(run.load_model(device), dataset, torch.arange(len(dataset)), device), out)
+
+
+def test_set(run: Run, corpus: Corpus) -> Utterances:
+    """The test set of a corpus whose speakers the run knows. Raises CorpusError if there is none, RunError if not."""
     run.check_same_speakers(corpus)
     if corpus.test is None:
         raise CorpusError(f"{corpus.folder} has no testdata.json, so there is nothing to predict: fetch the test set too.")
-    model = run.load_model(device)
-    dataset = SpeakerDataset(corpus.test, device=device)
-    predicted = full_logits(model, dataset, torch.arange(len(dataset)), device).argmax(dim=1).tolist()
+    return corpus.test
+
+
+def write_predictions(corpus: Corpus, logits: torch.Tensor, out: str | os.PathLike[str]) -> int:
+    """The likeliest speaker of each utterance of the test set by logits (n, n_speakers), as the competition's CSV; returns n."""
+    best = logits.argmax(dim=1).tolist()  # (n,)
     with replacing(out, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["Id", "Category"])
-        writer.writerows((path, run.data.speakers[i]) for path, i in zip(corpus.test.paths, predicted, strict=True))
-    return len(predicted)
+        writer.writerows((path, corpus.speakers[i]) for path, i in zip(corpus.test.paths, best, strict=True))
+    return len(best)
 
 
 @torch.inference_mode()
@@ -214,6 +239,8 @@ def identify(run: Run, recording: str | os.PathLike[str], device: torch.device, 
     return [(run.data.speakers[i], p) for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)]
 
 
-def _logits(model: Classifier, batch: Batch, device: torch.device) -> torch.Tensor:
-    """(batch, n_speakers) on the device."""
-    return model(batch.mels.to(device), batch.lengths.to(device) if batch.padded else None)
+def _apply(
+    function: Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor], batch: Batch, device: torch.device
+) -> torch.Tensor:
+    """(batch, d) on the device."""
+    return function(batch.mels.to(device), batch.lengths.to(device) if batch.padded else None)

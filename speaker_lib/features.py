@@ -59,7 +59,7 @@ def read_audio(path: str | os.PathLike[str]) -> np.ndarray:
                 raise ValueError(f"{file.frames:,} samples at {rate:,} Hz")
             if file.frames > LONGEST * rate:
                 hours = file.frames / rate / 3600
-                raise SpeakerError(f"{path} lasts {hours:.1f} hours: cut it into pieces of at most {LONGEST // 3600}.")
+                raise SpeakerError(f"{path} lasts {hours:.1f} hours: cut it into pieces of at most {LONGEST // 3600} hours.")
             samples = _mono(file)
     except (soundfile.SoundFileError, TypeError, ValueError, OSError, MemoryError) as error:
         raise SpeakerError(

@@ -35,6 +35,17 @@ def replacing(path: str | os.PathLike[str], mode: str = "wb", **open_options: ob
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+        _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a new name outlive a power cut, where the file system knows how; the file itself is on the disk already."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def remove_partial(path: str | os.PathLike[str]) -> None:

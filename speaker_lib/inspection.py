@@ -9,7 +9,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .model import ACTIVATIONS, Classifier, count_parameters
+from .heads import ACTIVATIONS
+from .model import Classifier, count_parameters
+from .pooling import frame_weights
 
 
 def layer_shapes(model: Classifier, mels: torch.Tensor) -> list[tuple[str, tuple[int, ...], int]]:
@@ -18,6 +20,8 @@ def layer_shapes(model: Classifier, mels: torch.Tensor) -> list[tuple[str, tuple
     parts |= {f"encoder layer {i}": layer for i, layer in enumerate(model.encoder.layers, 1)}
     if model.encoder.norm is not None:
         parts["encoder norm"] = model.encoder.norm
+    pools = {"pooling": model.pooling, "pooling norm": model.pooling_norm}
+    parts |= {name: part for name, part in pools.items() if count_parameters(part)}
     parts |= {f"pred_layer[{i}] {type(layer).__name__}": layer for i, layer in enumerate(model.pred_layer)}
     shapes: dict[nn.Module, tuple[int, ...]] = {}
 
@@ -50,6 +54,24 @@ def attention_maps(model: Classifier, mel: torch.Tensor) -> torch.Tensor:
             for layer, x in zip(model.encoder.layers, inputs, strict=True)
         ]
     )
+
+
+@torch.no_grad()
+def pooling_weights(model: Classifier, mel: torch.Tensor) -> torch.Tensor:
+    """The share that each frame of one utterance ``mel`` (frames, n_mels) has in its vector: (frames,), together 1.
+
+    All the same where pooling is the mean.  Leaves the model in evaluation mode.
+    """
+    model.eval()
+    inputs: list[torch.Tensor] = []
+    with contextlib.ExitStack() as stack:
+        stack.callback(model.pooling.register_forward_pre_hook(lambda _, args: inputs.append(args[0])).remove)
+        model(mel[None])
+    (hidden,) = inputs  # (1, frames / subsampling, width)
+    scores = model.pooling.score(hidden) if hasattr(model.pooling, "score") else torch.zeros_like(hidden[..., :1])
+    weights = frame_weights(scores, None)[0]  # (frames / subsampling,)
+    spread_out = weights.repeat_interleave(model.config.subsampling)[: len(mel)]  # (frames,)
+    return spread_out / spread_out.sum()
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from .devices import get_device
 from .errors import CorpusError, RunError, SpeakerError
 from .evaluation import evaluate
 from .profiles import Profile, get_profile
-from .simulate import simulate
+from .simulate import Simulation, simulate
 from .subset import write_subset
 from .training import train
 
@@ -77,6 +77,19 @@ class Lesson:
             write_subset(self.corpus, folder, few)
         return Corpus.open(folder)
 
+    def strangers(self) -> Corpus:
+        """Simulated voices that no run of the lesson has heard, made on the first call."""
+        voices = self.profile.strangers
+        return Corpus.open(_simulated(_home() / "data" / f"strangers-{voices.speakers}", voices, "Nobody whom a run has heard: "))
+
+    def untrained(self, name: str) -> Run:
+        """The run ``baseline`` or ``tuned`` with the weights that it begins with: one step of learning rate 0."""
+        preset = getattr(self.profile, name)
+        run = self._open(f"{name}-untrained", replace(preset, train=replace(preset.train.shortened(1), learning_rate=0.0)))
+        if not run.metrics():
+            train(run, self.corpus, self.device)
+        return run
+
     def _open(self, name: str, preset: Preset, corpus: Corpus | None = None) -> Run:
         folder, corpus = self.runs / name, corpus or self.corpus
         if not Run.exists(folder):
@@ -120,8 +133,13 @@ def _find_data(profile: Profile, home: Path, data: str) -> Path:
         return _download(home)
     voices = profile.simulation
     folder = home / "data" / ("simulated" if profile.name != "smoke" else f"simulated-{voices.speakers}")
+    return _simulated(folder, voices, "No data set was found, so ")
+
+
+def _simulated(folder: Path, voices: Simulation, why: str = "") -> Path:
+    """The folder with these voices, which are made if they are not there."""
     if not folder.exists():
-        print(f"No data set was found, so {voices.source} are made now.")
+        print(f"{why}{voices.source} are made now.")
         simulate(folder, voices)
     return folder
 

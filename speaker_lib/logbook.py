@@ -89,7 +89,7 @@ class Logbook:
         if self._writer:
             self._writer.write(METRICS, metrics_bytes(self.rows))
             if best:
-                self._writer.write(WEIGHTS, weights_bytes(state.model))
+                self._writer.write(WEIGHTS, weights_bytes(state.judged))
                 say(f"Step {state.step}, best model saved. (accuracy={accuracy:.4f})")
         return row
 

@@ -1,8 +1,8 @@
-"""The model of the assignment: a Transformer encoder over frames, averaged over time, and a small head.
+"""The model of the assignment: an encoder over frames, pooled over time, and a small head.
 
-    mels (batch, frames, 40) -> prenet -> encoder -> mean over frames -> pred_layer -> logits (batch, n_speakers)
+    mels (batch, frames, 40) -> prenet -> encoder -> pooling -> pred_layer -> logits (batch, n_speakers)
 
-As in the sample code there is no positional encoding: the model hears *how* someone sounds, not in which order.
+As in the sample code there is no positional encoding by default: the model hears *how* someone sounds, not in which order.
 """
 
 from __future__ import annotations
@@ -11,60 +11,46 @@ import torch
 from torch import nn
 
 from .config import ModelConfig
-from .layers import EncoderLayer
-
-ACTIVATIONS = {"sigmoid": nn.Sigmoid, "relu": nn.ReLU}
+from .encoders import Encoder, Subsampling
+from .heads import make_head
+from .pooling import make_pooling, mean_pooling, padding_mask
 
 
 class Classifier(nn.Module):
-    """Names the speaker of an utterance.
-
-    The encoder is that of Vaswani et al. (2017), section 3.1, post-norm as published, or pre-norm (Xiong et al. 2020,
-    figure 1b) with the final LayerNorm that pre-norm needs.
-    """
+    """Names the speaker of an utterance. Its parts are those that the settings ask for; the defaults are the sample code's."""
 
     def __init__(self, config: ModelConfig = ModelConfig()) -> None:
         super().__init__()
         self.config = config
-        self.prenet = nn.Linear(config.n_mels, config.d_model)
-        self.encoder = nn.TransformerEncoder(
-            EncoderLayer(config),
-            num_layers=config.num_layers,
-            norm=nn.LayerNorm(config.d_model) if config.norm == "pre" else None,
-            enable_nested_tensor=False,  # padding stays in place, masked
-        )
-        self.pred_layer = nn.Sequential(
-            nn.Linear(config.d_model, config.d_model),
-            ACTIVATIONS[config.activation](),
-            nn.Linear(config.d_model, config.n_speakers),
-        )
+        if config.subsampling == 1:
+            self.prenet = nn.Linear(config.n_mels, config.d_model)
+        else:
+            self.prenet = Subsampling(config.n_mels, config.d_model, config.subsampling)
+        self.encoder = Encoder(config)
+        self.pooling = make_pooling(config, config.frame_width)
+        self.pooling_norm = nn.BatchNorm1d(config.pooled_width) if config.pooling_norm == "batch" else nn.Identity()
+        self.pred_layer = make_head(config)
 
     def forward(self, mels: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
         """Logits (batch, n_speakers) of mels (batch, frames, n_mels).
 
         ``lengths`` (batch,) says how many frames of each are not padding; without it all are taken as real.
         """
+        return self.pred_layer[-1](self.embed(mels, lengths))  # (batch, n_speakers)
+
+    def embed(self, mels: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+        """What an utterance sounds like as one vector, (batch, width): what the head's last layer is given."""
         padding = None if lengths is None else padding_mask(lengths, mels.shape[1])  # (batch, frames)
-        hidden = self.prenet(mels)  # (batch, frames, d_model)
-        hidden = hidden.transpose(0, 1)  # (frames, batch, d_model)
-        hidden = self.encoder(hidden, src_key_padding_mask=padding)  # (frames, batch, d_model)
-        hidden = hidden.transpose(0, 1)  # (batch, frames, d_model)
-        pooled = mean_pooling(hidden, padding)  # (batch, d_model)
-        return self.pred_layer(pooled)  # (batch, n_speakers)
-
-
-def padding_mask(lengths: torch.Tensor, n_frames: int) -> torch.Tensor:
-    """(batch, n_frames) bool, true where an utterance of ``lengths`` (batch,) frames is over."""
-    return torch.arange(n_frames, device=lengths.device) >= lengths[:, None]
-
-
-def mean_pooling(hidden: torch.Tensor, padding: torch.Tensor | None) -> torch.Tensor:
-    """The mean over real frames: (batch, frames, d_model) to (batch, d_model)."""
-    if padding is None:
-        return hidden.mean(dim=1)  # (batch, d_model)
-    real = (~padding)[:, :, None]  # (batch, frames, 1)
-    # masked_fill, not a product: a padded frame may hold NaN, and NaN times zero is NaN.
-    return hidden.masked_fill(~real, 0.0).sum(dim=1) / real.sum(dim=1)  # (batch, d_model)
+        if self.config.input_norm == "mean":  # cepstral mean subtraction (Furui 1981, section III), before the cosine transform
+            mels = mels - mean_pooling(mels, padding)[:, None]  # (batch, frames, n_mels)
+        if self.config.subsampling == 1:
+            hidden = self.prenet(mels)  # (batch, frames, d_model)
+        else:
+            hidden = self.prenet(mels, padding)  # (batch, frames / subsampling, d_model)
+            padding = None if padding is None else padding[:, :: self.config.subsampling]  # (batch, frames / subsampling)
+        hidden = self.encoder(hidden, padding)  # (batch, frames, width)
+        pooled = self.pooling_norm(self.pooling(hidden, padding))  # (batch, pooled width)
+        return self.pred_layer[:-1](pooled)  # (batch, embedding width)
 
 
 def count_parameters(model: nn.Module) -> int:

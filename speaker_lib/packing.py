@@ -11,6 +11,7 @@ import hashlib
 import math
 import os
 import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -35,9 +36,7 @@ def packed_frames(folder: Path, listing: Listing, name: str) -> np.ndarray:
     Packs them first if that was not done yet.  Raises CorpusError naming the feature file that cannot be used, and
     SpeakerError where the disk does not take the array.
     """
-    file_name = f"{name}-{listing.digest[:16]}.npy"
-    found = next((at / file_name for at in (folder / "packed", cache_folder(folder)) if (at / file_name).exists()), None)
-    path = found or _pack(folder, listing, file_name)
+    path = find_pack(folder, listing, name) or _pack(folder, listing, _pack_name(listing, name))
     shape = (int(listing.lengths.sum()), listing.n_mels)
     try:
         # Not "c": a mapping that could be written to is refused where it is larger than the memory.
@@ -49,6 +48,43 @@ def packed_frames(folder: Path, listing: Listing, name: str) -> np.ndarray:
     if frames.shape != shape or frames.dtype != DTYPE:
         raise CorpusError(f"{path} holds {frames.shape} {frames.dtype}, not {shape} float16: delete it, it will be made again.")
     return frames
+
+
+def find_pack(folder: Path, listing: Listing, name: str) -> Path | None:
+    """The pack of a listing, if it was made."""
+    places = (at / _pack_name(listing, name) for at in (folder / "packed", cache_folder(folder)))
+    return next((path for path in places if path.exists()), None)
+
+
+def write_pack(folder: Path, listing: Listing, name: str, blocks: Iterable[np.ndarray]) -> None:
+    """Packs frames that never were files: ``blocks``, each (frames, n_mels) float16, are the listing's utterances end to end.
+
+    A folder whose pack is there needs no feature files.  Raises CorpusError if the frames are not as many as the listing
+    says or the disk has no room for them, and WriteError if it does not take them.
+    """
+    target = folder / "packed" / _pack_name(listing, name)
+    partial = target.with_suffix(".partial")
+    left = int(listing.lengths.sum())
+    with explain_os_errors(target):
+        target.parent.mkdir(exist_ok=True)
+        _check_space(target, listing)
+        with partial.open("wb") as file:
+            _write_header(file, listing)
+            for block in blocks:
+                left -= len(block)
+                file.write(np.ascontiguousarray(block, dtype=DTYPE).data)
+            os.fsync(file.fileno())
+        if left:
+            raise CorpusError(f"{target} got {-left:+,} frames against what its index says: give it as many.")
+        partial.replace(target)
+
+
+def pack_problems(folder: Path, listing: Listing, name: str) -> Iterator[tuple[int, str | None]]:
+    """Reads a pack utterance by utterance, where the files are not there: the number of each, and what is wrong with it."""
+    frames, ends = packed_frames(folder, listing, name), np.cumsum(listing.lengths)
+    for i, (end, length) in enumerate(zip(ends.tolist(), listing.lengths.tolist(), strict=True)):
+        problem = value_problem(frames[end - length : end].astype(np.float32))
+        yield i, problem and f"the pack in {folder} holds {problem} for {listing.paths[i]}: make the data set again."
 
 
 def cache_folder(folder: Path) -> Path:
@@ -114,10 +150,9 @@ def _pack(folder: Path, listing: Listing, file_name: str) -> Path:
 
 def _write_frames(file, folder: Path, listing: Listing) -> None:
     """Writes header and frames, going on after the last whole utterance that the file already holds."""
-    total = int(listing.lengths.sum())
     bytes_per_frame = listing.n_mels * DTYPE.itemsize
     file.seek(0)
-    npy.write_array_header_1_0(file, {"descr": DTYPE.str, "fortran_order": False, "shape": (total, listing.n_mels)})
+    _write_header(file, listing)
     header = file.tell()
     ends = header + np.cumsum(listing.lengths) * bytes_per_frame  # (utterances,) where each one ends in the file
     done = int(np.searchsorted(ends, os.fstat(file.fileno()).st_size, side="right"))
@@ -131,6 +166,15 @@ def _write_frames(file, folder: Path, listing: Listing) -> None:
             file.write(frames)
             file.flush()
             bar.update(len(chunk[1]))
+
+
+def _write_header(file, listing: Listing) -> None:
+    shape = (int(listing.lengths.sum()), listing.n_mels)
+    npy.write_array_header_1_0(file, {"descr": DTYPE.str, "fortran_order": False, "shape": shape})
+
+
+def _pack_name(listing: Listing, name: str) -> str:
+    return f"{name}-{listing.digest[:16]}.npy"
 
 
 def _packed_chunk(chunk: tuple[Path, tuple[str, ...], np.ndarray, int]) -> bytes:

@@ -105,12 +105,18 @@ def plain(name: str) -> str:
 
 def save_figure(figure: Figure, out: str | os.PathLike[str]) -> None:
     """Writes a figure in the format of its name (PNG, PDF, SVG). Raises RunError for a name with another ending."""
-    formats = figure.canvas.get_supported_filetypes()
+    suffix = figure_format(out)
+    with replacing(out) as file:
+        figure.savefig(file, format=suffix, dpi=150)
+
+
+def figure_format(out: str | os.PathLike[str]) -> str:
+    """The format that a figure's name asks for, as in ``png``. Raises RunError for a name with another ending."""
+    formats = Figure().canvas.get_supported_filetypes()
     suffix = Path(out).suffix.removeprefix(".").lower()
     if suffix not in formats:
         raise RunError(f"{out} does not end in a format for figures: choose one of {', '.join(sorted(formats))}.")
-    with replacing(out) as file:
-        figure.savefig(file, format=suffix, dpi=150)
+    return suffix
 
 
 def _reference(

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .ablation import Ablation, Change, Outcome
+from .ladder import Ladder
 from .plots import COLOURS, finish
 from .replicas import spread
 
@@ -47,6 +48,34 @@ def measuring_figure(ablation: Ablation) -> Figure:
     axes.set_xticks(range(len(shown)), [label for label, _ in shown], fontsize=9)
     axes.set_ylim(0, 1)
     finish(axes, f"The same settings, measured in different ways\n{ablation.source}", "held-out data", "accuracy")
+    return figure
+
+
+def ladder_figure(ladder: Ladder) -> Figure:
+    """Accuracy on whole utterances rung by rung, mean and deviation over seeds, and beside it the time of a training step."""
+    standings = ladder.standings
+    figure = Figure(figsize=(10, 1.2 + 0.42 * len(standings)), layout="constrained")
+    accuracy, time = figure.subplots(1, 2, sharey=True, width_ratios=(3, 1))
+    at = np.arange(len(standings))
+    style = {"edgecolor": "white", "capsize": 3, "ecolor": "black", "height": 0.7}
+    values = [standing.full for standing in standings]
+    colours = [COLOURS[0] if standing.rung.kept else "#777777" for standing in standings]
+    accuracy.barh(at, [v.mean() for v in values], xerr=[spread(v) for v in values], color=colours, **style)
+    for y, v in zip(at, values, strict=True):
+        accuracy.text(0.01, y, f"{v.mean():.3f}", va="center", fontsize=8, color="white", weight="bold")
+    time.barh(at, [1e3 * s.seconds.mean() / s.steps for s in standings], color=COLOURS[1], **style)
+    accuracy.set_yticks(at, [standing.rung.label for standing in standings], fontsize=9)
+    accuracy.invert_yaxis()  # one begins to read at the top
+    accuracy.set_xlim(0, 1)
+    accuracy.set_xlabel("accuracy, whole utterances")
+    time.set_xlabel("milliseconds per step")
+    for axes in (accuracy, time):
+        axes.grid(alpha=0.3, axis="x")
+    figure.suptitle(
+        "Rung by rung, each blue one with all above it; grey: tried on top of the last blue one. "
+        f"Mean and standard deviation over {len(values[0])} seeds\n{ladder.source}; judged by {ladder.judged_by}",
+        fontsize=10,
+    )
     return figure
 
 

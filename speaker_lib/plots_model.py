@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from .config import ModelConfig, TrainConfig
 from .costs import cost_of
+from .heads import ACTIVATIONS
 from .inspection import HeadSignals
-from .model import ACTIVATIONS
 from .plots import COLOURS, finish
 from .training import get_cosine_schedule_with_warmup
 
@@ -46,6 +46,20 @@ def attention_figure(maps: torch.Tensor, title: str, most: int = 16) -> Figure:
     figure.colorbar(image, ax=panels, label="attention weight", shrink=0.8)
     figure.supxlabel("frame looked at, 10 ms each", fontsize=9)
     figure.supylabel("frame that looks", fontsize=9)
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def pooling_figure(mel: torch.Tensor, weights: torch.Tensor, title: str) -> Figure:
+    """An utterance (frames, n_mels), and below it the weight (frames,) of each frame in its vector."""
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1.4, 1))
+    above.imshow(mel.T.numpy(), origin="lower", aspect="auto", cmap="cividis")
+    above.set_ylabel("mel band")
+    below.plot(weights.numpy() * len(weights), color=COLOURS[0], linewidth=1)
+    below.axhline(1.0, color=COLOURS[1], linestyle="--", label="the mean: every frame the same")
+    below.set_ylim(bottom=0.0)
+    finish(below, "", "frame, 10 ms each", "weight, mean 1")
     figure.suptitle(title, fontsize=10)
     return figure
 

@@ -36,7 +36,7 @@ def seconds_per_step(preset: Preset, corpus: Corpus, device: torch.device) -> fl
     """What a training step takes here, timed on a few with a model that is thrown away."""
     preset = fit_to_data(preset, corpus)
     dtype = get_autocast_dtype(preset.train.precision, device)
-    step = train_step(begin(preset, device, dtype), device, dtype, preset.train.graph)
+    step = train_step(preset, begin(preset, device, dtype), device, dtype)
     mels, lengths, labels = next(iter(get_dataloader(corpus, preset.train)[0]))
     batch = Batch(mels.to(device), lengths, labels.to(device))
     for _ in range(1 if step.capture is None else WARMUP + 2):  # the first also warm up

@@ -7,8 +7,9 @@ import types
 import typing
 from dataclasses import dataclass, replace
 
-from .config import PRESETS, ModelConfig, Preset, TrainConfig
+from .config import ModelConfig, Preset, TrainConfig
 from .errors import ConfigError
+from .presets import PRESETS
 from .simulate import Simulation
 
 VARIABLE = "SPEAKER_PROFILE"
@@ -33,7 +34,9 @@ class Profile:
     tuned: Preset
     collapse: Preset  # many post-norm layers, at a learning rate that is too high for them
     ablation: AblationPlan
+    ladder: AblationPlan
     simulation: Simulation = Simulation()
+    strangers: Simulation = Simulation(speakers=50, utterances=8, test_utterances=0, sessions=4, seed=1)
 
 
 def get_profile(has_gpu: bool) -> Profile:
@@ -68,7 +71,9 @@ PROFILES: typing.Mapping[str, Profile] = types.MappingProxyType(
                 tuned=Preset(_SMOKE_TUNED, _SMOKE_TRAIN),
                 collapse=_deep(_SMOKE_TUNED, replace(_SMOKE_TRAIN, learning_rate=3e-3)),
                 ablation=AblationPlan(replace(_SMOKE_TRAIN, total_steps=4, valid_steps=2, warmup_steps=1), seeds=(0, 1)),
+                ladder=AblationPlan(replace(_SMOKE_TRAIN, total_steps=2, valid_steps=2, warmup_steps=1), seeds=(0, 1)),
                 simulation=Simulation(speakers=6, utterances=12, test_utterances=1, sessions=2),
+                strangers=Simulation(speakers=5, utterances=4, test_utterances=0, sessions=2, seed=1),
             ),
             Profile(
                 name="laptop",
@@ -78,6 +83,7 @@ PROFILES: typing.Mapping[str, Profile] = types.MappingProxyType(
                 # The narrower a model, the higher the rate that it bears: at this width 0.001 still trains.
                 collapse=_deep(_TUNED.model, replace(_LAPTOP_ABLATION.shortened(300), learning_rate=3e-3)),
                 ablation=AblationPlan(_LAPTOP_ABLATION, seeds=(0, 1, 2), speakers=20),
+                ladder=AblationPlan(_LAPTOP_ABLATION, seeds=(0, 1, 2), speakers=20),
             ),
             Profile(
                 name="full",
@@ -86,6 +92,7 @@ PROFILES: typing.Mapping[str, Profile] = types.MappingProxyType(
                 tuned=PRESETS["tuned"],
                 collapse=_deep(PRESETS["tuned"].model, _FULL_COLLAPSE),
                 ablation=AblationPlan(PRESETS["baseline"].train.shortened(10_000), seeds=(0, 1, 2)),
+                ladder=AblationPlan(PRESETS["baseline"].train.shortened(10_000), seeds=(0, 1, 2)),
             ),
         )
     }

@@ -63,6 +63,13 @@ def train_replicas(
     return [Run.open(replica.folder) for replica in replicas]
 
 
+def reached(runs: Sequence[Run]) -> dict[str, np.ndarray]:
+    """What evaluated runs came to, each (runs,): accuracy ``crop`` and ``full``, and ``seconds`` of training."""
+    evaluations = [run.evaluation() for run in runs]
+    accuracies = {kind: np.array([found[kind]["accuracy"] for found in evaluations]) for kind in ("crop", "full")}
+    return accuracies | {"seconds": np.array([run.training_seconds() for run in runs])}
+
+
 def spread(values: np.ndarray) -> float:
     """Standard deviation over seeds (seeds,); 0 with a single one."""
     return float(values.std(ddof=1)) if len(values) > 1 else 0.0

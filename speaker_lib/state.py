@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import random
 
@@ -9,7 +10,9 @@ import numpy as np
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from .config import TrainConfig
 from .distributed import Team
 
 
@@ -54,6 +57,27 @@ class Meter:
         return {"accuracy": f"{self.accuracy:.2f}", "loss": f"{self.loss:.2f}", **more}
 
 
+class Average:
+    """A model beside the one that is trained, whose weights are the exponential moving average of that one's.
+
+    Over few steps it averages fewer: at step n the decay is at most (1 + n) / (10 + n), so that the first weights are
+    soon forgotten.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.model, self.decay = copy.deepcopy(model).requires_grad_(False), decay
+        pairs = list(zip(self.model.state_dict().values(), model.state_dict().values(), strict=True))
+        self._averaged = [(own, theirs) for own, theirs in pairs if own.is_floating_point()]
+        self._copied = [(own, theirs) for own, theirs in pairs if not own.is_floating_point()]  # BatchNorm's counters
+
+    def follow(self, step: int) -> None:
+        """Takes the trained model's weights after step number ``step`` into the average."""
+        average = get_ema_multi_avg_fn(min(self.decay, (1 + step) / (10 + step)))
+        average(*map(list, zip(*self._averaged, strict=True)), None)
+        for own, theirs in self._copied:
+            own.copy_(theirs)
+
+
 class TrainState:
     """The model with its optimizer, schedule and scaler, the step they have reached, and how well that went."""
 
@@ -63,36 +87,46 @@ class TrainState:
         optimizer: torch.optim.Optimizer,
         scheduler: LambdaLR,
         scaler: torch.amp.GradScaler,
-        clip_norm: float = 0.0,
+        config: TrainConfig,
     ) -> None:
-        self.model, self.optimizer, self.scheduler, self.scaler = model, optimizer, scheduler, scaler
-        self.clip_norm = clip_norm  # the longest that all gradients together may be, 0 for any length
+        self.model, self.optimizer, self.scheduler, self.scaler, self.config = model, optimizer, scheduler, scaler, config
+        self.average = Average(model, config.ema) if config.ema > 0 else None
         self.meter = Meter()  # over the interval since the last validation
         self.seconds = 0.0  # of training in that interval
         self.step = 0
         self.best_accuracy = -1.0
 
-    def update(self, loss: torch.Tensor) -> None:
-        """Backward pass, clipping and optimizer: the part of a step that a device does without the host."""
-        self.optimizer.zero_grad()
+    @property
+    def judged(self) -> nn.Module:
+        """What validation judges and the run keeps: the model, or the running average of its weights."""
+        return self.model if self.average is None else self.average.model
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Adds the gradients of a loss to those that are there."""
         self.scaler.scale(loss).backward()
-        if self.clip_norm > 0:
+
+    def update(self) -> None:
+        """Clipping and optimizer: the last part of a step that a device does without the host."""
+        if self.config.clip_norm > 0:
             self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
 
     def advance(self, outcome: torch.Tensor, count: int) -> None:
-        """The rest of a step: the schedule moves on, and the batch's ``outcome`` (2,) over ``count`` utterances is noted."""
+        """The rest of a step: schedule and average move on, the batch's ``outcome`` (2,) over ``count`` utterances is noted."""
         self.scheduler.step()
         self.meter.add(outcome, count)
         self.step += 1
+        if self.average is not None:
+            self.average.follow(self.step)
 
     def state_dict(self) -> dict[str, object]:
         """Tensors and plain values only, so that it can be read back with ``weights_only=True``."""
         name, keys, *rest = np.random.get_state()
         return {
             "model": self.model.state_dict(),
+            **({} if self.average is None else {"average": self.average.model.state_dict()}),
             "optimizer": {"state": self.optimizer.state_dict()["state"]},
             # On a GPU the learning rate is a tensor, for the graph to read.
             "scheduler": self.scheduler.state_dict() | {"_last_lr": [float(rate) for rate in self.scheduler.get_last_lr()]},
@@ -111,6 +145,8 @@ class TrainState:
         """Goes back to what `state_dict` gave. Raises KeyError, ValueError, TypeError or RuntimeError if it does not fit."""
         _check_numbers(state)
         self.model.load_state_dict(state["model"])
+        if self.average is not None:
+            self.average.model.load_state_dict(state["average"])
         # The moments are the run's; how they are computed is this machine's business, which may be another than the last.
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state["optimizer"]["state"], "param_groups": groups})
@@ -142,7 +178,7 @@ def _check_numbers(state: dict[str, object]) -> None:
         raise TypeError("a part of the state is no dictionary")
     if not all(isinstance(moments, dict) for moments in state["optimizer"]["state"].values()):
         raise TypeError("the optimizer's state is no dictionary")
-    if any(bool(tensor.isnan().any()) for tensor in state["model"].values()):
+    if any(bool(tensor.isnan().any()) for part in ("model", "average") for tensor in state.get(part, {}).values()):
         raise ValueError("a weight is none")
     (sums, count, batches), rates = state["meter"], state["scheduler"]["_last_lr"]
     whole = (state["step"], state["scheduler"]["last_epoch"], state["scheduler"]["_step_count"], count, batches)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from itertools import repeat
 
 import torch
 
@@ -23,7 +24,7 @@ Capture = Callable[[Callable[[], Outcome]], tuple[Callable[[], None], Outcome]]
 
 
 class TrainStep:
-    """One step of training: forward, backward, clipping, optimizer.
+    """One step of training: forward, backward, clipping, optimizer. ``prepare`` is called before each with its number.
 
     >>> step = TrainStep(state, lambda batch: model_fn(batch, model, criterion, device), device)    # doctest: +SKIP
     >>> outcome = step(batch)                                                                      # doctest: +SKIP
@@ -35,8 +36,10 @@ class TrainStep:
         loss_and_accuracy: Callable[[Batch], tuple[torch.Tensor, torch.Tensor]],
         device: torch.device,
         capture: Capture | None = None,
+        prepare: Callable[[int], None] = lambda step: None,
     ) -> None:
         self.state, self.loss_and_accuracy, self.device, self.capture = state, loss_and_accuracy, device, capture
+        self.prepare = prepare
         self._graphs: dict[object, _Graph] = {}  # by shape of the batch, and whether it holds padding
         self._seen: Counter[object] = Counter()
         if capture is not None:
@@ -47,6 +50,7 @@ class TrainStep:
 
     def __call__(self, batch: Batch) -> Outcome:
         """Trains on the batch. What is returned holds until the next call."""
+        self.prepare(self.state.step)
         if self.capture is None:
             return self._eager(batch)
         kind = (batch.mels.shape, batch.padded)
@@ -63,9 +67,21 @@ class TrainStep:
         return self._graphs[kind](batch)
 
     def _eager(self, batch: Batch) -> Outcome:
-        loss, accuracy = self.loss_and_accuracy(batch)
-        self.state.update(loss)
-        return outcome_of(loss, accuracy)
+        self.state.optimizer.zero_grad()
+        outcomes = []
+        for part in parts_of(batch, self.state.config.accumulate):
+            loss, accuracy = self.loss_and_accuracy(part)
+            share = len(part.labels) / len(batch.labels)
+            self.state.backward(share * loss)
+            outcomes.append(share * outcome_of(loss, accuracy))
+        self.state.update()
+        return sum(outcomes[1:], outcomes[0])
+
+
+def parts_of(batch: Batch, count: int) -> list[Batch]:
+    """The batch in ``count`` parts, as equal as can be; fewer where it has fewer utterances."""
+    parts = (part.tensor_split(min(count, len(batch.labels))) if part is not None else repeat(None) for part in batch)
+    return [Batch(*part) for part in zip(*parts, strict=False)]
 
 
 def outcome_of(loss: torch.Tensor, accuracy: torch.Tensor) -> Outcome:

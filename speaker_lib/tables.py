@@ -9,13 +9,16 @@ import numpy as np
 import torch
 
 from .ablation import Ablation
+from .averaging import JointEvaluation
 from .checkpoint import Run
 from .config import ModelConfig
 from .costs import cost_of
-from .evaluation import Evaluation, most_confused, speaker_accuracy
+from .evaluation import Evaluation, FullResult, most_confused, speaker_accuracy
 from .inspection import HeadSignals, layer_shapes
+from .ladder import Ladder
 from .model import Classifier, count_parameters
 from .replicas import spread
+from .verification import Verification
 
 COLUMNS = ("run", "parameters", "step/s", "crop", "full")
 
@@ -46,6 +49,21 @@ def ablation_table(ablation: Ablation) -> str:
             *(f"{values.mean():.3f} ± {spread(values):.3f}" for values in (outcome.crop, outcome.full)),
         )
         for outcome in ablation.outcomes
+    ]
+    return _text([header, *rows])
+
+
+def ladder_table(ladder: Ladder) -> str:
+    """A line per rung: what it changes, what it costs, and what it reached, mean and standard deviation over the seeds."""
+    header = ("rung", "parameters", "step/s", "crop", "full")
+    rows = [
+        (
+            standing.rung.label,
+            f"{standing.cost.parameters:,}",
+            f"{standing.steps / standing.seconds.mean():.1f}",
+            *(f"{values.mean():.3f} ± {spread(values):.3f}" for values in (standing.crop, standing.full)),
+        )
+        for standing in ladder.standings
     ]
     return _text([header, *rows])
 
@@ -87,18 +105,58 @@ def evaluation_text(result: Evaluation, logits: torch.Tensor, labels: torch.Tens
 
     ``logits`` (n, n_speakers) and ``labels`` (n,) are those of the ``full`` protocol.
     """
-    by_speaker = speaker_accuracy(logits, labels)
-    hardest = torch.argsort(by_speaker.nan_to_num(nan=2.0), stable=True)[:5].tolist()
-    confused = most_confused(logits, labels, speakers, most=5)
     return "\n".join(
         [
             f"{result.n_utterances:,} utterances, {len(speakers)} speakers, {result.n_parameters:,} parameters",
             f"crop  accuracy {result.crop.accuracy:.4f} ± {result.crop.std:.4f}, loss {result.crop.loss:.3f}  (one segment each)",
-            f"full  accuracy {result.full.accuracy:.4f}, top 5 {result.full.top5:.4f}, loss {result.full.loss:.3f}  (whole)",
-            "hardest speakers: " + ", ".join(f"{speakers[i]} {by_speaker[i]:.2f}" for i in hardest if not by_speaker[i].isnan()),
-            "most confused: " + (", ".join(f"{c.speaker} taken for {c.taken_for} x{c.count}" for c in confused) or "none"),
+            *_full_lines(result.full, logits, labels, speakers),
         ]
     )
+
+
+def joint_evaluation_text(result: JointEvaluation, logits: torch.Tensor, labels: torch.Tensor, speakers: tuple[str, ...]) -> str:
+    """What several runs reach on average, in words, as `evaluation_text` says it of one."""
+    return "\n".join(
+        [
+            f"{result.n_utterances:,} utterances, {len(speakers)} speakers, {len(result.runs)} runs, average of {result.average}",
+            *_full_lines(result.full, logits, labels, speakers),
+        ]
+    )
+
+
+def verification_text(result: Verification) -> str:
+    """A verification in words."""
+    costs = ", ".join(f"{cost:.4f} (p_target {p})" for p, cost in result.min_dcf.items())
+    return "\n".join(
+        [
+            f"{result.n_targets:,} pairs of one speaker, {result.n_nontargets:,} of two; {result.n_utterances:,} utterances, "
+            f"{result.n_speakers:,} speakers",
+            f"pairs       {result.rule}",
+            f"EER         {result.eer:.4f} at a cosine of {result.threshold:.4f}",
+            f"minDCF      {costs}",
+            f"trained on  {result.trained_on}",
+            f"verified on {result.verified_on}",
+            *([f"heard       {result.n_heard:,} of the utterances, in training: too easy"] if result.n_heard else []),
+        ]
+    )
+
+
+def _full_lines(full: FullResult, logits: torch.Tensor, labels: torch.Tensor, speakers: tuple[str, ...]) -> list[str]:
+    by_speaker = speaker_accuracy(logits, labels)  # (n_speakers,)
+    hardest = torch.argsort(by_speaker.nan_to_num(nan=2.0), stable=True)[:5].tolist()
+    confused = most_confused(logits, labels, speakers, most=5)
+    return [
+        f"full  accuracy {full.accuracy:.4f}, top 5 {full.top5:.4f}, loss {full.loss:.3f}  (whole)",
+        "hardest speakers: " + ", ".join(f"{speakers[i]} {by_speaker[i]:.2f}" for i in hardest if not by_speaker[i].isnan()),
+        "most confused: " + (", ".join(f"{c.speaker} taken for {c.taken_for} x{c.count}" for c in confused) or "none"),
+    ]
+
+
+def verification_table(results: Mapping[str, Verification]) -> str:
+    """A line per verification, by its name: equal error rate and detection costs, lower is better."""
+    priors = list(next(iter(results.values())).min_dcf)
+    rows = [(name, f"{r.eer:.4f}", *(f"{r.min_dcf[p]:.4f}" for p in priors)) for name, r in results.items()]
+    return _text([("run", "EER", *(f"minDCF {p}" for p in priors)), *rows])
 
 
 def _text(rows: Sequence[Sequence[str]]) -> str:

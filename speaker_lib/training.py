@@ -16,6 +16,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
+from .augment import Augmentation
 from .checkpoint import Run
 from .config import Preset
 from .corpus import Corpus
@@ -25,6 +26,7 @@ from .diagnosis import chance_warning, check_finite
 from .distributed import ALONE, Team
 from .interrupt import stop_on_interrupt
 from .logbook import Logbook
+from .losses import TrainingLoss
 from .model import Classifier
 from .progress import progress_bar, say
 from .state import Meter, TrainState
@@ -63,10 +65,11 @@ def train(
     with run.locked() if team.first else nullcontext(), stop_on_interrupt(team.size) as interrupted:
         state, logbook = begin(run.preset, device, dtype), Logbook(run, team, backup)
         logbook.restore(state)
-        model, criterion = state.model, nn.CrossEntropyLoss()
+        criterion = nn.CrossEntropyLoss()
 
         train_loader, valid_loader, _ = get_dataloader(corpus, config, state.step, device, team)
-        batches, step = iter(train_loader), train_step(state, device, dtype, config.graph, team)
+        run.preset.check_share(train_loader.batch_sampler.share)
+        batches, step = iter(train_loader), train_step(run.preset, state, device, dtype, team)
 
         def stopping() -> bool:
             return team.any_now_and_then(interrupted() or (stop is not None and stop.is_set()), state.step)
@@ -76,7 +79,8 @@ def train(
                 for batch in steps_to_validation(batches, state, logbook, stopping):
                     outcome = step(batch)
                     state.advance(outcome, len(batch.labels))
-                accuracy, loss = valid(valid_loader, model, criterion, device, dtype, team)
+                team.agree(state.judged)
+                accuracy, loss = valid(valid_loader, state.judged, criterion, device, dtype, team)
                 row = logbook.record(state, accuracy, loss)
                 n_validated = len(valid_loader.batch_sampler.utterances) * team.size
                 if team.first and (warning := chance_warning(logbook.rows, n_validated, run.preset)):
@@ -107,14 +111,19 @@ def begin(preset: Preset, device: torch.device, dtype: torch.dtype) -> TrainStat
     scheduler = get_cosine_schedule_with_warmup(optimizer, config.warmup_steps, config.total_steps)
     # float16 loses small gradients unless the loss is scaled up first; for other types the scaler does nothing.
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
-    return TrainState(model, optimizer, scheduler, scaler, config.clip_norm)
+    return TrainState(model, optimizer, scheduler, scaler, config)
 
 
-def train_step(state: TrainState, device: torch.device, dtype: torch.dtype, graph: str = "auto", team: Team = ALONE) -> TrainStep:
+def train_step(preset: Preset, state: TrainState, device: torch.device, dtype: torch.dtype, team: Team = ALONE) -> TrainStep:
     """What trains the state's model on one batch, as fast as the device can."""
-    model, criterion = team.wrap(state.model), nn.CrossEntropyLoss()
-    capture = choose_capture(device, graph, team.size)
-    return TrainStep(state, lambda batch: model_fn(batch, model, criterion, device, dtype), device, capture)
+    config = preset.train
+    model, augment, criterion = team.wrap(state.model), Augmentation(config), TrainingLoss(preset).to(device)
+
+    def loss_and_accuracy(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        batch = augment(batch, config.segment_len_at(state.step))
+        return model_fn(batch, model, criterion, device, dtype)
+
+    return TrainStep(state, loss_and_accuracy, device, choose_capture(device, config.graph, team.size), criterion.at)
 
 
 def set_seed(seed: int) -> None:

@@ -26,15 +26,15 @@ def show(figure: Figure) -> None:
     _show(png(figure))
 
 
-def explore(figure_of: Callable[[int], Figure], label: str, most: int) -> None:
-    """Shows ``figure_of(0)``, and a slider that shows ``figure_of(value)`` up to ``most``."""
-    first = png(figure_of(0))
+def explore(figure_of: Callable[[int], Figure], label: str, most: int, start: int = 0) -> None:
+    """Shows ``figure_of(start)``, and a slider that shows ``figure_of(value)`` from 0 up to ``most``."""
+    first = png(figure_of(start))
     if importlib.util.find_spec("ipywidgets") is None:
         _show(first)
         return
     import ipywidgets
 
-    slider = ipywidgets.IntSlider(0, 0, most, description=label, layout={"width": "60%"})
+    slider = ipywidgets.IntSlider(start, 0, most, description=label, layout={"width": "60%"})
     picture = ipywidgets.Image(value=first, format="png")
 
     def redraw(change: dict[str, object]) -> None:

@@ -218,6 +218,22 @@ JSON = (
 )
 
 
+def other_word(path: Path, rng: random.Random) -> None:
+    lines = [line.split() for line in path.read_text().splitlines()]
+    line = rng.choice(lines)
+    line[rng.randrange(len(line))] = rng.choice((*TEXTS, "2", "1 1", "-0", "１", rng.choice(lines)[1])).replace("\ud800", "?")
+    path.write_text("".join(" ".join(words) + "\n" for words in lines))
+
+
+def other_lines(path: Path, rng: random.Random) -> None:
+    lines = path.read_text().splitlines(keepends=True)
+    rng.choice((lines.reverse, lines.clear, lines.pop, lambda: lines.extend(lines * 1_000), lambda: lines.insert(1, "\f\n")))()
+    path.write_text("".join(lines))
+
+
+LINES = (*ANY, invalid_utf8, *4 * (other_word,), *2 * (other_lines,))
+
+
 def huge_setting(path: Path, rng: random.Random) -> None:
     def change(value: dict) -> None:
         part = value[rng.choice(("model", "train"))]

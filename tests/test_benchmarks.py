@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import check_cuda, report
+from benchmarks import check_cuda, ladder, published, report, standin
 from benchmarks.growth import measure_data, write_packed
 from benchmarks.machine import Row, corpus_in_memory, device_name, lengths_like_hw4, matmul_flops, write_files
 from benchmarks.plain import PlainClassifier, plain_predictions, plain_steps
@@ -89,6 +89,8 @@ def test_the_docs_show_the_committed_results():
     for table in (report.steps_table(rows), report.around_table(rows), report.growth_tables(growth)):
         assert table in docs
     assert rows[0]["date"] in docs
+    gpu = json.loads((results / "nvidia-h100-80gb-hbm3.json").read_text())
+    assert f"{report.steps_table(gpu)}\n\n{report.around_table(gpu)}" in docs and gpu[0]["date"] in docs
 
 
 def test_the_check_for_a_gpu_says_that_there_is_none():
@@ -112,3 +114,18 @@ def test_python_m_benchmarks_explains_itself():
     done = subprocess.run([sys.executable, "-m", "benchmarks", "--only", "all"], capture_output=True, text=True, cwd=REPO)
     assert done.returncode == 2 and "choose from steps, cutting" in done.stderr
     assert device_name(CPU)
+
+
+def test_the_page_on_accuracy_shows_the_committed_results():
+    page, results = (REPO / "docs" / "accuracy.md").read_text(encoding="utf-8"), REPO / "benchmarks" / "results"
+
+    def rows(name: str) -> list[dict[str, object]]:
+        return json.loads((results / name).read_text(encoding="utf-8"))
+
+    for name in ("simulated", "speech"):
+        assert ladder.table(rows(f"ladder/{name}.json")) in page
+        assert report.twins_table(rows(f"twins/{name}.json")) in page
+    curve = rows("standin/curve-nvidia-h100-80gb-hbm3.json")
+    assert report.curve_table(curve, standin.PUBLISHED, standin.PUBLISHED_FULL) in page
+    assert published.table(rows("standin/published-nvidia-h100-80gb-hbm3.json")) in page
+    assert "@" not in page  # nothing is left to be filled in

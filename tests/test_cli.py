@@ -2,6 +2,8 @@
 
 import json
 import shlex
+import subprocess
+import sys
 
 import matplotlib.image
 import pytest
@@ -15,7 +17,7 @@ from speaker_lib.splits import split_utterances
 
 from .conftest import SMALL, command
 
-COMMANDS = ("simulate", "prepare", "check", "train", "evaluate", "compare", "predict", "identify")
+COMMANDS = ("simulate", "prepare", "check", "train", "evaluate", "compare", "predict", "identify", "embed", "verify")
 SHORT = ["--steps", "30", "--set", "train.segment_len=64", "--set", "train.split=session"]
 
 
@@ -168,3 +170,21 @@ def test_check_ends_with_1_where_something_is_wrong(corpus_folder, capsys):
     feature.write_bytes(b"\0" * 100_000)
     assert main(["check", str(corpus_folder)]) == 1
     assert str(feature) in capsys.readouterr().err
+
+
+def test_who_reads_no_further_is_not_told_so(simulated):
+    checking = [sys.executable, "-m", "speaker_lib", "check", simulated]
+    with subprocess.Popen(checking, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()  # as `| head` does
+        said = process.stderr.read()
+    assert process.returncode == 1 and "roken" not in said and "error" not in said, said
+
+
+def test_too_little_memory_is_a_sentence(simulated, tmp_path):
+    training = ["train", "--data", simulated, "--preset", "baseline", "--run", tmp_path / "run", "--steps", "1"]
+    large = ["--set", "model.d_model=8", "--set", "model.dim_feedforward=58000000"]  # 986 million numbers, 3.9 GB
+    limited = ["import resource, runpy", "resource.setrlimit(resource.RLIMIT_AS, (3 << 30,) * 2)"]
+    start = "; ".join([*limited, "runpy.run_module('speaker_lib', run_name='__main__')"])
+    done = subprocess.run([sys.executable, "-c", start, *training, *large], capture_output=True, text=True)
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert done.stderr.count("error: ") == 1 and "more memory than there is" in done.stderr

@@ -5,6 +5,7 @@ import pytest
 from speaker_lib import PRESETS, ModelConfig, Preset, TrainConfig, get_preset
 from speaker_lib.config import setting_names
 from speaker_lib.errors import ConfigError
+from speaker_lib.presets import RUNGS
 
 FOUR_CHANGES = {"model.d_model", "model.nhead", "model.num_layers", "model.activation"}
 REMEDY = {"model.norm"}  # pre-norm, without which six layers do not train
@@ -31,6 +32,24 @@ def test_the_report_is_told_by_the_presets():
 )
 def test_presets_differ_in_what_they_say_and_nothing_else(one, other, expected):
     assert set(PRESETS[one].differences(PRESETS[other])) == expected
+
+
+def test_the_best_presets_are_the_ladders_top():
+    kept = {name: value for rung in RUNGS if rung.kept for name, value in rung.settings}
+    differences = PRESETS["laptop_tuned"].differences(PRESETS["laptop_best"])
+    length = {"train.total_steps", "train.valid_steps", "train.save_steps"}
+    assert set(differences) == set(kept) | {"model.num_layers"} | length
+    assert {name: now for name, (_, now) in differences.items() if name in kept} == kept
+    best, strong = PRESETS["best"], PRESETS["strong"]
+    assert all(value == kept[name] for name, (_, value) in strong.differences(best).items() if name in kept)
+    free = {"model.head", "model.pooling_norm", "model.pooling", "model.subsampling"}
+    assert set(strong.differences(best)) == (set(kept) - free) | {"train.total_steps"}
+
+
+def test_the_reports_presets_have_nothing_that_came_later():
+    """What is beyond the report is off by default, so only the five settings tell its presets from the defaults."""
+    for name in ("baseline", "baseline_relu", "tuned", "seed_tuned", "seed_tuned_as_run"):
+        assert set(Preset().differences(PRESETS[name])) <= FOUR_CHANGES | REMEDY
 
 
 def test_a_preset_cannot_be_changed_by_accident():
@@ -63,7 +82,7 @@ def test_a_preset_survives_being_written_down(preset):
         ("model.d_model", True, "it takes a whole number"),
         ("model.d_model", 0, "from 1 up"),
         ("model.dropout", 1.0, "from 0 up to, not including, 1"),
-        ("model.dropout", float("nan"), "from 0.0 up"),
+        ("model.dropout", float("nan"), "from 0 up to, not including, 1"),
         ("train.learning_rate", float("inf"), "from 0.0 up"),
         ("train.split", "speaker", "choose one of random, session"),
         ("train.valid_fraction", 1, "between 0 and 1"),

@@ -30,7 +30,7 @@ from speaker_lib.lesson import open_lesson
 
 lesson = open_lesson()
 lesson.runs.mkdir(parents=True, exist_ok=True)
-for name in ("comparison.png", "ablation.png"):
+for name in ("comparison.png", "ablation.png", "ladder.png"):
     (lesson.runs / name).write_bytes(b"a figure")
 
 # %%
@@ -128,9 +128,10 @@ def test_the_course_ends_with_the_table_the_figures_and_the_notebooks(checkout):
     lines = done.stdout.splitlines()
     assert lines[0].startswith("The course on 100 simulated voices (not people), 60 utterances each, seed 0; profile smoke: ")
     assert any(line.startswith("baseline-short ") for line in lines) and any(line.startswith("tuned-short ") for line in lines)
-    assert lines[-3:] == [
+    assert lines[-4:] == [
         "Figure: runs/smoke/simulated/comparison.png",
         "Figure: runs/smoke/simulated/ablation.png",
+        "Figure: runs/smoke/simulated/ladder.png",
         "Executed notebooks: runs/smoke/simulated/notebooks",
     ]
     executed = json.loads((checkout / "runs/smoke/simulated/notebooks/01_small.ipynb").read_text())

@@ -15,6 +15,7 @@ from speaker_lib import Corpus, Run, TrainConfig
 from speaker_lib.data import get_dataloader
 from speaker_lib.distributed import Team
 from speaker_lib.splits import split_utterances
+from speaker_lib.training import valid
 
 from .conftest import command, write_corpus
 
@@ -62,6 +63,18 @@ def test_two_processes_train_what_one_would(data, tmp_path):
 
     again = several(2, "train", "--data", data, "--run", two, *SETTINGS, *MORE)
     assert again.returncode != 0 and again.stderr.count("error: ") == 1 and "holds a run already" in again.stderr
+
+
+def test_what_is_saved_is_what_was_judged(data, tmp_path):
+    """BatchNorm's running statistics are each process's own: all must judge with those that the first one saves."""
+    run, corpus = tmp_path / "run", Corpus.open(data)
+    settings = ["--preset", "laptop_best", "--steps", "8", "--set", "train.segment_len=48", "--set", "train.valid_steps=8"]
+    done = several(2, "train", "--data", data, "--run", run, *settings)
+    assert done.returncode == 0, done.stderr
+    run = Run.open(run)
+    loader = get_dataloader(corpus, run.preset.train)[1]
+    _, loss = valid(loader, run.load_model(), torch.nn.CrossEntropyLoss(), torch.device("cpu"))
+    assert run.metrics()[-1]["valid_loss"] == pytest.approx(loss, abs=1e-5)
 
 
 def test_a_run_of_two_processes_is_stopped_and_goes_on_with_one(data, tmp_path):

@@ -85,6 +85,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     for speaker in ("ada", "bo"):
         (good / "recordings" / speaker).mkdir(parents=True)
         soundfile.write(good / "recordings" / speaker / "a.wav", rng.normal(0, 0.1, 8_000), 16_000)
+    paths = corpus.labelled.paths  # four of each speaker
+    (good / "pairs.txt").write_text(f"1 {paths[0]} {paths[1]}\n0 {paths[0]} {paths[4]}\n0 {paths[1]} {paths[4]}\n")
     fuzzing.Evil.mark = root / "owned"
     made = World(good, root / "case")
     with pytest.MonkeyPatch.context() as patch:
@@ -166,6 +168,9 @@ def _arguments(case: Path, command: str) -> tuple[list[object], str]:
         "go on": (["train", *data, "--run", case / "half", "--resume"], RUN_FILES + "|half/evaluation.json"),
         "evaluate": (["evaluate", *data, *run], "run/evaluation.json"),
         "predict": (["predict", *data, *run, "--out", case / "out.csv"], "out.csv"),
+        "average": (["predict", *data, case / "run", case / "half", "--out", case / "out.csv"], "out.csv"),
+        "embed": (["embed", *data, *run, "--all", "--out", case / "out.npz"], "out.npz"),
+        "verify": (["verify", *data, *run, "--pairs", case / "pairs.txt"], "$^"),
         "compare": (["compare", case / "run", "--out", case / "out.svg"], "out.svg"),
         "identify": (["identify", *run, case / "recordings/ada/a.wav"], "$^"),
         "prepare": (["prepare", case / "recordings", case / "out", "--workers", "1"], "out(/.*)?"),
@@ -272,18 +277,23 @@ def _bodies() -> dict[str, Body]:
     def file(where: str, unpacked: bool = False) -> Callable[..., None]:
         return functools.partial(_spoil, where=where, unpacked=unpacked)
 
-    reading = ("evaluate", "check", "predict", "train")
+    reading = ("evaluate", "check", "predict", "train", "embed", "verify")
     indexes = st.sampled_from(("metadata.json", "mapping.json", "testdata.json"))
     options = st.sampled_from(("--set", "--set", "--steps", "--seeds", "--chunk"))
     return {
-        "an index": (60, _index, of(fuzzing.INDEX, *reading, name=indexes)),
-        "a feature": (50, file("data/uttr-*.pt", unpacked=True), of(fuzzing.FEATURE, *reading)),
+        "an index": (80, _index, of(fuzzing.INDEX, *reading, name=indexes)),
+        "a feature": (60, file("data/uttr-*.pt", unpacked=True), of(fuzzing.FEATURE, *reading)),
         "a pack": (40, file("data/packed/*.npy"), of(fuzzing.PACK, "evaluate", "predict")),
+        "pairs of utterances": (40, file("pairs.txt"), of(fuzzing.LINES, "verify")),
         "a partial pack": (15, _partial, of(fuzzing.PARTIAL)),
-        "the settings of a run": (60, _config, of(fuzzing.CONFIG, "evaluate", "compare", "identify", "train")),
+        "the settings of a run": (
+            80,
+            _config,
+            of(fuzzing.CONFIG, "evaluate", "compare", "identify", "train", "average", "verify"),
+        ),
         "its validations": (25, file("run/metrics.jsonl"), of(fuzzing.JSON, "compare", "compare", "train")),
         "its evaluation": (20, file("run/evaluation.json"), of(fuzzing.JSON, "compare")),
-        "its weights": (40, file("run/model.safetensors"), of(fuzzing.WEIGHTS, "evaluate", "identify")),
+        "its weights": (50, file("run/model.safetensors"), of(fuzzing.WEIGHTS, "evaluate", "identify", "average", "embed")),
         "the state to go on from": (50, file("half/resume.pt"), of(fuzzing.RESUME, "go on")),
         "a recording": (50, file("recordings/ada/*.wav"), of(fuzzing.AUDIO, "identify", "prepare")),
         "a name": (25, _name, {"name": st.sampled_from(fuzzing.FILE_NAMES), "what": st.sampled_from(NAMED)}),

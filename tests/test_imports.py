@@ -12,13 +12,15 @@ import speaker_lib
 PACKAGE = Path(speaker_lib.__file__).parent
 FLOORS = [
     # what lies on disk, audio to mel, simulated voices, plain settings
-    "errors config files progress parallel report interrupt devices distributed layout packing corpus features prepare "
-    "voices rooms simulate profiles subset",
-    "layers model placement splits data costs inspection",  # mathematics | batches
+    "errors settings config presets files progress parallel report interrupt devices distributed layout packing corpus features "
+    "prepare voices rooms simulate phantoms standin profiles subset",
+    # mathematics | batches
+    "layers conformer encoders pooling heads model losses augment placement splits data costs inspection",
     "state diagnosis checkpoint saving logbook step training",  # the loop
-    "evaluation replicas tables ablation conclusions",  # numbers about a trained model
-    "plots plots_speech plots_model plots_ablation widgets",  # pictures
-    "lesson preflight cli cli_train __main__ __init__",  # what people touch
+    # numbers about a trained model
+    "evaluation averaging replicas embeddings trials verification tables ablation ladder conclusions",
+    "plots plots_speech plots_model plots_ablation plots_embeddings plots_margin widgets",  # pictures
+    "lesson preflight cli cli_train cli_judge cli_embeddings __main__ __init__",  # what people touch
 ]
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
 
@@ -47,7 +49,8 @@ def test_no_circle():
 
 
 def test_the_model_knows_nothing_of_files_and_the_data_nothing_of_models():
-    assert imports_of("model") | imports_of("layers") == {"config", "layers"}
+    parts = {"layers", "conformer", "encoders", "pooling", "heads"}
+    assert set.union(*(imports_of(name) for name in parts | {"model"})) == parts | {"config"}
     assert "model" not in imports_of("data")
 
 
@@ -60,17 +63,17 @@ def python(code: str) -> str:
 
 
 def test_the_core_imports_without_audio_plots_and_widgets():
-    absent = "librosa soundfile ipywidgets matplotlib IPython"
+    absent = "librosa soundfile ipywidgets matplotlib IPython sklearn scipy"
     python(  # None in sys.modules makes an import fail
         f"import sys; sys.modules.update(dict.fromkeys({absent!r}.split()))\n"
-        "import speaker_lib, speaker_lib.simulate, speaker_lib.prepare, speaker_lib.cli"
+        "import speaker_lib, speaker_lib.simulate, speaker_lib.prepare, speaker_lib.tables, speaker_lib.cli"
     )
 
 
 def test_the_settings_need_no_torch():
-    assert imports_of("config") == {"errors"}
-    source = (PACKAGE / "config.py").read_text() + (PACKAGE / "errors.py").read_text()
-    assert "import torch" not in source
+    assert imports_of("config") == {"errors", "settings"}
+    sources = [(PACKAGE / f"{name}.py").read_text() for name in ("config", "errors", "settings", "presets")]
+    assert "import torch" not in "".join(sources)
 
 
 def test_reading_audio_without_its_packages_says_what_to_install(tmp_path):

@@ -33,6 +33,13 @@ def test_a_pre_norm_model_shows_its_final_norm_and_every_layer():
     assert "encoder layer 2" in table and "encoder norm" in table and "(7, 2, 16)" in table
 
 
+def test_the_parts_of_a_rich_model_add_up():
+    model = Classifier(PRESETS["laptop_best"].model)
+    table = layer_table(model, torch.zeros(2, 12, 40))
+    *parts, total = (int(line.split()[-1].replace(",", "")) for line in table.splitlines()[2:])
+    assert sum(parts) == total == model.config.n_parameters
+
+
 def test_attention_maps_are_what_the_model_attends_with():
     torch.manual_seed(0)
     model, mel = Classifier(DEEP), torch.randn(9, 40)

@@ -7,8 +7,11 @@ import json
 import shutil
 
 import pytest
+import torch
 
-from speaker_lib import PRESETS, Run
+from speaker_lib import PRESETS, Classifier, Corpus, Run
+from speaker_lib.checkpoint import weights_bytes
+from speaker_lib.saving import RunWriter
 
 from .conftest import command
 
@@ -58,3 +61,18 @@ def test_an_unheard_recording_is_given_its_speakers_name(held_out, run):
         assert done.returncode == 0, done.stderr
         right += done.stdout.split()[1] == speaker.name
     assert right >= 3  # of four
+
+
+def test_people_that_a_run_never_heard_are_told_apart(held_out, run, simulated, tmp_path):
+    """Even by weights that never heard anybody, for the spectrum passes through them; better by some that know these people."""
+    untrained = Run.create(tmp_path / "untrained", PRESETS["laptop_tuned"], Corpus.open(simulated))
+    torch.manual_seed(0)
+    RunWriter(untrained).write("model.safetensors", weights_bytes(Classifier(untrained.preset.model)))
+    found = {}
+    for folder in (untrained.folder, run):
+        done = command("verify", "--run", folder, "--data", held_out / "known-corpus", "--all", "--trials", 4_000, "--json")
+        assert done.returncode == 0, done.stderr
+        found[folder] = json.loads(done.stdout)
+    print(f"untrained {found[untrained.folder]}, trained {found[run]}")
+    assert all(result["n_speakers"] == 10 and result["n_targets"] == 2_000 for result in found.values())
+    assert found[run]["eer"] < 0.1 < found[untrained.folder]["eer"] < 0.35

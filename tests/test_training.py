@@ -290,6 +290,8 @@ def test_guessing_is_said_once_with_its_likely_cause():
     relu = Preset(ModelConfig(activation="relu"))
     assert "`check`" in chance_warning(rows(chance), 5667, relu)
     assert "too high" in chance_warning(rows(chance), 5667, relu.override({"train.learning_rate": 0.1}))
+    conformer = Preset(ModelConfig(encoder="conformer", num_layers=6, head="linear"))  # has neither post-norm nor a Sigmoid
+    assert "`check`" in chance_warning(rows(chance), 5667, conformer)
 
 
 def test_guessing_is_said_while_training(tmp_path, capsys):

@@ -3,8 +3,7 @@
 import ipykernel
 import pytest
 
-from speaker_lib import Run, widgets
-from speaker_lib.config import PRESETS
+from speaker_lib import PRESETS, Run, widgets
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from .errors import ToolError
 from .execute import execute, write_notebook
 
 ROOT = Path(__file__).resolve().parents[1]
-FIGURES = ("comparison.png", "ablation.png")  # what lesson 3 saves among its runs, and the README shows
+FIGURES = ("comparison.png", "ablation.png", "ladder.png")  # what lessons 3 and 4 save among its runs, and the README shows
 
 
 def main() -> int:

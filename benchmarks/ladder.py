@@ -1,0 +1,100 @@
+"""The ladder of docs/accuracy.md, measured: every rung, three seeds, on data whose recordings training has heard or has not.
+
+    python -m benchmarks.ladder --data data/simulated --name simulated              # the first 20 speakers, as lesson 4 climbs
+    python -m benchmarks.ladder --data data/speech --name speech --speakers 10 --splits session
+
+Writes ``results/ladder/<name>.json``; docs/accuracy.md shows it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from speaker_lib import Corpus
+from speaker_lib.devices import get_device
+from speaker_lib.files import replacing
+from speaker_lib.ladder import Ladder, run_ladder
+from speaker_lib.profiles import PROFILES
+from speaker_lib.replicas import spread
+from speaker_lib.subset import write_subset
+
+from .machine import device_name
+from .report import markdown
+
+RESULTS = Path(__file__).parent / "results" / "ladder"
+SPLITS = ("random", "session")
+
+
+def main() -> None:
+    options = parse_args()
+    profile = PROFILES[options.profile]
+    plan = replace(profile.ladder, train=replace(profile.ladder.train, valid_fraction=options.valid_fraction))
+    with tempfile.TemporaryDirectory() as scratch:
+        corpus = Corpus.open(options.data)
+        if options.speakers < corpus.n_speakers:
+            write_subset(corpus, f"{scratch}/few", options.speakers)
+            corpus = Corpus.open(f"{scratch}/few")
+        folder = options.runs or Path(scratch)
+        ladders = {
+            split: run_ladder(profile.tuned, plan, corpus, folder / split, options.workers, split) for split in options.splits
+        }
+    rows = rows_of(ladders, plan.train.total_steps)
+    print(table(rows))
+    with replacing(options.out / f"{options.name}.json", "w", encoding="utf-8") as file:
+        json.dump(rows, file, indent=1)
+        file.write("\n")
+
+
+def rows_of(ladders: dict[str, Ladder], steps: int) -> list[dict[str, object]]:
+    """A row per rung, with mean and standard deviation over the seeds; its speed is that of the last split."""
+    *_, timed = ladders.values()
+    rows = []
+    for i, standing in enumerate(timed.standings):
+        row = {"rung": standing.rung.label, "source": standing.rung.source, "parameters": standing.cost.parameters}
+        row["step_per_s"] = round(steps / standing.seconds.mean(), 2)
+        for split, ladder in ladders.items():
+            for protocol in ("crop", "full"):
+                values = getattr(ladder.standings[i], protocol)
+                row[f"{split}_{protocol}"] = [round(float(values.mean()), 4), round(spread(values), 4)]
+        row |= {"seeds": len(standing.full), "steps": steps, "data": timed.source, "device": device_name(get_device())}
+        rows.append(row | {"date": datetime.date.today().isoformat()})
+    return rows
+
+
+def table(rows: list[dict[str, object]]) -> str:
+    """As Markdown: the rung, what it costs, what it reached by each protocol."""
+    names = {"random_crop": "crop", "random_full": "full", "session_crop": "crop, unheard", "session_full": "full, unheard"}
+    shown = [key for key in names if key in rows[0]]
+    lines = [
+        [
+            str(row["rung"]),
+            f"{row['parameters']:,}",
+            f"{row['step_per_s']:.1f}",
+            *(f"{row[k][0]:.3f} ± {row[k][1]:.3f}" for k in shown),
+        ]
+        for row in rows
+    ]
+    return markdown(["rung", "parameters", "step/s", *(names[key] for key in shown)], lines)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True, help="a folder in the layout of HW4")
+    parser.add_argument("--name", required=True, help="of the file of results")
+    parser.add_argument("--speakers", type=int, default=20, help="the first so many (%(default)s)")
+    parser.add_argument("--splits", nargs="+", choices=SPLITS, default=list(SPLITS), help="what is held out (%(default)s)")
+    parser.add_argument("--valid-fraction", type=float, default=0.1, help="of what is held out (%(default)s)")
+    parser.add_argument("--profile", choices=list(PROFILES), default="laptop", help="whose plan is climbed (%(default)s)")
+    parser.add_argument("--workers", type=int, help="runs side by side (one per core, two on a GPU)")
+    parser.add_argument("--runs", type=Path, help="where runs are kept, to go on with (a place that is given back)")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="where the results are written (%(default)s)")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""How hard the stand-in for HW4 is, beside what the sample code of 2022 reached on HW4 itself: the search for its knobs.
+
+    python -m benchmarks.standin --speaker-spread 0.8 1.0 --until 10000        # two stand-ins, the first 10,000 of 70,000 steps
+    python -m benchmarks.standin --speaker-spread 0.9                          # the whole recipe, then whole utterances
+
+Prints a line of JSON per validation that HW4's curve has a number for, and one at the end of each run.  The data lie in memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from speaker_lib import PRESETS, Run, train
+from speaker_lib.devices import get_device
+from speaker_lib.evaluation import evaluate
+from speaker_lib.phantoms import Spreads
+from speaker_lib.standin import StandIn, make_standin
+from speaker_lib.training import StopTraining
+
+# Accuracy on random 128-frame crops of HW4's held-out tenth by step, and on the same utterances whole.
+PUBLISHED = {2_000: 0.153, 10_000: 0.416, 30_000: 0.576, 70_000: 0.686}
+PUBLISHED_FULL = 0.857
+KNOBS = ("speaker", "mood", "session", "token")
+
+
+def main() -> None:
+    options = parse_args()
+    wanted = [getattr(options, f"{knob}_spread") for knob in KNOBS]
+    for values in itertools.product(*wanted):
+        spreads = Spreads(*values)
+        standin = replace(StandIn(), speakers=options.speakers, seed=options.seed, spreads=spreads)
+        began = time.perf_counter()
+        corpus = make_standin(standin)
+        say(spreads, what="made", frames=len(corpus.labelled.frames), seconds=round(time.perf_counter() - began, 1))
+        for name in options.presets:
+            preset = PRESETS[name].override({"train.split": options.split, **dict(s.split("=", 1) for s in options.set)})
+            if options.steps:
+                preset = replace(preset, train=replace(preset.train, total_steps=options.steps))
+            follow(preset, name, corpus, spreads, options)
+
+
+def follow(preset, name: str, corpus, spreads: Spreads, options: argparse.Namespace) -> None:
+    """Trains one preset on one stand-in and prints where it passes the published curve."""
+    device, last = get_device(), options.until or preset.train.total_steps
+    began, deviations = time.perf_counter(), []
+
+    def note(row: dict[str, float]) -> None:
+        step, accuracy = int(row["step"]), row["valid_accuracy"]
+        published = PUBLISHED.get(step) if name == "baseline_relu" else None
+        if published or step >= last or options.every:
+            if published:
+                deviations.append(accuracy - published)
+            seconds = round(time.perf_counter() - began, 1)
+            found = {"accuracy": accuracy, "loss": row["valid_loss"], "train_accuracy": row["train_accuracy"]}
+            found = {name: round(value, 4) for name, value in found.items()}
+            say(spreads, what="crop", preset=name, step=step, **found, published=published, seconds=seconds)
+        if step >= last:
+            raise StopTraining
+
+    with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
+        run = Run.create(Path(scratch) / name, preset, corpus)
+        train(run, corpus, device, callbacks=[note])
+        found = {"worst_deviation": round(max(map(abs, deviations)), 4)} if deviations else {}
+        if options.full or last == preset.train.total_steps:
+            result = evaluate(run, corpus, device)[0]
+            found |= {"crop": round(result.crop.accuracy, 4), "full": round(result.full.accuracy, 4)}
+            found["full_published"] = PUBLISHED_FULL if name == "baseline_relu" else None
+        say(spreads, what="end", preset=name, split=options.split, **found, seconds=round(time.perf_counter() - began, 1))
+
+
+def say(spreads: Spreads, **found: object) -> None:
+    """A line of JSON that says which stand-in it is about."""
+    print(json.dumps({**{knob: getattr(spreads, knob) for knob in KNOBS}, **found}), flush=True)
+
+
+def parse_args() -> argparse.Namespace:
+    defaults = Spreads()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for knob in KNOBS:
+        default = [getattr(defaults, knob)]
+        parser.add_argument(f"--{knob}-spread", type=float, nargs="+", default=default, help=f"values to try {default}")
+    parser.add_argument("--presets", nargs="+", default=["baseline_relu"], choices=list(PRESETS), help="what to train")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting of the presets")
+    parser.add_argument("--split", default="random", choices=["random", "session"], help="what is held out (%(default)s)")
+    parser.add_argument("--steps", type=int, help="of the schedule (the preset's own)")
+    parser.add_argument("--until", type=int, help="stop at this step of the schedule, as a short search does")
+    parser.add_argument("--every", action="store_true", help="print every validation")
+    parser.add_argument("--full", action="store_true", help="evaluate whole utterances even after a short search")
+    parser.add_argument("--speakers", type=int, default=600, help="fewer for a trial (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the stand-in (%(default)s)")
+    parser.add_argument("--scratch", help="where runs are kept while they last (the system's place for what is temporary)")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

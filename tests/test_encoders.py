@@ -1,0 +1,240 @@
+"""The parts that a model can be put together from: each masked, each deaf to the batch, each of the size it says."""
+
+import itertools
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from speaker_lib import Classifier, ModelConfig
+from speaker_lib.conformer import ConformerLayer
+from speaker_lib.encoders import Encoder, kept
+from speaker_lib.errors import ConfigError
+from speaker_lib.inspection import attention_maps
+from speaker_lib.layers import rotate
+from speaker_lib.model import count_parameters
+from speaker_lib.pooling import AttentiveStatisticsPooling, SelfAttentionPooling, frame_weights, make_pooling, padding_mask
+
+from .reference import conformer as reference
+
+SMALL = ModelConfig(
+    d_model=16, nhead=2, num_layers=2, dim_feedforward=24, kernel_size=5, n_speakers=7, dropout=0.0, attention_dropout=0.0
+)
+ENCODERS = ("transformer", "conformer", "mfa_conformer")
+POOLINGS = ("mean", "self_attention", "attentive_statistics")
+HEADS = ({}, {"head": "linear"}, {"head": "cosine", "d_embedding": 12})
+# Every part beside every other would be many: each encoder with each position and stride, each pooling with each head.
+BELOW = [
+    replace(SMALL, encoder=encoder, positions=positions, subsampling=stride, norm=norm)
+    for encoder, positions, stride, norm in itertools.product(ENCODERS, ("none", "rotary"), (1, 2, 3), ("post", "pre"))
+    if norm == "post" or encoder == "transformer"
+] + [replace(SMALL, input_norm="mean")]
+ABOVE = [
+    replace(SMALL, encoder=encoder, pooling=pooling, pooling_norm=norm, **head)
+    for encoder, pooling, norm, head in itertools.product(ENCODERS[::2], POOLINGS, ("none", "batch"), HEADS)
+]
+
+
+def name_of(config: ModelConfig) -> str:
+    """The settings in which it differs from the small one."""
+    return "-".join(str(value) for name, value in vars(config).items() if value != getattr(SMALL, name)) or "plain"
+
+
+def of(config: ModelConfig) -> Classifier:
+    """In evaluation, with running averages that are not those of a new model."""
+    torch.manual_seed(0)
+    model = Classifier(config)
+    with torch.no_grad():
+        for _ in range(3):
+            model(torch.randn(4, 30, 40) * 2 - 1)
+    return model.eval()
+
+
+@pytest.mark.parametrize("config", BELOW + ABOVE, ids=name_of)
+def test_a_model_is_of_the_size_that_its_settings_say(config):
+    assert count_parameters(Classifier(config)) == config.n_parameters
+
+
+@pytest.mark.parametrize("config", BELOW + ABOVE, ids=name_of)
+def test_a_batch_gives_what_each_utterance_gives_alone(config):
+    model, lengths = of(config), torch.tensor([50, 17, 33, 3])
+    mels = torch.randn(4, 50, 40)
+    padded = mels.masked_fill(padding_mask(lengths, 50)[:, :, None], -20.0)
+    with torch.inference_mode():
+        together = model(padded, lengths)
+        for i, length in enumerate(lengths.tolist()):
+            torch.testing.assert_close(together[i : i + 1], model(mels[i : i + 1, :length]), atol=1e-5, rtol=1e-5)
+        assert (model(padded)[1] - together[1]).abs().max() > 1e-4  # without the mask it would not
+
+
+@pytest.mark.parametrize("pooling", POOLINGS[1:])
+def test_frames_are_summed_in_full_precision_under_autocast(pooling):
+    torch.manual_seed(0)
+    part, hidden = make_pooling(replace(SMALL, pooling=pooling), 16), 5.0 + torch.randn(4, 30, 16)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        low = part(hidden, None)
+        weights = frame_weights(part.score(hidden), None)
+    assert low.dtype == torch.float32
+    mean = (weights.double()[:, :, None] * hidden.double()).sum(dim=1)
+    torch.testing.assert_close(low[:, :16].double(), mean, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("config", BELOW + ABOVE, ids=name_of)
+def test_every_part_has_a_part_in_the_answer_and_no_utterance_in_anothers(config):
+    model, mels = of(config), torch.randn(3, 20, 40, requires_grad=True)
+    model(mels)[0].sum().backward()
+    assert mels.grad[0].abs().sum() > 0 and mels.grad[1:].abs().sum() == 0
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
+def test_axes_that_were_mixed_up_are_caught_by_the_test_above():
+    """What several public solutions do: an encoder for (frames, batch) is given (batch, frames)."""
+    model, mels = of(replace(SMALL, encoder="conformer")), torch.randn(3, 20, 40, requires_grad=True)
+    hidden = model.prenet(mels)  # (batch, frames, d_model)
+    for layer in model.encoder.layers:
+        hidden = layer(hidden)
+    hidden[0].sum().backward()
+    assert mels.grad[1:].abs().sum() > 0
+
+
+def test_the_conformer_answers_as_torchaudios():
+    kept_numbers = json.loads((Path(__file__).parent / "reference" / "conformer.json").read_text())
+    config = ModelConfig(
+        d_model=reference.D_MODEL,
+        nhead=reference.HEADS,
+        dim_feedforward=reference.HIDDEN,
+        kernel_size=reference.KERNEL,
+        num_layers=reference.LAYERS,
+        encoder="conformer",
+    )
+    encoder = Encoder(config).eval()
+    for layer in encoder.layers:
+        reference.fill(layer, list(reference.NAMES.values()))
+        named = set(reference.NAMES.values()) | {"convolution.batch_norm.num_batches_tracked"}
+        assert named == set(layer.state_dict())
+    with torch.inference_mode():
+        answers = encoder(reference.frames())
+    torch.testing.assert_close(answers, torch.tensor(kept_numbers["answers"]), atol=1e-5, rtol=1e-5)
+
+
+def test_mfa_lays_the_outputs_of_all_blocks_side_by_side():
+    torch.manual_seed(0)
+    config = replace(SMALL, encoder="mfa_conformer")
+    mfa, plain = Encoder(config).eval(), Encoder(replace(config, encoder="conformer")).eval()
+    plain.layers.load_state_dict(mfa.layers.state_dict())
+    hidden = torch.randn(2, 9, 16)
+    with torch.inference_mode():
+        first = plain.layers[0](hidden.transpose(0, 1)).transpose(0, 1)
+        expected = mfa.norm(torch.cat([first, plain(hidden)], dim=-1))
+        torch.testing.assert_close(mfa(hidden), expected)
+
+
+def test_rotated_products_depend_on_the_distance_alone():
+    torch.manual_seed(0)
+    query, key = torch.randn(2, 1, 1, 1, 8)
+    frames = 12
+    queries, keys = rotate(query.expand(1, 1, frames, 8)), rotate(key.expand(1, 1, frames, 8))
+    products = (queries @ keys.transpose(-2, -1))[0, 0]  # (frames, frames)
+    for distance in range(-5, 6):
+        diagonal = products.diagonal(distance)
+        torch.testing.assert_close(diagonal, diagonal[:1].expand_as(diagonal), atol=1e-5, rtol=1e-5)
+    assert products[0].std() > 1e-3
+    torch.testing.assert_close(queries.norm(dim=-1), query.norm().expand(1, 1, frames))
+
+
+@pytest.mark.parametrize("encoder", ["transformer", "conformer"])
+def test_only_with_positions_does_attention_hear_the_order(encoder):
+    """Of frames that come backwards; the Conformer's convolution hears it anyway, so its filter is one frame wide here."""
+    mels = torch.randn(1, 20, 40)
+    for positions in ("none", "rotary"):
+        model = of(replace(SMALL, encoder=encoder, positions=positions, kernel_size=1))
+        # Backwards all distances keep their size and lose their sign.
+        same = torch.allclose(model(mels), model(mels.flip(1)), atol=1e-5)
+        assert same == (positions == "none")
+
+
+@pytest.mark.parametrize("positions", ["none", "rotary"])
+def test_attention_maps_are_those_that_the_model_uses(positions):
+    model, mel = of(replace(SMALL, positions=positions, num_layers=1)), torch.randn(15, 40)
+    maps = attention_maps(model, mel)
+    assert maps.shape == (1, 2, 15, 15)
+    torch.testing.assert_close(maps.sum(-1), torch.ones(1, 2, 15))
+    attention = model.encoder.layers[0].self_attn
+    hidden = model.prenet(mel[None]).transpose(0, 1)
+    values = torch.nn.functional.linear(hidden, attention.in_proj_weight[32:], attention.in_proj_bias[32:])
+    mixed = torch.einsum("hqk,khd->qhd", maps[0], values[:, 0].view(15, 2, 8)).reshape(15, 16)
+    torch.testing.assert_close(attention.out_proj(mixed), attention(hidden, hidden, hidden)[0][:, 0], atol=1e-5, rtol=1e-5)
+
+
+def test_a_microphone_that_colours_all_frames_alike_is_not_heard():
+    mels, colour = torch.randn(1, 20, 40), torch.randn(40)
+    for norm in ("none", "mean"):
+        model = of(replace(SMALL, input_norm=norm))
+        assert torch.allclose(model(mels), model(mels + colour), atol=1e-4) == (norm == "mean")
+
+
+def test_layers_are_left_out_as_often_as_asked_and_make_up_for_it():
+    torch.manual_seed(0)
+    change = kept(torch.ones(3, 20_000, 2), 0.3)
+    assert change[:, 0].unique().numel() == 1  # an utterance as a whole
+    share = (change[0, :, 0] == 0).float().mean()
+    assert share == pytest.approx(0.3, abs=0.02) and change.mean() == pytest.approx(1.0, abs=0.02)
+    assert Encoder(replace(SMALL, num_layers=4, stochastic_depth=0.2)).left_out == pytest.approx([0.05, 0.1, 0.15, 0.2])
+    encoder = Encoder(replace(SMALL, num_layers=4, stochastic_depth=0.9))
+    hidden = torch.randn(2, 9, 16)
+    assert not torch.equal(encoder(hidden), encoder(hidden))
+    assert torch.equal(encoder.eval()(hidden), encoder(hidden))
+
+
+def test_equal_scores_make_the_mean_and_the_deviation():
+    hidden, padding = torch.randn(2, 30, 6), padding_mask(torch.tensor([30, 12]), 30)
+    pooling = AttentiveStatisticsPooling(6)
+    torch.nn.init.zeros_(pooling.score[-1].weight)
+    attentive = SelfAttentionPooling(6)
+    torch.nn.init.zeros_(attentive.score.weight)
+    for i, length in enumerate((30, 12)):
+        real = hidden[i, :length]
+        expected = torch.cat([real.mean(0), real.std(0, correction=0)])
+        torch.testing.assert_close(pooling(hidden, padding)[i], expected)
+        torch.testing.assert_close(attentive(hidden, padding)[i], real.mean(0))
+
+
+def test_a_high_score_makes_a_frame_the_whole_utterance():
+    hidden, pooling = torch.randn(1, 10, 6), SelfAttentionPooling(6)
+    with torch.no_grad():
+        pooling.score.weight.copy_(50 * hidden[:, 4] / hidden[:, 4].norm())
+        winner = int((hidden[0] @ pooling.score.weight[0]).argmax())
+        torch.testing.assert_close(pooling(hidden, None)[0], hidden[0, winner], atol=1e-2, rtol=1e-2)
+
+
+def test_lengths_of_a_cosine_heads_vectors_do_not_count():
+    model = of(replace(SMALL, head="cosine"))
+    embedding = model.embed(torch.randn(3, 20, 40))
+    layer = model.pred_layer[-1]
+    logits = layer(embedding)
+    torch.testing.assert_close(layer(7 * embedding), logits)
+    assert logits.abs().max() <= 30.0 + 1e-4
+    with torch.no_grad():
+        layer.weight *= torch.rand(7, 1) + 0.5
+    torch.testing.assert_close(layer(embedding), logits)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"kernel_size": 4}, "choose an odd number"),
+        ({"positions": "rotary", "d_model": 6, "nhead": 2}, "their quotient is even"),
+        ({"d_embedding": 8}, "choose model.head = linear or cosine"),
+        ({"encoder": "lstm"}, "choose one of transformer, conformer, mfa_conformer"),
+    ],
+)
+def test_parts_that_do_not_go_together_are_refused(settings, said):
+    with pytest.raises(ConfigError, match=said):
+        replace(SMALL, **settings)
+
+
+def test_a_conformer_layer_can_be_used_alone():
+    layer = ConformerLayer(SMALL).eval()
+    assert layer(torch.randn(9, 2, 16)).shape == (9, 2, 16)

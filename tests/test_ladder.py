@@ -1,0 +1,105 @@
+"""The ladder: each rung on top of the last, its runs on disk, a table, a figure, and sentences that follow from the numbers."""
+
+import re
+from dataclasses import replace
+from itertools import pairwise
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from speaker_lib import PRESETS, Corpus, Preset
+from speaker_lib.conclusions import ladder_conclusions
+from speaker_lib.costs import Cost
+from speaker_lib.errors import RunError
+from speaker_lib.ladder import Ladder, Standing, climb, ladder_presets, run_ladder
+from speaker_lib.plots import save_figure
+from speaker_lib.plots_ablation import ladder_figure
+from speaker_lib.presets import RUNGS
+from speaker_lib.profiles import PROFILES, AblationPlan
+from speaker_lib.simulate import Simulation, simulate
+from speaker_lib.tables import ladder_table
+
+TINY = PRESETS["laptop_tuned"].override(
+    {"model.d_model": 16, "model.nhead": 2, "model.num_layers": 2, "model.dim_feedforward": 16}
+)
+PLAN = AblationPlan(PROFILES["smoke"].ladder.train, seeds=(0, 1))
+
+
+def test_every_rung_keeps_what_the_ones_below_it_have():
+    presets = dict(climb(PRESETS["tuned"]))
+    assert presets[RUNGS[0]] == PRESETS["tuned"] and len({rung.name for rung in RUNGS}) == len(RUNGS)
+    settled: dict[str, object] = {}
+    for rung, preset in presets.items():
+        here = settled | dict(rung.settings)
+        assert {name: now for name, (_, now) in PRESETS["tuned"].differences(preset).items()} == here
+        settled = here if rung.kept else settled
+
+
+def test_rungs_differ_in_their_own_settings_alone_whatever_the_size():
+    for start in (PRESETS["tuned"], PRESETS["laptop_tuned"], PROFILES["smoke"].tuned):
+        rungs = list(climb(start))
+        kept = [pair for pair in rungs if pair[0].kept]
+        pairs = [*pairwise(kept), *((kept[-1], pair) for pair in rungs if not pair[0].kept)]
+        for (_, below), (rung, preset) in pairs:
+            assert set(below.differences(preset)) == {name for name, _ in rung.settings}
+
+
+def test_a_ladder_is_trained_once_and_refuses_other_settings(tmp_path):
+    simulate(tmp_path / "voices", Simulation(speakers=4, utterances=8, test_utterances=0), workers=1)
+    corpus = Corpus.open(tmp_path / "voices")
+    ladder = run_ladder(TINY, PLAN, corpus, tmp_path / "ladder", workers=1)
+    assert [standing.rung for standing in ladder.standings] == list(RUNGS)
+    assert ladder.split == "session" and ladder.kept[-1].rung.name == "average"
+    for standing in ladder.standings:
+        assert standing.full.shape == standing.crop.shape == (2,) and standing.steps == PLAN.train.total_steps
+    assert ladder.standings[-1].cost.parameters != ladder.standings[0].cost.parameters
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "ladder").rglob("*") if path.is_file()}
+    again = run_ladder(TINY, PLAN, corpus, tmp_path / "ladder", workers=1)
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    assert all(np.array_equal(a.full, b.full) for a, b in zip(ladder.standings, again.standings, strict=True))
+    with pytest.raises(RunError, match=r"model\.d_model was 16 and is now 32"):
+        run_ladder(TINY.override({"model.d_model": 32}), PLAN, corpus, tmp_path / "ladder", workers=1)
+
+
+def test_a_ladder_of_unheard_recordings_holds_them_out():
+    presets = ladder_presets(TINY, PLAN, "session")
+    assert {preset.train.split for _, of_rung in presets for preset in of_rung} == {"session"}
+    assert [preset.train.seed for preset in presets[0][1]] == [0, 1]
+
+
+def ladder_of(*accuracies: tuple[float, ...]) -> Ladder:
+    standings = [
+        Standing(rung, np.array(full) - 0.1, np.array(full), np.full(len(full), 20.0), 100, Cost(1_000 * (i + 1), 10))
+        for i, (rung, full) in enumerate(zip(RUNGS, accuracies, strict=False))
+    ]
+    return Ladder(tuple(standings), "made-up numbers")
+
+
+def test_the_table_says_what_each_rung_costs_and_reached():
+    lines = ladder_table(ladder_of((0.5, 0.6), (0.8, 0.8))).splitlines()
+    assert len(lines) == 4 and re.search(r"1,000 +5\.0 +0\.450 ± 0\.071 +0\.550 ± 0\.071$", lines[2])
+
+
+def test_sentences_follow_from_the_numbers():
+    first, clear, unclear = ladder_conclusions(ladder_of((0.5, 0.52, 0.51), (0.8, 0.82, 0.81), (0.8, 0.85, 0.79)))
+    assert "from 0.510 of the whole utterances" in first and "to 0.813 (+0.303" in first
+    assert RUNGS[1].label in clear and RUNGS[2].label not in clear and RUNGS[2].label in unclear
+    alone = ladder_conclusions(ladder_of((0.5,), (0.9,)))
+    assert "over 1 seed," in alone[0] and not any("Clear" in sentence for sentence in alone)
+
+
+def test_the_figure_has_a_bar_per_rung(tmp_path):
+    ladder = ladder_of(*((0.5 + 0.04 * i, 0.52 + 0.04 * i) for i in range(len(RUNGS))))
+    figure = ladder_figure(ladder)
+    accuracy, time = figure.axes
+    assert len(accuracy.patches) == len(time.patches) == len(RUNGS)
+    assert [text.get_text() for text in accuracy.get_yticklabels()] == [rung.label for rung in RUNGS]
+    save_figure(figure, tmp_path / "ladder.png")
+    assert matplotlib.image.imread(tmp_path / "ladder.png").std() > 0.05
+
+
+def test_the_plan_of_each_profile_can_be_climbed():
+    for profile in PROFILES.values():
+        presets = ladder_presets(profile.tuned, replace(profile.ladder, seeds=(0,)))
+        assert all(isinstance(preset, Preset) for _, of_rung in presets for preset in of_rung)
