@@ -1,7 +1,7 @@
 """The ladder of docs/accuracy.md, measured: every rung, three seeds, on data whose recordings training has heard or has not.
 
     python -m benchmarks.ladder --data data/simulated --name simulated              # the first 20 speakers, as lesson 4 climbs
-    python -m benchmarks.ladder --data data/speech --name speech --speakers 10 --splits session
+    python -m benchmarks.ladder --data data/standin --name standin --profile full --steps 6000 --seeds 1
 
 Writes ``results/ladder/<name>.json``; docs/accuracy.md shows it.
 """
@@ -33,15 +33,19 @@ SPLITS = ("random", "session")
 def main() -> None:
     options = parse_args()
     profile = PROFILES[options.profile]
-    plan = replace(profile.ladder, train=replace(profile.ladder.train, valid_fraction=options.valid_fraction))
+    start = profile.tuned.override(dict(setting.split("=", 1) for setting in options.set))
+    train = replace(profile.ladder.train, valid_fraction=options.valid_fraction)
+    train = train.shortened(options.steps) if options.steps else train
+    plan = replace(profile.ladder, train=train, seeds=profile.ladder.seeds[: options.seeds])
     with tempfile.TemporaryDirectory() as scratch:
         corpus = Corpus.open(options.data)
-        if options.speakers < corpus.n_speakers:
-            write_subset(corpus, f"{scratch}/few", options.speakers)
+        speakers = options.speakers or profile.ladder.speakers or corpus.n_speakers
+        if speakers < corpus.n_speakers:
+            write_subset(corpus, f"{scratch}/few", speakers)
             corpus = Corpus.open(f"{scratch}/few")
         folder = options.runs or Path(scratch)
         ladders = {
-            split: run_ladder(profile.tuned, plan, corpus, folder / split, options.workers, split) for split in options.splits
+            split: run_ladder(start, plan, corpus, folder / split, options.workers, split) for split in options.splits
         }
     rows = rows_of(ladders, plan.train.total_steps)
     print(table(rows))
@@ -74,8 +78,8 @@ def table(rows: list[dict[str, object]]) -> str:
         [
             str(row["rung"]),
             f"{row['parameters']:,}",
-            f"{row['step_per_s']:.1f}",
-            *(f"{row[k][0]:.3f} ± {row[k][1]:.3f}" for k in shown),
+            f"{row['step_per_s']:.1f}" if row["step_per_s"] else "",
+            *(f"{row[k][0]:.3f}" + (f" ± {row[k][1]:.3f}" if row["seeds"] > 1 else "") for k in shown),
         ]
         for row in rows
     ]
@@ -86,10 +90,13 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="a folder in the layout of HW4")
     parser.add_argument("--name", required=True, help="of the file of results")
-    parser.add_argument("--speakers", type=int, default=20, help="the first so many (%(default)s)")
+    parser.add_argument("--speakers", type=int, help="the first so many (the profile's)")
     parser.add_argument("--splits", nargs="+", choices=SPLITS, default=list(SPLITS), help="what is held out (%(default)s)")
     parser.add_argument("--valid-fraction", type=float, default=0.1, help="of what is held out (%(default)s)")
     parser.add_argument("--profile", choices=list(PROFILES), default="laptop", help="whose plan is climbed (%(default)s)")
+    parser.add_argument("--steps", type=int, help="of each run (the profile's)")
+    parser.add_argument("--seeds", type=int, help="runs of each rung (the profile's)")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="begin with another model")
     parser.add_argument("--workers", type=int, help="runs side by side (one per core, two on a GPU)")
     parser.add_argument("--runs", type=Path, help="where runs are kept, to go on with (a place that is given back)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the results are written (%(default)s)")

@@ -1,9 +1,11 @@
 """Whether the laptop twin of `best` is ahead of `laptop_tuned` in the same time, over three seeds.
 
-    python -m benchmarks.twins --data data/simulated --name simulated --steps 500
+    python -m benchmarks.twins --data data/simulated --name simulated --steps 250
+    python -m benchmarks.twins --data data/standin --name standin --presets tuned best --steps 20000    # on a GPU
 
-Both train side by side, one core each, so that they share the machine's weather; `best` takes as many more steps as its presets
-say.  The recordings that are judged were not heard in training.  Writes ``results/twins/<name>.json``.
+Both train side by side, one core each, so that they share the machine's weather; each takes as many steps as the same share of
+its own recipe has.  The recordings that are judged were not heard in training, but with ``--split random``.  Writes
+``results/twins/<name>.json``.
 """
 
 from __future__ import annotations
@@ -22,7 +24,6 @@ from speaker_lib.replicas import Replica, reached, spread, train_replicas
 from .machine import device_name
 
 RESULTS = Path(__file__).parent / "results" / "twins"
-TWINS = ("laptop_tuned", "laptop_best")
 
 
 def main() -> None:
@@ -33,11 +34,11 @@ def main() -> None:
         replicas = [
             Replica.of(folder / name / f"seed{seed}", of_seed(name, seed, options), corpus)
             for seed in range(options.seeds)
-            for name in TWINS
+            for name in options.presets
         ]
         train_replicas(replicas, corpus, workers=2)
         rows = []
-        for name in TWINS:
+        for name in options.presets:
             runs = [Run.open(replica.folder) for replica in replicas if replica.folder.parent.name == name]
             row = {"preset": name, "steps": runs[0].preset.train.total_steps, "parameters": runs[0].preset.model.n_parameters}
             row |= {key: [round(float(v.mean()), 4), round(spread(v), 4)] for key, v in reached(runs).items()}
@@ -50,10 +51,10 @@ def main() -> None:
 
 
 def of_seed(name: str, seed: int, options: argparse.Namespace) -> Preset:
-    """The preset over as much of its own number of steps as `--steps` is of laptop_tuned's."""
+    """The preset over as much of its own number of steps as `--steps` is of the first preset's."""
     train = PRESETS[name].train
-    shorter = train.shortened(round(train.total_steps * options.steps / PRESETS[TWINS[0]].train.total_steps))
-    settings = {"train.seed": seed, "train.split": "session", "train.valid_fraction": options.valid_fraction}
+    shorter = train.shortened(round(train.total_steps * options.steps / PRESETS[options.presets[0]].train.total_steps))
+    settings = {"train.seed": seed, "train.split": options.split, "train.valid_fraction": options.valid_fraction}
     return Preset(PRESETS[name].model, shorter).override(settings)
 
 
@@ -61,8 +62,11 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="a folder in the layout of HW4")
     parser.add_argument("--name", required=True, help="of the file of results")
-    parser.add_argument("--steps", type=int, default=1_000, help="of laptop_tuned (%(default)s)")
+    twins = ["laptop_tuned", "laptop_best"]
+    parser.add_argument("--presets", nargs="+", choices=list(PRESETS), default=twins, help="what trains (%(default)s)")
+    parser.add_argument("--steps", type=int, default=1_000, help="of the first of them (%(default)s)")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each (%(default)s)")
+    parser.add_argument("--split", choices=["random", "session"], default="session", help="what is held out (%(default)s)")
     parser.add_argument("--valid-fraction", type=float, default=0.1, help="of what is held out (%(default)s)")
     parser.add_argument("--runs", type=Path, help="where runs are kept, to go on with (a place that is given back)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the results are written (%(default)s)")

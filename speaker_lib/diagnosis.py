@@ -25,8 +25,10 @@ def check_loss(loss: float, state: TrainState, preset: Preset) -> None:
 
 
 def _diverged(state: TrainState, preset: Preset) -> TrainingDiverged:
+    # Measured: the same run that ends so in bfloat16 goes on in float32, and in bfloat16 with its gradients clipped.
+    cause = _known_cause(preset) or "the gradients grew without bound (try train.clip_norm=5, or train.precision=float32)"
     return TrainingDiverged(
-        f"the loss is no longer a number at step {state.step}, likely because {_cause(preset)}; what was saved before is intact."
+        f"the loss is no longer a number at step {state.step}, likely because {cause}; what was saved before is intact."
     )
 
 
@@ -51,6 +53,16 @@ def _guesses(row: dict[str, float], n_validated: int, preset: Preset) -> bool:
 
 
 def _cause(preset: Preset) -> str:
+    """Of a model that guesses."""
+    if known := _known_cause(preset):
+        return known
+    if preset.model.head == "two_layer" and preset.model.activation == "sigmoid":
+        return "a Sigmoid head learns slowly (try more steps, or model.activation=relu)"
+    return "the steps are too few or the features do not belong to their labels (try more steps; run `check` on the data)"
+
+
+def _known_cause(preset: Preset) -> str | None:
+    """Of a model that guesses or of a loss that is no number: settings that are known for either."""
     model, train = preset.model, preset.train
     if train.learning_rate > HIGH_LEARNING_RATE:
         return f"train.learning_rate = {train.learning_rate:g} is too high (try 0.001)"
@@ -59,6 +71,4 @@ def _cause(preset: Preset) -> str:
             f"{model.num_layers} post-norm layers collapse at train.learning_rate = {train.learning_rate:g} "
             "(try model.norm=pre, or train.learning_rate=0.0003)"
         )
-    if model.head == "two_layer" and model.activation == "sigmoid":
-        return "a Sigmoid head learns slowly (try more steps, or model.activation=relu)"
-    return "the steps are too few or the features do not belong to their labels (try more steps; run `check` on the data)"
+    return None

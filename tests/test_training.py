@@ -10,6 +10,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ from speaker_lib import (
     train,
 )
 from speaker_lib.data import Batch
-from speaker_lib.diagnosis import chance_warning
+from speaker_lib.diagnosis import chance_warning, check_loss
 from speaker_lib.errors import CorpusError, RunError, TrainingDiverged
 from speaker_lib.state import TrainState
 from speaker_lib.training import StopTraining, begin, model_fn
@@ -269,6 +270,8 @@ def test_a_loss_that_is_not_a_number_ends_training_with_what_was_saved_intact(un
     with pytest.raises(TrainingDiverged, match=r"no longer a number at step \d+, likely because train.learning_rate = 2e\+09"):
         train(run, corpus)
     assert run.load_resume() is None or all(t.isfinite().all() for t in last_weights(run).values())
+    with pytest.raises(TrainingDiverged, match="at step 7, likely because .* train.clip_norm=5, or train.precision=float32"):
+        check_loss(float("nan"), SimpleNamespace(step=7), Preset(ModelConfig(encoder="conformer")))
 
 
 def rows(*accuracies: float) -> list[dict[str, float]]:
