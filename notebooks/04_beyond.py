@@ -268,7 +268,8 @@ show(figure)
 
 # %% [markdown]
 # **What to see:** compare each blue bar with the one *above* it, each grey one, which was only tried, with the last blue one, and any step
-# with the spread over seeds. Taking each band's mean off costs nothing, and takes away most of what a microphone does. A rung that gains
+# with the spread over seeds. Taking each band's mean off takes away most of what a microphone does. Where the judged recordings are new, as
+# with the simulated voices, that gains much; where they were heard in training it costs, so on HW4 it is not in `best`. A rung that gains
 # nothing is no proof that its idea is worthless: the order in which rungs are climbed decides how much each seems to be worth, as with the
 # four changes of lesson 3; some ideas (the average of the weights, the masks, the margin) are made for runs much longer than these; and the
 # nearer to 1, the less there is to gain. On the right, what a step costs: taking one vector for two frames makes it cheaper, the Conformer

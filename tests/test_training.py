@@ -270,7 +270,7 @@ def test_a_loss_that_is_not_a_number_ends_training_with_what_was_saved_intact(un
     with pytest.raises(TrainingDiverged, match=r"no longer a number at step \d+, likely because train.learning_rate = 2e\+09"):
         train(run, corpus)
     assert run.load_resume() is None or all(t.isfinite().all() for t in last_weights(run).values())
-    with pytest.raises(TrainingDiverged, match="at step 7, likely because .* train.clip_norm=5, or train.precision=float32"):
+    with pytest.raises(TrainingDiverged, match=r"at step 7, likely because .* train\.clip_norm=5, or"):
         check_loss(float("nan"), SimpleNamespace(step=7), Preset(ModelConfig(encoder="conformer")))
 
 
