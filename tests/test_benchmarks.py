@@ -125,6 +125,7 @@ def test_the_page_on_accuracy_shows_the_committed_results():
     for name in ("simulated", "speech"):
         assert ladder.table(rows(f"ladder/{name}.json")) in page
         assert report.twins_table(rows(f"twins/{name}.json")) in page
+    assert ladder.table(rows("ladder/standin.json")) in page
     curve = rows("standin/curve-nvidia-h100-80gb-hbm3.json")
     assert report.curve_table(curve, standin.PUBLISHED, standin.PUBLISHED_FULL) in page
     assert published.table(rows("standin/published-nvidia-h100-80gb-hbm3.json")) in page
