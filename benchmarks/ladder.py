@@ -44,9 +44,7 @@ def main() -> None:
             write_subset(corpus, f"{scratch}/few", speakers)
             corpus = Corpus.open(f"{scratch}/few")
         folder = options.runs or Path(scratch)
-        ladders = {
-            split: run_ladder(start, plan, corpus, folder / split, options.workers, split) for split in options.splits
-        }
+        ladders = {split: run_ladder(start, plan, corpus, folder / split, options.workers, split) for split in options.splits}
     rows = rows_of(ladders, plan.train.total_steps)
     print(table(rows))
     with replacing(options.out / f"{options.name}.json", "w", encoding="utf-8") as file:
