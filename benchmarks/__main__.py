@@ -18,12 +18,11 @@ from pathlib import Path
 import torch
 
 from speaker_lib.devices import get_device
-from speaker_lib.files import replacing
 from speaker_lib.parallel import available_cores
 
 from . import full, report
 from .growth import growth_with_frames, growth_with_processes, growth_with_utterances
-from .machine import Row, device_name, lengths_like_hw4, write_files
+from .machine import Row, device_name, lengths_like_hw4, write_files, write_rows
 from .steps import bench_steps
 from .ways import bench_cutting, bench_packing, bench_seeds, bench_validation
 
@@ -108,9 +107,7 @@ def write(name: str, rows: list[dict[str, object]]) -> None:
     """Replaces the rows that were measured anew, and keeps the others."""
     path, kept = RESULTS / f"{name}.json", read(name)
     anew = {key_of(row) for row in rows}
-    with replacing(path, "w", encoding="utf-8") as file:
-        json.dump([row for row in kept if key_of(row) not in anew] + rows, file, indent=1)
-        file.write("\n")
+    write_rows(path, [row for row in kept if key_of(row) not in anew] + rows)
     print(f"Written to {path}.")
 
 

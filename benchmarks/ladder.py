@@ -10,20 +10,19 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import json
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 from speaker_lib import Corpus
 from speaker_lib.devices import get_device
-from speaker_lib.files import replacing
 from speaker_lib.ladder import Ladder, run_ladder
 from speaker_lib.profiles import PROFILES
 from speaker_lib.replicas import spread
+from speaker_lib.settings import split_settings
 from speaker_lib.subset import write_subset
 
-from .machine import device_name
+from .machine import device_name, write_rows
 from .report import markdown
 
 RESULTS = Path(__file__).parent / "results" / "ladder"
@@ -33,7 +32,7 @@ SPLITS = ("random", "session")
 def main() -> None:
     options = parse_args()
     profile = PROFILES[options.profile]
-    start = profile.tuned.override(dict(setting.split("=", 1) for setting in options.set))
+    start = profile.tuned.override(split_settings(options.set))
     train = replace(profile.ladder.train, valid_fraction=options.valid_fraction)
     train = train.shortened(options.steps) if options.steps else train
     plan = replace(profile.ladder, train=train, seeds=profile.ladder.seeds[: options.seeds])
@@ -47,9 +46,7 @@ def main() -> None:
         ladders = {split: run_ladder(start, plan, corpus, folder / split, options.workers, split) for split in options.splits}
     rows = rows_of(ladders, plan.train.total_steps)
     print(table(rows))
-    with replacing(options.out / f"{options.name}.json", "w", encoding="utf-8") as file:
-        json.dump(rows, file, indent=1)
-        file.write("\n")
+    write_rows(options.out / f"{options.name}.json", rows)
 
 
 def rows_of(ladders: dict[str, Ladder], steps: int) -> list[dict[str, object]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import platform
 import re
 import time
@@ -16,12 +17,20 @@ import torch
 
 from speaker_lib import Corpus, CorpusWriter
 from speaker_lib.corpus import Utterances
+from speaker_lib.files import replacing
 from speaker_lib.parallel import available_cores
 from speaker_lib.progress import progress_bar
 
 SPEAKERS = 600
 # Of HW4's labelled utterances: shares and the frames below which they lie.
 _SHARES, _FRAMES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 0.999, 1.0), (91, 368, 441, 541, 740, 1_338, 3_500, 7_193)
+
+
+def write_rows(path: Path, rows: list[dict[str, object]]) -> None:
+    """Results as JSON, in place of what the file held."""
+    with replacing(path, "w", encoding="utf-8") as file:
+        json.dump(rows, file, indent=1)
+        file.write("\n")
 
 
 @dataclass(frozen=True)

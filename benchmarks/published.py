@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import json
 import tempfile
 from pathlib import Path
 
 from speaker_lib import Corpus, Preset
 from speaker_lib.devices import get_device
-from speaker_lib.files import replacing
 from speaker_lib.phantoms import Spreads
 from speaker_lib.replicas import Replica, train_replicas
 from speaker_lib.standin import StandIn, write_standin
 
-from .machine import device_name
+from .machine import device_name, write_rows
 from .report import markdown
 
 RESULTS = Path(__file__).parent / "results" / "standin"
@@ -70,9 +68,7 @@ def main() -> None:
             for name, run in zip(names, runs, strict=True)
         ]
     print(table(rows))
-    with replacing(options.out / f"published-{device_name(get_device())}.json", "w", encoding="utf-8") as file:
-        json.dump(rows, file, indent=1)
-        file.write("\n")
+    write_rows(options.out / f"published-{device_name(get_device())}.json", rows)
 
 
 def table(rows: list[dict[str, object]]) -> str:

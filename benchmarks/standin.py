@@ -20,6 +20,7 @@ from speaker_lib import PRESETS, Run, train
 from speaker_lib.devices import get_device
 from speaker_lib.evaluation import evaluate
 from speaker_lib.phantoms import Spreads
+from speaker_lib.settings import split_settings
 from speaker_lib.standin import StandIn, make_standin
 from speaker_lib.training import StopTraining
 
@@ -39,7 +40,7 @@ def main() -> None:
         corpus = make_standin(standin)
         say(spreads, what="made", frames=len(corpus.labelled.frames), seconds=round(time.perf_counter() - began, 1))
         for name in options.presets:
-            preset = PRESETS[name].override({"train.split": options.split, **dict(s.split("=", 1) for s in options.set)})
+            preset = PRESETS[name].override({"train.split": options.split, **split_settings(options.set)})
             if options.steps:
                 preset = replace(preset, train=replace(preset.train, total_steps=options.steps))
             follow(preset, name, corpus, spreads, options)

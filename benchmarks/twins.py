@@ -18,10 +18,9 @@ from pathlib import Path
 
 from speaker_lib import PRESETS, Corpus, Preset, Run
 from speaker_lib.devices import get_device
-from speaker_lib.files import replacing
 from speaker_lib.replicas import Replica, reached, spread, train_replicas
 
-from .machine import device_name
+from .machine import device_name, write_rows
 
 RESULTS = Path(__file__).parent / "results" / "twins"
 
@@ -45,9 +44,7 @@ def main() -> None:
             row |= {"seeds": options.seeds, "held_out": runs[0].evaluation()["n_utterances"], "data": corpus.source}
             rows.append(row | {"device": device_name(get_device()), "date": datetime.date.today().isoformat()})
             print(json.dumps(rows[-1]))
-    with replacing(options.out / f"{options.name}.json", "w", encoding="utf-8") as file:
-        json.dump(rows, file, indent=1)
-        file.write("\n")
+    write_rows(options.out / f"{options.name}.json", rows)
 
 
 def of_seed(name: str, seed: int, options: argparse.Namespace) -> Preset:

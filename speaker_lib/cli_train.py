@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from .config import Preset
 from .errors import ConfigError, RunError, escaped, shown
 from .presets import PRESETS, get_preset
+from .settings import split_settings
 
 if TYPE_CHECKING:
     from .corpus import Corpus
@@ -136,8 +137,4 @@ def _chosen_preset(options: argparse.Namespace) -> Preset | None:
     preset = get_preset(options.preset)
     if options.steps is not None:
         preset = Preset(preset.model, preset.train.shortened(options.steps))
-    pairs = [text.partition("=") for text in options.set]
-    for name, equals, _ in pairs:
-        if not equals:
-            raise ConfigError(f"--set {name} has no value: write it as NAME=VALUE.")
-    return preset.override({name: value for name, _, value in pairs})
+    return preset.override(split_settings(options.set))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
+from collections.abc import Iterable
 from dataclasses import field, fields
 
 from .errors import ConfigError, shown
@@ -30,6 +31,15 @@ def share(default: float = 0.0) -> float:
 def field_types(config: type) -> dict[str, type]:
     """The type of each of a dataclass's fields, by name."""
     return typing.get_type_hints(config)
+
+
+def split_settings(texts: Iterable[str]) -> dict[str, str]:
+    """``NAME=VALUE`` as ``--set`` takes it, as what `Preset.override` takes. Raises ConfigError where a value is missing."""
+    pairs = [text.partition("=") for text in texts]
+    for name, equals, _ in pairs:
+        if not equals:
+            raise ConfigError(f"--set {name} has no value: write it as NAME=VALUE.")
+    return {name: value for name, _, value in pairs}
 
 
 def parse(name: str, value: object, kind: type) -> object:
