@@ -47,12 +47,14 @@ class Spreads:
     mood: float = 1.4  # what changes from utterance to utterance: no longer look averages it out
     session: float = 1.0  # what changes from session to session, unseen sessions being harder for it
     token: float = 2.1  # what changes from sound to sound and from frame to frame: a longer look averages it out
+    variety: float = 0.0  # of the mood's spread itself, the deviation of its logarithm: some utterances clear, some hopeless
 
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
-            if not 0.0 <= value <= 100.0:  # NaN fails this too
-                raise ConfigError(f"the {item.name} spread is {value}: choose a number from 0 to 100.")
+            most = 1 if item.name == "variety" else 100  # a logarithm: at 1, an utterance in fifty has seven times the mood
+            if not 0.0 <= value <= most:  # NaN fails this too
+                raise ConfigError(f"the {item.name} spread is {value}: choose a number from 0 to {most}.")
 
 
 class Phantoms:
@@ -105,7 +107,10 @@ class Phantoms:
         lengths = torch.from_numpy(lengths).to(self.device)  # (n,)
         count, total = len(lengths), int(lengths.sum())
         person = self._people[torch.from_numpy(people).to(self.device)]  # (n, columns)
-        person = person + self._moods * self._normal(draw, *person.shape)
+        moods = self._moods * self._normal(draw, *person.shape)  # (n, columns)
+        if self.spreads.variety:  # a draw that nobody asks for would change all that are drawn after it
+            moods = moods * (self.spreads.variety * self._normal(draw, count, 1)).exp()
+        person = person + moods
         of = torch.repeat_interleave(torch.arange(count, device=self.device), lengths, output_size=total)  # (frames,) utterance
 
         phones, ends = self._syllables(draw, int(total * math.exp(float(person[:, _RATE].max()))) + 1)

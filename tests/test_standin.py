@@ -109,6 +109,17 @@ def test_people_differ_by_as_much_as_asked():
     assert apart(0.0) < 0.8 * apart(1.0) < 0.4 * apart(4.0)
 
 
+def test_some_utterances_are_clear_and_some_hopeless():
+    def from_clear_to_hopeless(variety: float) -> float:
+        moody = Spreads(speaker=0.0, mood=4.0, session=0.0, token=0.0, variety=variety)
+        labelled = make_standin(StandIn(speakers=4, utterances=50, spreads=moody)).labelled
+        typical = np.array([np.median(labelled.mel(i).astype(np.float32), axis=0) for i in range(len(labelled))])
+        off = np.linalg.norm(typical - np.median(typical, axis=0), axis=1)
+        return float(np.quantile(off, 0.95) / np.quantile(off, 0.05))
+
+    assert from_clear_to_hopeless(1.0) > 2 * from_clear_to_hopeless(0.0)
+
+
 def test_the_command_line_makes_one_and_trains_on_it(tmp_path):
     out = tmp_path / "standin"
     done = run_command("simulate", str(out), "--like", "hw4", "--speakers", "3", "--utterances", "8", "--test-utterances", "1")
@@ -147,6 +158,8 @@ def test_settings_that_make_no_sense_are_refused():
         StandIn(speakers=0)
     with pytest.raises(ConfigError, match="mood spread is nan"):
         Spreads(mood=float("nan"))
+    with pytest.raises(ConfigError, match="variety spread is 4: choose a number from 0 to 1"):
+        Spreads(variety=4)
 
 
 def test_the_search_for_its_knobs_prints_lines_of_json(monkeypatch, capsys):
