@@ -33,11 +33,10 @@ class Augmentation:
             return batch
         mels, lengths = batch.mels, batch.lengths
         padding = None if lengths is None else padding_mask(lengths.to(mels.device), mels.shape[1])  # (batch, frames)
-        # Means of what is heard stand where something is hidden: hiding is then no loudness of its own, and where the model
-        # takes off each band's mean, it takes off the same as without masks.
-        of_band = mean_pooling(mels, padding)[:, None]  # (batch, 1, n_mels)
-        of_all = of_band.mean(dim=2, keepdim=True)  # (batch, 1, 1)
-        for axis, widest, mean in ((1, self.config.time_mask, of_band), (2, self.config.freq_mask, of_all)):
+        # A band's own mean stands where something is hidden, as zero does where means were taken off (Park et al., section 2):
+        # a level from elsewhere would be a lie about the voice, which is told by the levels of its bands.
+        mean = mean_pooling(mels, padding)[:, None]  # (batch, 1, n_mels)
+        for axis, widest in ((1, self.config.time_mask), (2, self.config.freq_mask)):
             for _ in range(MASKS if widest else 0):
                 mels = torch.where(stretch(mels, axis, widest), mean, mels)
         return batch._replace(mels=mels)
