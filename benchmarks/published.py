@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import tempfile
+from dataclasses import astuple
 from pathlib import Path
 
 from speaker_lib import Corpus, Preset
@@ -20,6 +21,7 @@ from speaker_lib.standin import StandIn, write_standin
 
 from .machine import device_name, write_rows
 from .report import markdown
+from .standin import KNOBS
 
 RESULTS = Path(__file__).parent / "results" / "standin"
 _D160 = {"model.d_model": 160, "model.nhead": 4, "model.dim_feedforward": 512, "model.num_layers": 2}
@@ -86,7 +88,6 @@ def _ranks(values: list[float]) -> list[int]:
 
 
 def parse_args() -> argparse.Namespace:
-    defaults = Spreads()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=10_000, help="of each run (%(default)s)")
     parser.add_argument("--only", metavar="MODEL,MODEL,…", help=f"some of: {'; '.join(PUBLISHED)}")
@@ -94,9 +95,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--spreads",
         type=float,
-        nargs=4,
-        default=[defaults.speaker, defaults.mood, defaults.session, defaults.token],
-        metavar=("SPEAKER", "MOOD", "SESSION", "TOKEN"),
+        nargs=len(KNOBS),
+        default=list(astuple(Spreads())),
+        metavar=tuple(map(str.upper, KNOBS)),
         help="how hard the stand-in is (%(default)s)",
     )
     parser.add_argument("--workers", type=int, help="runs side by side (two on a GPU)")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from .standin import KNOBS
+
 STEPS_HEADER = ("model", "way", "step/s", "utterances/s", "ratio", "of matmul")
 AROUND_HEADER = ("model", "way", "utterances/s", "ratio")
 
@@ -63,10 +65,10 @@ def _number(value: object) -> str:
 
 def curve_table(rows: list[dict[str, object]], published: dict[int, float], published_full: float) -> str:
     """Settings of the stand-in beside the curve that is known of HW4, crop accuracy by step and ``full`` at the end."""
-    header = ["speaker, mood, session, token", *(f"{step:,}" for step in published), "full", "worst"]
+    header = [", ".join(KNOBS), *(f"{step:,}" for step in published), "full", "worst"]
     lines = [["HW4", *(f"{accuracy:.3f}" for accuracy in published.values()), f"{published_full:.3f}", ""]]
     for row in rows:
-        spreads = ", ".join(str(row[knob]) for knob in ("speaker", "mood", "session", "token"))
+        spreads = ", ".join(str(row[knob]) for knob in KNOBS)
         found = [f"{row['crop_at_step'][str(step)]:.3f}" for step in published]
         lines.append([spreads, *found, f"{row['full']:.3f}", f"{row['worst_deviation']:.3f}"])
     return markdown(header, lines)

@@ -13,7 +13,7 @@ import itertools
 import json
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from speaker_lib import PRESETS, Run, train
@@ -27,7 +27,7 @@ from speaker_lib.training import StopTraining
 # Accuracy on random 128-frame crops of HW4's held-out tenth by step, and on the same utterances whole.
 PUBLISHED = {2_000: 0.153, 10_000: 0.416, 30_000: 0.576, 70_000: 0.686}
 PUBLISHED_FULL = 0.857
-KNOBS = ("speaker", "mood", "session", "token", "variety")
+KNOBS = tuple(field.name for field in fields(Spreads))
 
 
 def main() -> None:
