@@ -52,7 +52,8 @@ class Spreads:
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
-            most = 1 if item.name == "variety" else 100  # a logarithm: at 1, an utterance in fifty has seven times the mood
+            # Variety is a logarithm: at 1, an utterance in fifty has seven times the mood. Ten of the others is past all speech.
+            most = 1 if item.name == "variety" else 10
             if not 0.0 <= value <= most:  # NaN fails this too
                 raise ConfigError(f"the {item.name} spread is {value}: choose a number from 0 to {most}.")
 

@@ -122,17 +122,22 @@ def fetch_backup(folder: str | os.PathLike[str], backup: Path | None) -> None:
     if backup is None or not Run.exists(backup):
         return
     kept = Run.open(backup)
+    step = _step(kept)
     if Run.exists(folder):
         run = Run.open(folder)
         run.check_same_run(kept)
-        if _step(run) >= _step(kept):
-            return
+        try:
+            if _step(run) >= step:
+                return
+        except RunError as error:  # whether it is worth keeping is for its owner to say
+            advice = f"delete it to go on from the run's backup in {backup}, at step {step:,}"
+            raise RunError(f"{run.folder / RESUME} cannot be read: {advice}.") from error
     Path(folder).mkdir(parents=True, exist_ok=True)
     with replace(kept, folder=Path(folder)).locked():
         copy = _Copy(Path(folder))
         copy.waiting = _files(backup)
         copy.write()
-    say(f"{folder} goes on from its backup in {backup}, at step {_step(kept):,}.")
+    say(f"{folder} goes on from its backup in {backup}, at step {step:,}.")
 
 
 def _files(folder: Path) -> dict[str, bytes]:

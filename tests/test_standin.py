@@ -158,6 +158,8 @@ def test_settings_that_make_no_sense_are_refused():
         StandIn(speakers=0)
     with pytest.raises(ConfigError, match="mood spread is nan"):
         Spreads(mood=float("nan"))
+    with pytest.raises(ConfigError, match="token spread is 11: choose a number from 0 to 10"):
+        Spreads(token=11)
     with pytest.raises(ConfigError, match="variety spread is 4: choose a number from 0 to 1"):
         Spreads(variety=4)
 

@@ -272,6 +272,19 @@ def test_whichever_is_further_is_gone_on_from(corpus, tmp_path):
     assert Run.open(backup).load_resume()["step"] == 40
 
 
+def test_a_damaged_state_with_a_backup_names_the_backup_and_once_deleted_goes_on_from_it(corpus, tmp_path):
+    run, backup = Run.create(tmp_path / "run", PRESET, corpus), tmp_path / "drive" / "run"
+    train(run, corpus, backup=backup)
+    damaged = run.folder / "resume.pt"
+    damaged.write_bytes(b"torn")
+    with pytest.raises(RunError, match=r"run/resume\.pt cannot be read: delete it to go on from .*drive/run, at step 60\.$"):
+        fetch_backup(run.folder, backup)
+    assert damaged.read_bytes() == b"torn"
+    damaged.unlink()
+    fetch_backup(run.folder, backup)
+    assert run.load_resume()["step"] == 60
+
+
 def test_a_backup_of_another_run_is_not_touched(corpus, tmp_path):
     backup = tmp_path / "drive"
     train(Run.create(tmp_path / "one", PRESET.override({"train.total_steps": 5}), corpus), corpus, backup=backup)
