@@ -44,7 +44,7 @@ PUBLISHED: dict[str, tuple[dict[str, object], float, float]] = {
 
 def main() -> None:
     options = parse_args()
-    names = options.only.split(",") if options.only else list(PUBLISHED)
+    names = options.only
     with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
         folder = Path(scratch) / "data"
         write_standin(folder, StandIn(speakers=options.speakers, spreads=Spreads(*options.spreads)))
@@ -90,7 +90,8 @@ def _ranks(values: list[float]) -> list[int]:
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=10_000, help="of each run (%(default)s)")
-    parser.add_argument("--only", metavar="MODEL,MODEL,…", help=f"some of: {'; '.join(PUBLISHED)}")
+    every = list(PUBLISHED)
+    parser.add_argument("--only", nargs="+", choices=every, default=every, metavar="MODEL", help=f"some of: {'; '.join(every)}")
     parser.add_argument("--speakers", type=int, default=600, help="fewer for a trial (%(default)s)")
     parser.add_argument(
         "--spreads",

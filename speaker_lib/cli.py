@@ -99,15 +99,27 @@ def _add_simulate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--test-utterances", type=int, help="utterances per voice for the test set (2; like hw4: 13.33)")
     parser.add_argument("--sessions", type=int, help="recording sessions per voice (4; like hw4: 12)")
     parser.add_argument("--seed", type=int, default=0, help="the same seed makes the same data (%(default)s)")
+    parser.add_argument(
+        "--spreads",
+        type=float,
+        nargs=5,
+        metavar=("SPEAKER", "MOOD", "SESSION", "TOKEN", "VARIETY"),
+        help="like hw4: how far speakers lie apart, and what blurs them (1.8 1.6 1.0 2.1 0.8)",
+    )
     _add_workers(parser)
 
 
 def _simulate(options: argparse.Namespace) -> int:
+    from .phantoms import Spreads
     from .simulate import Simulation, simulate
     from .standin import StandIn, write_standin
 
     names = ("speakers", "utterances", "test_utterances", "sessions", "seed")
     given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    if options.spreads:
+        if not options.like:
+            raise ConfigError("--spreads is for a stand-in: add --like hw4, or leave it out.")
+        given["spreads"] = Spreads(*options.spreads)
     settings = StandIn(**given) if options.like else Simulation(**given)
     (write_standin if options.like else simulate)(options.out, settings, options.workers)
     print(f"{escaped(options.out)}: {settings.source}.")

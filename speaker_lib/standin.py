@@ -11,7 +11,7 @@ import hashlib
 import math
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -55,8 +55,10 @@ class StandIn:
 
     @property
     def source(self) -> str:
-        """What every figure and table made of these data says of them."""
-        return f"simulated features like HW4's, of {self.speakers} speakers who are not people, seed {self.seed}"
+        """What every figure and table made of these data says of them, and what tells two stand-ins apart in their index."""
+        people = f"{self.speakers} speakers who are not people"
+        spreads = " ".join(map(str, astuple(self.spreads)))
+        return f"simulated features like HW4's, of {people}, seed {self.seed}, spreads {spreads}"
 
 
 @dataclass(frozen=True)

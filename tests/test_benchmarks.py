@@ -116,6 +116,11 @@ def test_python_m_benchmarks_explains_itself():
     assert device_name(CPU)
 
 
+def test_published_runs_are_chosen_by_their_names_commas_included(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["published", "--only", "the same, margin 0.2", "2 layers"])
+    assert published.parse_args().only == ["the same, margin 0.2", "2 layers"]
+
+
 def test_the_page_on_accuracy_shows_the_committed_results():
     page, results = (REPO / "docs" / "accuracy.md").read_text(encoding="utf-8"), REPO / "benchmarks" / "results"
 

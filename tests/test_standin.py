@@ -131,6 +131,18 @@ def test_the_command_line_makes_one_and_trains_on_it(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+def test_other_spreads_are_other_data(standin, tmp_path):
+    words = "--like hw4 --speakers 4 --utterances 40 --test-utterances 3 --sessions 3 --seed 1 --spreads 3 1 1 1 0"
+    done = run_command("simulate", str(tmp_path / "far"), *words.split())
+    assert done.returncode == 0 and "spreads 3.0 1.0 1.0 1.0 0.0" in done.stdout
+    near, far = Corpus.open(standin), Corpus.open(tmp_path / "far")
+    assert near.digest != far.digest and near.labelled.lengths.tolist() == far.labelled.lengths.tolist()
+    assert not np.array_equal(near.labelled.frames, far.labelled.frames)
+    done = run_command("simulate", str(tmp_path / "d"), "--spreads", "3", "1", "1", "1", "0")
+    assert done.returncode == 2 and "--spreads is for a stand-in: add --like hw4" in done.stderr
+    assert not (tmp_path / "d").exists()
+
+
 def test_what_is_there_is_not_written_over(standin, tmp_path):
     before = sorted(standin.rglob("*"))
     with pytest.raises(CorpusError, match="is there already"):
