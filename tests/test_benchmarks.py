@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from benchmarks.steps import kit_steps
 from speaker_lib import PRESETS, Classifier, Corpus, SpeakerDataset, training
 from speaker_lib.checkpoint import fit_to_data
 from speaker_lib.evaluation import full_logits
+from speaker_lib.phantoms import Spreads
 
 from .test_step import replayed
 
@@ -131,7 +133,8 @@ def test_the_page_on_accuracy_shows_the_committed_results():
         assert ladder.table(rows(f"ladder/{name}.json")) in page
         assert report.twins_table(rows(f"twins/{name}.json")) in page
     assert ladder.table(rows("ladder/standin.json")) in page
-    curve = rows("standin/curve-nvidia-h100-80gb-hbm3.json")
+    curve = rows("standin/curve-x86_64-2-cores.json") + rows("standin/curve-nvidia-h100-80gb-hbm3.json")
+    assert [curve[0][knob] for knob in standin.KNOBS] == list(astuple(Spreads())) and curve[0]["worst_deviation"] < 0.05
     assert report.curve_table(curve, standin.PUBLISHED, standin.PUBLISHED_FULL) in page
     assert published.table(rows("standin/published-nvidia-h100-80gb-hbm3.json")) in page
     assert "@" not in page  # nothing is left to be filled in

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -120,6 +121,12 @@ def test_some_utterances_are_clear_and_some_hopeless():
     assert from_clear_to_hopeless(1.0) > 2 * from_clear_to_hopeless(0.0)
 
 
+def test_the_widest_spreads_still_make_utterances():
+    widest = Spreads(speaker=10.0, mood=10.0, session=10.0, token=10.0, variety=1.0)
+    labelled = make_standin(StandIn(speakers=8, utterances=200, spreads=widest)).labelled
+    assert np.isfinite(labelled.frames).all()
+
+
 def test_the_command_line_makes_one_and_trains_on_it(tmp_path):
     out = tmp_path / "standin"
     done = run_command("simulate", str(out), "--like", "hw4", "--speakers", "3", "--utterances", "8", "--test-utterances", "1")
@@ -141,6 +148,7 @@ def test_other_spreads_are_other_data(standin, tmp_path):
     done = run_command("simulate", str(tmp_path / "d"), "--spreads", "3", "1", "1", "1", "0")
     assert done.returncode == 2 and "--spreads is for a stand-in: add --like hw4" in done.stderr
     assert not (tmp_path / "d").exists()
+    assert " ".join(map(str, astuple(Spreads()))) in " ".join(run_command("simulate", "--help").stdout.split())
 
 
 def test_what_is_there_is_not_written_over(standin, tmp_path):
