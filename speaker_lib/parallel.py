@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
+import threading
 import types
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -63,7 +64,7 @@ def _results(function: Callable[[Item], Result], items: Sequence[Item], workers:
         return
     # A forked copy of a process that runs PyTorch threads can hang; a fresh one cannot.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker) as pool:
         try:
             waiting = iter(items)
             running = deque(_submit(pool, function, item) for item in islice(waiting, workers + ahead))
@@ -76,6 +77,17 @@ def _results(function: Callable[[Item], Result], items: Sequence[Item], workers:
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _begin_worker() -> None:
+    torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Where the parent was killed, as a notebook's kernel is, a pool's processes would wait for work from it for ever."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _submit(pool: ProcessPoolExecutor, function: Callable[[Item], Result], item: Item) -> Future[Result]:

@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -6,6 +8,8 @@ import pytest
 
 from speaker_lib.errors import ConfigError, SpeakerError
 from speaker_lib.parallel import parallel_map
+
+REPO = Path(__file__).resolve().parents[1]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -34,3 +38,24 @@ def test_after_an_interruption_nothing_new_begins(tmp_path):
     results.close()
     time.sleep(3)  # in which two workers could do all the rest
     assert 2 <= len(list(tmp_path.iterdir())) <= 3
+
+
+def linger(path: Path) -> None:
+    path.touch()
+    time.sleep(600)
+
+
+def test_no_worker_outlives_a_killed_parent(tmp_path):
+    script = (
+        "import sys; from tests.test_parallel import Path, linger, parallel_map\n"
+        "list(parallel_map(linger, [Path(path) for path in sys.argv[1:]], 'Wait', 'worker', 2))"
+    )
+    paths = [tmp_path / "one", tmp_path / "two"]
+    parent = subprocess.Popen([sys.executable, "-c", script, *map(str, paths)], stdout=subprocess.PIPE, cwd=REPO)
+    try:
+        while not all(path.exists() for path in paths):
+            assert parent.poll() is None
+            time.sleep(0.1)
+    finally:
+        parent.kill()
+    parent.communicate(timeout=60)  # it ends when nobody is left who could write to it
