@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,11 @@ from speaker_lib.simulate import Simulation, simulate
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"  # beside the checkout, where it exists
 SMALL = Simulation(speakers=4, utterances=10, test_utterances=2, sessions=3, seed=1)
+
+
+def pytest_configure() -> None:
+    # A shell starts what it runs in the background deaf to Ctrl-C, and that is inherited: no test of an interruption would end.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def write_corpus(out: Path, n_speakers: int = 3, n_utterances: int = 8, n_test: int = 4, shortest: int = 90) -> Path:
