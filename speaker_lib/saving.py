@@ -122,22 +122,36 @@ def fetch_backup(folder: str | os.PathLike[str], backup: Path | None) -> None:
     if backup is None or not Run.exists(backup):
         return
     kept = Run.open(backup)
-    step = _step(kept)
     if Run.exists(folder):
         run = Run.open(folder)
         run.check_same_run(kept)
-        try:
-            if _step(run) >= step:
-                return
-        except RunError as error:  # whether it is worth keeping is for its owner to say
-            advice = f"delete it to go on from the run's backup in {backup}, at step {step:,}"
-            raise RunError(f"{run.folder / RESUME} cannot be read: {advice}.") from error
+        if _is_as_far(run, kept):
+            return
+    step = _step(kept)
     Path(folder).mkdir(parents=True, exist_ok=True)
     with replace(kept, folder=Path(folder)).locked():
         copy = _Copy(Path(folder))
         copy.waiting = _files(backup)
         copy.write()
     say(f"{folder} goes on from its backup in {backup}, at step {step:,}.")
+
+
+def _is_as_far(run: Run, kept: Run) -> bool:
+    """Whether a run needs nothing of its backup. Where one is damaged, the other's use is named."""
+    try:
+        step = _step(kept)
+    except RunError as error:
+        if _step(run):
+            advice = f"delete it to have the backup made anew from {run.folder}"
+            raise RunError(f"{kept.folder / RESUME} cannot be read: {advice}.") from error
+        raise
+    try:
+        return _step(run) >= step
+    except RunError as error:
+        if step:
+            advice = f"delete it to go on from the run's backup in {kept.folder}, at step {step:,}"
+            raise RunError(f"{run.folder / RESUME} cannot be read: {advice}.") from error
+        raise
 
 
 def _files(folder: Path) -> dict[str, bytes]:

@@ -285,6 +285,31 @@ def test_a_damaged_state_with_a_backup_names_the_backup_and_once_deleted_goes_on
     assert run.load_resume()["step"] == 60
 
 
+def test_a_damaged_backup_is_made_anew_from_the_run_that_is_further(corpus, tmp_path):
+    run, backup = Run.create(tmp_path / "run", PRESET, corpus), tmp_path / "drive" / "run"
+    train(run, corpus, backup=backup)
+    damaged = backup / "resume.pt"
+    damaged.write_bytes(b"torn")
+    with pytest.raises(RunError, match=r"drive/run/resume\.pt cannot be read: delete it to have .* made anew from .*/run\.$"):
+        fetch_backup(run.folder, backup)
+    damaged.unlink()
+    fetch_backup(run.folder, backup)
+    train(run, corpus, backup=backup)
+    assert damaged.read_bytes() == (run.folder / "resume.pt").read_bytes()
+
+
+def test_where_the_run_and_its_backup_are_damaged_only_the_start_is_left(corpus, tmp_path):
+    run, backup = Run.create(tmp_path / "run", PRESET, corpus), tmp_path / "drive" / "run"
+    train(run, corpus, backup=backup)
+    for folder in (run.folder, backup):
+        (folder / "resume.pt").write_bytes(b"torn")
+    for damaged in (run.folder, backup):  # one after the other, as the sentences say
+        with pytest.raises(RunError, match="delete it to train this run from the start"):
+            fetch_backup(run.folder, backup)
+        (damaged / "resume.pt").unlink()
+    fetch_backup(run.folder, backup)
+
+
 def test_a_backup_of_another_run_is_not_touched(corpus, tmp_path):
     backup = tmp_path / "drive"
     train(Run.create(tmp_path / "one", PRESET.override({"train.total_steps": 5}), corpus), corpus, backup=backup)
