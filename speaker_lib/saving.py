@@ -30,7 +30,7 @@ class RunWriter:
             backup = Path(backup)
             if Run.exists(backup):
                 run.check_same_run(kept := Run.open(backup))
-                if _step(kept) > _step(run):
+                if not _is_as_far(run, kept):
                     raise RunError(f"{backup} is further than {run.folder}: go on from it (--resume), or name another --backup.")
             self._copies.append(_Copy(backup))
 

@@ -292,6 +292,8 @@ def test_a_damaged_backup_is_made_anew_from_the_run_that_is_further(corpus, tmp_
     damaged.write_bytes(b"torn")
     with pytest.raises(RunError, match=r"drive/run/resume\.pt cannot be read: delete it to have .* made anew from .*/run\.$"):
         fetch_backup(run.folder, backup)
+    with pytest.raises(RunError, match="delete it to have the backup made anew"):
+        train(run, corpus, backup=backup)
     damaged.unlink()
     fetch_backup(run.folder, backup)
     train(run, corpus, backup=backup)
