@@ -199,8 +199,8 @@ poolings = ("mean", "self_attention", "attentive_statistics")
 print(cost_table({name: replace(PRESETS["tuned"].model, pooling=name) for name in poolings}))
 
 # %% [markdown]
-# A few thousand parameters for the scores, and a first layer of the head that is twice as wide where two vectors stand side by side. Which
-# frames a trained model picks, we look at below.
+# Self-attention pooling costs 512 parameters, one for each number of a frame. Attentive statistics cost some 66,000 for the scores, and four times that in
+# the head, whose first layer is twice as wide for two vectors side by side. Which frames a trained model picks, we look at below.
 #
 # ## A margin, and its geometry
 #
@@ -233,7 +233,7 @@ explore(lambda hundredths: margin_figure(hundredths / 100), "hundredths", most=1
 # 0.66 on the cosine even A's own direction is no longer good enough, as long as B is this close. On the right: the cosine margin lowers the
 # whole curve, the angle margin shifts it to the left, so that it costs least where an utterance is right already and where it is hopeless.
 #
-# From the first step on, such a demand would keep a fresh model from learning at all. So here the margin is 0 in the warmup and then grows.
+# From the first step on, such a demand can keep a fresh model from learning. So here the margin is 0 in the warmup and then grows.
 #
 # ## The ladder
 #
@@ -269,7 +269,7 @@ show(figure)
 # %% [markdown]
 # **What to see:** compare each blue bar with the one *above* it, each grey one, which was only tried, with the last blue one, and any step
 # with the spread over seeds. Taking each band's mean off takes away most of what a microphone does. Where the judged recordings are new, as
-# with the simulated voices, that gains much; where they were heard in training it costs, so on HW4 it is not in `best`. A rung that gains
+# with the simulated voices, that gains much; where they were heard in training it costs, so `best`, meant for HW4, does without. A rung that gains
 # nothing is no proof that its idea is worthless: the order in which rungs are climbed decides how much each seems to be worth, as with the
 # four changes of lesson 3; some ideas (the average of the weights, the masks, the margin) are made for runs much longer than these; and the
 # nearer to 1, the less there is to gain. On the right, what a step costs: taking one vector for two frames makes it cheaper, the Conformer
@@ -301,7 +301,7 @@ show(pooling_figure(mel, weights, "One held-out utterance, and how much each fra
 
 # %% [markdown]
 # **What to see:** how far the blue line is from the dashed one. Where it is high, the model found that such frames tell the speaker; compare
-# them with the picture above. Where it hardly leaves the dashed line, pooling could as well be the mean.
+# them with the picture above. Where it hardly leaves the dashed line, the plain mean and deviation would do as well.
 #
 # ## People whom it has never heard
 #

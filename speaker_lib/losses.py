@@ -17,7 +17,7 @@ class TrainingLoss(nn.Module):
     """The loss of a preset's training; without margin and smoothing it is `F.cross_entropy`.
 
     The margin is taken off the cosine (Wang et al. 2018, arXiv 1801.05599, equation 6) or added to the angle (Deng et al.
-    2019, arXiv 1801.07698, equation 3).  It grows with the step: from the start it would keep a model from learning at all.
+    2019, arXiv 1801.07698, equation 3).  It may grow with the step: from the start it can keep a model from learning.
     """
 
     def __init__(self, preset: Preset) -> None:
