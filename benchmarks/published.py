@@ -34,11 +34,11 @@ PUBLISHED: dict[str, tuple[dict[str, object], float, float]] = {
     "2 layers": ({"model.num_layers": 2}, 0.741, 0.897),
     "d160, 4 heads, 2 layers": (_D160, 0.796, 0.918),
     "d256, 3 layers, post-norm": (_D256, 0.554, 0.521),
-    "the same, pre-norm": (_D256 | {"model.norm": "pre"}, 0.860, 0.951),
-    "the same, post-norm, lr 3e-4": (_D256 | {"train.learning_rate": 3e-4}, 0.864, 0.949),
+    "d256, 3 layers, pre-norm": (_D256 | {"model.norm": "pre"}, 0.860, 0.951),
+    "d256, 3 layers, post-norm, lr 3e-4": (_D256 | {"train.learning_rate": 3e-4}, 0.864, 0.949),
     "Conformer d160 x 2": (_CONFORMER, 0.830, 0.937),
-    "the same, self-attention pooling": (_POOLED, 0.865, 0.953),
-    "the same, margin 0.2": (_POOLED | {"model.head": "cosine", "train.margin": 0.2}, 0.866, 0.949),
+    "Conformer d160 x 2, self-attention pooling": (_POOLED, 0.865, 0.953),
+    "Conformer d160 x 2, pooling, margin 0.2": (_POOLED | {"model.head": "cosine", "train.margin": 0.2}, 0.866, 0.949),
 }
 
 

@@ -119,8 +119,8 @@ def test_python_m_benchmarks_explains_itself():
 
 
 def test_published_runs_are_chosen_by_their_names_commas_included(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["published", "--only", "the same, margin 0.2", "2 layers"])
-    assert published.parse_args().only == ["the same, margin 0.2", "2 layers"]
+    monkeypatch.setattr(sys, "argv", ["published", "--only", "d256, 3 layers, pre-norm", "2 layers"])
+    assert published.parse_args().only == ["d256, 3 layers, pre-norm", "2 layers"]
 
 
 def test_the_page_on_accuracy_shows_the_committed_results():
