@@ -62,10 +62,12 @@ def climb(start: Preset, rungs: Sequence[Rung] = RUNGS) -> Iterator[tuple[Rung, 
         start = preset if rung.kept else start
 
 
-def ladder_presets(start: Preset, plan: AblationPlan, split: str = "random") -> list[tuple[Rung, list[Preset]]]:
+def ladder_presets(
+    start: Preset, plan: AblationPlan, split: str = "random", rungs: Sequence[Rung] = RUNGS
+) -> list[tuple[Rung, list[Preset]]]:
     """Each rung with a preset per seed, trained as the plan says."""
     start = Preset(start.model, replace(plan.train, split=split))
-    return [(rung, [preset.override({"train.seed": seed}) for seed in plan.seeds]) for rung, preset in climb(start)]
+    return [(rung, [preset.override({"train.seed": seed}) for seed in plan.seeds]) for rung, preset in climb(start, rungs)]
 
 
 def run_ladder(
@@ -75,6 +77,7 @@ def run_ladder(
     folder: str | os.PathLike[str],
     workers: int | None = None,
     split: str | None = None,
+    rungs: Sequence[Rung] = RUNGS,
 ) -> Ladder:
     """Trains and evaluates every rung for every seed, in ``workers`` processes as `train_replicas` does.
 
@@ -84,7 +87,7 @@ def run_ladder(
     split = split or ("session" if can_hold_out_sessions(corpus.labelled) else "random")
     replicas = {
         rung: [Replica.of(Path(folder) / rung.name / f"seed{preset.train.seed}", preset, corpus) for preset in presets]
-        for rung, presets in ladder_presets(start, plan, split)
+        for rung, presets in ladder_presets(start, plan, split, rungs)
     }
     train_replicas([replica for of_rung in replicas.values() for replica in of_rung], corpus, "Ladder", workers)
     standings = [_standing(rung, [Run.open(replica.folder) for replica in of_rung]) for rung, of_rung in replicas.items()]

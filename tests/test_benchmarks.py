@@ -18,7 +18,9 @@ from benchmarks.steps import kit_steps
 from speaker_lib import PRESETS, Classifier, Corpus, SpeakerDataset, training
 from speaker_lib.checkpoint import fit_to_data
 from speaker_lib.evaluation import full_logits
+from speaker_lib.ladder import climb
 from speaker_lib.phantoms import Spreads
+from speaker_lib.profiles import PROFILES
 
 from .test_step import replayed
 
@@ -121,6 +123,15 @@ def test_python_m_benchmarks_explains_itself():
 def test_published_runs_are_chosen_by_their_names_commas_included(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["published", "--only", "d256, 3 layers, pre-norm", "2 layers"])
     assert published.parse_args().only == ["d256, 3 layers, pre-norm", "2 layers"]
+
+
+def test_what_lesson_4_has_no_time_for_is_tried_on_the_rungs_that_are_kept():
+    start = PROFILES["laptop"].tuned
+    *_, kept = (preset for rung, preset in climb(start) if rung.kept)
+    (_, top), *tried = climb(start, ladder.FURTHER)
+    assert top == kept
+    for rung, preset in tried:
+        assert set(top.differences(preset)) == {name for name, _ in rung.settings} and not rung.kept
 
 
 def test_the_page_on_accuracy_shows_the_committed_results():
