@@ -18,7 +18,7 @@ from pathlib import Path
 from speaker_lib import Corpus
 from speaker_lib.devices import get_device
 from speaker_lib.ladder import Ladder, run_ladder
-from speaker_lib.presets import RUNGS, Rung
+from speaker_lib.presets import KEPT, RUNGS, Rung
 from speaker_lib.profiles import PROFILES
 from speaker_lib.replicas import spread
 from speaker_lib.settings import split_settings
@@ -29,12 +29,11 @@ from .report import markdown
 
 RESULTS = Path(__file__).parent / "results" / "ladder"
 SPLITS = ("random", "session")
-_KEPT = tuple(setting for rung in RUNGS if rung.kept for setting in rung.settings)
-_MARGIN = (("model.head", "cosine"), ("train.margin", 0.2), ("train.margin_ramp_steps", 200))
+_MARGIN = next(rung.settings for rung in RUNGS if rung.name == "margin")
 _LONG = (("train.final_steps", 100), ("train.final_segment_len", 150))
 # What else the kit knows, tried on the last rung that is kept; steps and frames are for runs of the profile `laptop`.
 FURTHER = (
-    Rung("kept", "all rungs that are kept", "", _KEPT),
+    Rung("kept", "all rungs that are kept", "", tuple(KEPT.items())),
     Rung("rotary", "tried: rotary positions", "Su et al. 2021", (("model.positions", "rotary"),), False),
     Rung("smoothing", "tried: label smoothing of 0.1", "Szegedy et al. 2016", (("train.label_smoothing", 0.1),), False),
     Rung("depth", "tried: the last layer left out once in ten", "Huang et al. 2016", (("model.stochastic_depth", 0.1),), False),
