@@ -82,6 +82,7 @@ def joined(device: torch.device) -> Iterator[Team]:
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     team = Team(dist.get_rank(), dist.get_world_size(), device)
     try:
+        team.wait()  # one that left before the others had joined would fail them, in words that hide its own
         yield team
     except RuntimeError as error:  # what a broken connection raises
         if team.first:

@@ -109,6 +109,32 @@ def test_a_batch_that_cannot_be_shared_begins_no_run(data, tmp_path):
     assert "leave torchrun away" in done.stderr and not (tmp_path / "run").exists()
 
 
+SLOW_TO_JOIN = """
+import os, pathlib, sys, time
+import torch
+from speaker_lib.distributed import joined
+
+if os.environ["RANK"] == "0":
+    join, here = torch.distributed.init_process_group, pathlib.Path(sys.argv[1])
+    def slowly(backend):
+        join(backend)
+        time.sleep(1)
+        here.touch()
+    torch.distributed.init_process_group = slowly
+with joined(torch.device("cpu")) as team:
+    assert pathlib.Path(sys.argv[1]).exists(), "a process could leave before the other had joined"
+"""
+
+
+def test_nobody_goes_ahead_before_all_have_joined(tmp_path):
+    """Else an error that one process has at once breaks the connection of another, which then hides it."""
+    script = tmp_path / "script.py"
+    script.write_text(SLOW_TO_JOIN)
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
+    done = subprocess.run([*start, str(tmp_path / "here")], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
 def test_processes_see_every_utterance_of_a_batch_once(data):
     corpus, config = Corpus.open(data), TrainConfig(batch_size=10, segment_len=48, total_steps=5, warmup_steps=1)
     alone = get_dataloader(corpus, config)
