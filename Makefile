@@ -14,7 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TOOLS := $(BIN)/python -m tools
 # A lesson's cell may take that many seconds in smoke; it takes a few.
-NBVAL := --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --override-ini=filterwarnings=default --durations=3
+NBVAL := --quiet --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --override-ini=filterwarnings=default --durations=3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: course lab test test-long test-notebooks audit bench notebooks check-notebooks repository clean
@@ -26,16 +26,20 @@ course: $(VENV)/.installed
 lab: $(VENV)/.installed-dev
 	$(BIN)/jupyter lab notebooks
 
+# A process to a core, with one thread each: most tests wait for a Python that starts. Those of a file share what it trains.
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(TOOLS) check
 	$(MAKE) test-notebooks
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 test-notebooks: $(VENV)/.installed-dev
 	$(TOOLS) smoke
-	env -u SPEAKER_DATA SPEAKER_PROFILE=smoke $(BIN)/pytest $(NBVAL) build/smoke/py build/smoke/ipynb
+	$(MAKE) --jobs=2 smoke-py smoke-ipynb
+
+smoke-%:
+	env -u SPEAKER_DATA SPEAKER_PROFILE=smoke OMP_NUM_THREADS=1 $(BIN)/pytest $(NBVAL) build/smoke/$*
 
 test-long: $(VENV)/.installed-dev
 	$(BIN)/pytest -m long

@@ -15,7 +15,7 @@ from speaker_lib.saving import RunWriter
 
 from .conftest import command
 
-STEPS = 150
+STEPS = 100
 
 
 @pytest.fixture(scope="module")
