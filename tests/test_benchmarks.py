@@ -20,6 +20,7 @@ from speaker_lib.checkpoint import fit_to_data
 from speaker_lib.evaluation import full_logits
 from speaker_lib.ladder import climb
 from speaker_lib.phantoms import Spreads
+from speaker_lib.presets import RUNGS
 from speaker_lib.profiles import PROFILES
 
 from .test_step import replayed
@@ -132,6 +133,21 @@ def test_what_lesson_4_has_no_time_for_is_tried_on_the_rungs_that_are_kept():
     assert top == kept
     for rung, preset in tried:
         assert set(top.differences(preset)) == {name for name, _ in rung.settings} and not rung.kept
+
+
+def test_a_ladder_is_compared_seed_by_seed(monkeypatch, tmp_path, corpus_folder, capsys):
+    arguments = ["--data", corpus_folder, "--name", "two", "--steps", 2, "--seeds", 2, "--splits", "random", "--out", tmp_path]
+    monkeypatch.setattr(sys, "argv", ["ladder", *map(str, arguments), "--set", "model.num_layers=1"])
+    monkeypatch.setattr(ladder, "RUNGS", RUNGS[:2])
+    ladder.main()
+    rows = json.loads((tmp_path / "two.json").read_text())
+    for row in rows:
+        values = row["random_full_by_seed"]
+        assert len(values) == 2 and row["random_full"] == pytest.approx([np.mean(values), np.std(values, ddof=1)], abs=1e-4)
+    gain = np.subtract(rows[1]["random_full_by_seed"], rows[0]["random_full_by_seed"])
+    *_, head, _, first, second = capsys.readouterr().out.strip().splitlines()
+    assert head.endswith("| full, over the first row |") and first.endswith(" |  |")
+    assert second.endswith(f"| {gain.mean():+.3f} ± {gain.std(ddof=1):.3f} |")
 
 
 def test_the_page_on_accuracy_shows_the_committed_results():
