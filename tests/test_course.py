@@ -53,7 +53,24 @@ print(1 / {divisor})
 
 @pytest.fixture
 def checkout(tmp_path) -> Path:
-    folder = tmp_path / "course"
+    return write_checkout(tmp_path / "course")
+
+
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory) -> tuple[Path, str]:
+    """A checkout whose notebooks were made, and what that printed; tests copy it."""
+    folder = write_checkout(tmp_path_factory.mktemp("made") / "course")
+    done = run(folder, "tools", "notebooks", SPEAKER_PROFILE="smoke", SPEAKER_DATA="elsewhere")  # neither counts here
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder, done.stdout
+
+
+@pytest.fixture
+def made(made_once, tmp_path) -> Path:
+    return shutil.copytree(made_once[0], tmp_path / "course")
+
+
+def write_checkout(folder: Path) -> Path:
     for name in ("tools", "speaker_lib"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", folder)
@@ -81,11 +98,9 @@ def halves(checkout: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (checkout / "notebooks").glob("*.*")}
 
 
-def test_notebooks_are_made_with_outputs_and_pass_the_gate(checkout):
-    done = run(checkout, "tools", "notebooks", SPEAKER_PROFILE="smoke", SPEAKER_DATA="elsewhere")  # neither counts here
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "01_small   0:00  The only section" in done.stdout
-    notebook = nbformat.read(checkout / "notebooks" / "01_small.ipynb", as_version=4)
+def test_notebooks_are_made_with_outputs_and_pass_the_gate(made_once, made):
+    assert "01_small   0:00  The only section" in made_once[1]
+    notebook = nbformat.read(made / "notebooks" / "01_small.ipynb", as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == [1, 2, 3, 4]
     assert [[output.get("text") for output in cell.outputs] for cell in code] == [
@@ -94,20 +109,20 @@ def test_notebooks_are_made_with_outputs_and_pass_the_gate(checkout):
         ["half-way\nprofile laptop\n"],
         ["0.5\n"],
     ]
-    assert "widgets" not in notebook.metadata and "Open in Colab" in (checkout / "notebooks" / "01_small.py").read_text()
-    assert (checkout / "docs" / "figures" / "ablation.png").read_bytes() == b"a figure"
-    assert run(checkout, "tools", "check").returncode == 0
+    assert "widgets" not in notebook.metadata and "Open in Colab" in (made / "notebooks" / "01_small.py").read_text()
+    assert (made / "docs" / "figures" / "ablation.png").read_bytes() == b"a figure"
+    assert run(made, "tools", "check").returncode == 0
     # The same lesson again is the same file, to the byte: nothing in it changes by itself.
-    before = halves(checkout)
-    assert run(checkout, "tools", "notebooks").returncode == 0 and halves(checkout) == before
+    before = halves(made)
+    assert run(made, "tools", "notebooks").returncode == 0 and halves(made) == before
 
-    write_lesson(checkout, divisor=0)
-    before = halves(checkout)
-    done = run(checkout, "tools", "notebooks")
+    write_lesson(made, divisor=0)
+    before = halves(made)
+    done = run(made, "tools", "notebooks")
     assert done.returncode == 1 and "error: 01_small stopped with an error" in done.stderr and "ZeroDivisionError" in done.stderr
-    assert halves(checkout) == before
+    assert halves(made) == before
 
-    done = run(checkout, "tools", "check")
+    done = run(made, "tools", "check")
     assert done.returncode == 1 and "01_small.py lacks the header that pairs the two" in done.stdout
 
 
@@ -121,10 +136,9 @@ def test_an_edit_made_while_the_notebooks_run_is_not_lost(checkout):
     assert path.read_text().endswith("# an edit\n") and not (checkout / "notebooks" / "01_small.ipynb").exists()
 
 
-def test_the_course_ends_with_the_table_the_figures_and_the_notebooks(checkout):
-    assert run(checkout, "tools", "notebooks").returncode == 0
-    committed = halves(checkout)
-    done = run(checkout, "tools.course", SPEAKER_PROFILE="smoke", SPEAKER_DATA=str(checkout / "data" / "simulated"))
+def test_the_course_ends_with_the_table_the_figures_and_the_notebooks(made):
+    committed = halves(made)
+    done = run(made, "tools.course", SPEAKER_PROFILE="smoke", SPEAKER_DATA=str(made / "data" / "simulated"))
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].startswith("The course on 100 simulated voices (not people), 60 utterances each, seed 0; profile smoke: ")
@@ -135,8 +149,8 @@ def test_the_course_ends_with_the_table_the_figures_and_the_notebooks(checkout):
         "Figure: runs/smoke/simulated/ladder.png",
         "Executed notebooks: runs/smoke/simulated/notebooks",
     ]
-    executed = json.loads((checkout / "runs/smoke/simulated/notebooks/01_small.ipynb").read_text())
-    assert "profile smoke" in json.dumps(executed) and halves(checkout) == committed
+    executed = json.loads((made / "runs/smoke/simulated/notebooks/01_small.ipynb").read_text())
+    assert "profile smoke" in json.dumps(executed) and halves(made) == committed
     assert "Traceback" not in done.stderr and "WARNING" not in done.stderr
 
 
@@ -145,10 +159,9 @@ def test_a_course_without_its_data_says_so(checkout):
     assert done.returncode == 1 and done.stderr.startswith("error: nowhere") and "Traceback" not in done.stderr
 
 
-def test_smoke_lays_out_both_halves(checkout):
-    assert run(checkout, "tools", "notebooks").returncode == 0
-    assert run(checkout, "tools", "smoke").returncode == 0
-    found = sorted(str(path.relative_to(checkout)) for path in checkout.glob("build/smoke/*/*"))
+def test_smoke_lays_out_both_halves(made):
+    assert run(made, "tools", "smoke").returncode == 0
+    found = sorted(str(path.relative_to(made)) for path in made.glob("build/smoke/*/*"))
     assert found == ["build/smoke/ipynb/01_small.ipynb", "build/smoke/py/01_small.ipynb"]
 
 
