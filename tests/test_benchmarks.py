@@ -159,7 +159,7 @@ def test_the_page_on_accuracy_shows_the_committed_results():
     for name in ("simulated", "speech"):
         assert ladder.table(rows(f"ladder/{name}.json")) in page
         assert report.twins_table(rows(f"twins/{name}.json")) in page
-    for name in ("standin", "speech-further"):
+    for name in ("standin", "speech-further", "simulated-further"):
         assert ladder.table(rows(f"ladder/{name}.json")) in page
     curve = rows("standin/curve-x86_64-2-cores.json") + rows("standin/curve-nvidia-h100-80gb-hbm3.json")
     assert [curve[0][knob] for knob in standin.KNOBS] == list(astuple(Spreads())) and curve[0]["worst_deviation"] < 0.05
