@@ -114,7 +114,7 @@ def table(rows: list[dict[str, object]]) -> str:
             str(row["rung"]),
             f"{row['parameters']:,}",
             f"{row['step_per_s']:.1f}" if row["step_per_s"] else "",
-            *(f"{row[k][0]:.3f}" + (f" ± {row[k][1]:.3f}" if row["seeds"] > 1 else "") for k in shown),
+            *(f"{row[k][0]:.3f}{_spread_of(row, row[k][1])}" for k in shown),
         ]
         for row in rows
     ]
@@ -123,8 +123,12 @@ def table(rows: list[dict[str, object]]) -> str:
         heads.append(f"{names[shown[-1]]}, over the first row")
         for line, row in zip(lines, rows, strict=True):
             gain = np.subtract(row[last], rows[0][last])  # (seeds,)
-            line.append(f"{gain.mean():+.3f} ± {spread(gain):.3f}" if row is not rows[0] else "")
+            line.append(f"{gain.mean():+.3f}{_spread_of(row, spread(gain))}" if row is not rows[0] else "")
     return markdown(heads, lines)
+
+
+def _spread_of(row: dict[str, object], deviation: float) -> str:
+    return f" ± {deviation:.3f}" if row["seeds"] > 1 else ""
 
 
 def parse_args() -> argparse.Namespace:
