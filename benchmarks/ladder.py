@@ -118,8 +118,9 @@ def table(rows: list[dict[str, object]]) -> str:
         ]
         for row in rows
     ]
-    heads, last = ["rung", "parameters", "step/s", *(names[key] for key in shown)], f"{shown[-1]}_by_seed"
-    if last in rows[0]:
+    heads = ["rung", "parameters", "step/s", *(names[key] for key in shown)]
+    last = f"{shown[-1]}_by_seed"
+    if last in rows[0]:  # older results keep mean and deviation only
         heads.append(f"{names[shown[-1]]}, over the first row")
         for line, row in zip(lines, rows, strict=True):
             gain = np.subtract(row[last], rows[0][last])  # (seeds,)

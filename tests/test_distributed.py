@@ -30,13 +30,15 @@ def data(tmp_path_factory) -> Path:
     return write_corpus(tmp_path_factory.mktemp("distributed") / "corpus", n_speakers=3, n_utterances=41, shortest=40)
 
 
-def torchrun(n: int, *arguments: object) -> list[str]:
-    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={n}", "-m", "--"]
-    return [*start, "speaker_lib", *map(str, arguments)]
+SPEAKER_LIB = ("-m", "--", "speaker_lib")
 
 
-def several(n: int, *arguments: object) -> subprocess.CompletedProcess:
-    return subprocess.run(torchrun(n, *arguments), capture_output=True, text=True, timeout=300)
+def torchrun(n: int, *program: object) -> list[str]:
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={n}", *map(str, program)]
+
+
+def several(n: int, *program: object) -> subprocess.CompletedProcess:
+    return subprocess.run(torchrun(n, *program), capture_output=True, text=True, timeout=300)
 
 
 def assert_close(one: Path, other: Path) -> None:
@@ -53,7 +55,7 @@ def assert_close(one: Path, other: Path) -> None:
 def test_two_processes_train_what_one_would(data, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     assert command("train", "--data", data, "--run", one, *SETTINGS, *MORE).returncode == 0
-    done = several(2, "train", "--data", data, "--run", two, *SETTINGS, *MORE)
+    done = several(2, *SPEAKER_LIB, "train", "--data", data, "--run", two, *SETTINGS, *MORE)
     assert done.returncode == 0, done.stderr
     assert_close(one, two)
     assert done.stdout.count("Best validation accuracy") == done.stdout.count("2 processes") == 1
@@ -61,7 +63,7 @@ def test_two_processes_train_what_one_would(data, tmp_path):
         assert theirs["valid_accuracy"] == mine["valid_accuracy"]  # of 13 utterances: each counted once
         assert all(theirs[key] == pytest.approx(mine[key], abs=1e-5) for key in mine if key != "steps_per_second")
 
-    again = several(2, "train", "--data", data, "--run", two, *SETTINGS, *MORE)
+    again = several(2, *SPEAKER_LIB, "train", "--data", data, "--run", two, *SETTINGS, *MORE)
     assert again.returncode != 0 and again.stderr.count("error: ") == 1 and "holds a run already" in again.stderr
 
 
@@ -69,7 +71,7 @@ def test_what_is_saved_is_what_was_judged(data, tmp_path):
     """BatchNorm's running statistics are each process's own: all must judge with those that the first one saves."""
     run, corpus = tmp_path / "run", Corpus.open(data)
     settings = ["--preset", "laptop_best", "--steps", "8", "--set", "train.segment_len=48", "--set", "train.valid_steps=8"]
-    done = several(2, "train", "--data", data, "--run", run, *settings)
+    done = several(2, *SPEAKER_LIB, "train", "--data", data, "--run", run, *settings)
     assert done.returncode == 0, done.stderr
     run = Run.open(run)
     loader = get_dataloader(corpus, run.preset.train)[1]
@@ -82,7 +84,7 @@ def test_a_run_of_two_processes_is_stopped_and_goes_on_with_one(data, tmp_path):
     steps = ["--set", "train.total_steps=120", "--set", "train.valid_steps=120"]
     arguments = ["train", "--data", data, *SETTINGS, *steps]
     process = subprocess.Popen(
-        torchrun(2, *arguments, "--run", run),
+        torchrun(2, *SPEAKER_LIB, *arguments, "--run", run),
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,  # as a terminal does, send Ctrl-C to the processes and to torchrun, which passes it on
@@ -102,10 +104,10 @@ def test_a_run_of_two_processes_is_stopped_and_goes_on_with_one(data, tmp_path):
 
 
 def test_a_batch_that_cannot_be_shared_begins_no_run(data, tmp_path):
-    done = several(3, "train", "--data", data, "--run", tmp_path / "run", *SETTINGS, *MORE)
+    done = several(3, *SPEAKER_LIB, "train", "--data", data, "--run", tmp_path / "run", *SETTINGS, *MORE)
     assert done.returncode != 0 and "3 processes cannot share a batch of 32 equally" in done.stderr
     assert not (tmp_path / "run").exists()
-    done = several(2, "train", "--data", data, "--run", tmp_path / "run", *SETTINGS, *MORE, "--seeds", "0,1")
+    done = several(2, *SPEAKER_LIB, "train", "--data", data, "--run", tmp_path / "run", *SETTINGS, *MORE, "--seeds", "0,1")
     assert "leave torchrun away" in done.stderr and not (tmp_path / "run").exists()
 
 
@@ -130,8 +132,7 @@ def test_nobody_goes_ahead_before_all_have_joined(tmp_path):
     """Else an error that one process has at once breaks the connection of another, which then hides it."""
     script = tmp_path / "script.py"
     script.write_text(SLOW_TO_JOIN)
-    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
-    done = subprocess.run([*start, str(tmp_path / "here")], capture_output=True, text=True, timeout=120)
+    done = several(2, script, tmp_path / "here")
     assert done.returncode == 0, done.stderr
 
 
