@@ -17,8 +17,8 @@ from pathlib import Path
 
 import torch
 
-from speaker_lib.devices import get_device
-from speaker_lib.parallel import available_cores
+from speaker_lib.utils.device import get_device
+from speaker_lib.utils.parallel import available_cores
 
 from . import full, report
 from .growth import growth_with_frames, growth_with_processes, growth_with_utterances

@@ -16,10 +16,10 @@ from pathlib import Path
 import torch
 
 from speaker_lib import PRESETS, Preset, Run, train
-from speaker_lib.checkpoint import fit_to_data
-from speaker_lib.data import Batch, get_dataloader
-from speaker_lib.state import TrainState
-from speaker_lib.training import StopTraining, begin, train_step
+from speaker_lib.data.batches import Batch, get_dataloader
+from speaker_lib.training.loop import StopTraining, begin, train_step
+from speaker_lib.training.run import fit_to_data
+from speaker_lib.training.state import TrainState
 
 from .machine import corpus_in_memory, device_name, lengths_like_hw4
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from speaker_lib import PRESETS, Corpus, Run, train
-from speaker_lib.devices import get_autocast_dtype
-from speaker_lib.state import TrainState
+from speaker_lib.training.state import TrainState
+from speaker_lib.utils.device import get_autocast_dtype
 
 from .growth import write_packed
 from .machine import Row, device_name, lengths_like_hw4

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from speaker_lib import PRESETS, Corpus, SpeakerDataset, TrainConfig
-from speaker_lib.data import Batch, TrainSampler
-from speaker_lib.devices import get_autocast_dtype
-from speaker_lib.layout import read_mapping, read_metadata
-from speaker_lib.step import WARMUP
-from speaker_lib.training import begin, train_step
+from speaker_lib.data.batches import Batch, TrainSampler
+from speaker_lib.data.hw4_format import read_mapping, read_metadata
+from speaker_lib.training.loop import begin, train_step
+from speaker_lib.training.step import WARMUP
+from speaker_lib.utils.device import get_autocast_dtype
 
 from .machine import SPEAKERS, lengths_like_hw4, seconds
 

@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 
 from speaker_lib import Corpus
-from speaker_lib.devices import get_device
-from speaker_lib.ladder import Ladder, run_ladder
-from speaker_lib.presets import KEPT, RUNGS, Rung
-from speaker_lib.profiles import PROFILES
-from speaker_lib.replicas import spread
-from speaker_lib.settings import split_settings
-from speaker_lib.subset import write_subset
+from speaker_lib.config.fields import split_settings
+from speaker_lib.config.presets import KEPT, RUNGS, Rung
+from speaker_lib.course.profiles import PROFILES
+from speaker_lib.data.subset import write_subset
+from speaker_lib.experiments.ladder import Ladder, run_ladder
+from speaker_lib.experiments.seeds import spread
+from speaker_lib.utils.device import get_device
 
 from .machine import device_name, write_rows
 from .report import markdown

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 
 from speaker_lib import Corpus, CorpusWriter
-from speaker_lib.corpus import Utterances
-from speaker_lib.files import replacing
-from speaker_lib.parallel import available_cores
-from speaker_lib.progress import progress_bar
+from speaker_lib.data.corpus import Utterances
+from speaker_lib.utils.files import replacing
+from speaker_lib.utils.parallel import available_cores
+from speaker_lib.utils.progress import progress_bar
 
 SPEAKERS = 600
 # Of HW4's labelled utterances: shares and the frames below which they lie.

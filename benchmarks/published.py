@@ -14,10 +14,10 @@ from dataclasses import astuple
 from pathlib import Path
 
 from speaker_lib import Corpus, Preset
-from speaker_lib.devices import get_device
-from speaker_lib.phantoms import Spreads
-from speaker_lib.replicas import Replica, train_replicas
-from speaker_lib.standin import StandIn, write_standin
+from speaker_lib.experiments.seeds import Replica, train_replicas
+from speaker_lib.simulation.phantoms import Spreads
+from speaker_lib.simulation.standin import StandIn, write_standin
+from speaker_lib.utils.device import get_device
 
 from .machine import device_name, write_rows
 from .report import markdown

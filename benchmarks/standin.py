@@ -17,12 +17,12 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from speaker_lib import PRESETS, Run, train
-from speaker_lib.devices import get_device
-from speaker_lib.evaluation import evaluate
-from speaker_lib.phantoms import Spreads
-from speaker_lib.settings import split_settings
-from speaker_lib.standin import StandIn, make_standin
-from speaker_lib.training import StopTraining
+from speaker_lib.config.fields import split_settings
+from speaker_lib.evaluation.identification import evaluate
+from speaker_lib.simulation.phantoms import Spreads
+from speaker_lib.simulation.standin import StandIn, make_standin
+from speaker_lib.training.loop import StopTraining
+from speaker_lib.utils.device import get_device
 
 # Accuracy on random 128-frame crops of HW4's held-out tenth by step, and on the same utterances whole.
 PUBLISHED = {2_000: 0.153, 10_000: 0.416, 30_000: 0.576, 70_000: 0.686}

@@ -12,13 +12,13 @@ import torch
 from torch import nn
 
 from speaker_lib import PRESETS, Corpus, Preset
-from speaker_lib.checkpoint import fit_to_data
-from speaker_lib.costs import cost_of
-from speaker_lib.data import get_dataloader
-from speaker_lib.devices import get_autocast_dtype
-from speaker_lib.parallel import available_cores
-from speaker_lib.step import WARMUP
-from speaker_lib.training import begin, train_step
+from speaker_lib.data.batches import get_dataloader
+from speaker_lib.models.cost import cost_of
+from speaker_lib.training.loop import begin, train_step
+from speaker_lib.training.run import fit_to_data
+from speaker_lib.training.step import WARMUP
+from speaker_lib.utils.device import get_autocast_dtype
+from speaker_lib.utils.parallel import available_cores
 
 from .machine import Row, device_name, matmul_flops, seconds, synchronize, turn_about
 from .plain import plain_steps

@@ -17,8 +17,8 @@ import tempfile
 from pathlib import Path
 
 from speaker_lib import PRESETS, Corpus, Preset, Run
-from speaker_lib.devices import get_device
-from speaker_lib.replicas import Replica, reached, spread, train_replicas
+from speaker_lib.experiments.seeds import Replica, reached, spread, train_replicas
+from speaker_lib.utils.device import get_device
 
 from .machine import device_name, write_rows
 

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 
 from speaker_lib import PRESETS, Corpus, SpeakerDataset, TrainConfig
-from speaker_lib.checkpoint import fit_to_data
-from speaker_lib.data import TrainSampler
-from speaker_lib.evaluation import full_logits
-from speaker_lib.model import Classifier
-from speaker_lib.replicas import Replica, train_replicas
+from speaker_lib.data.batches import TrainSampler
+from speaker_lib.evaluation.identification import full_logits
+from speaker_lib.experiments.seeds import Replica, train_replicas
+from speaker_lib.models.classifier import Classifier
+from speaker_lib.training.run import fit_to_data
 
 from .machine import Row, device_name, lengths_like_hw4, turn_about, write_files
 from .plain import PlainDataset, collate, plain_predictions

@@ -59,8 +59,8 @@ if importlib.util.find_spec("speaker_lib") is None:
 # As in lesson 1.
 
 # %%
-from speaker_lib.preflight import ablation_time, preflight
-from speaker_lib.widgets import show
+from speaker_lib.course.preflight import ablation_time, preflight
+from speaker_lib.course.widgets import show
 
 DATA = "what is here, else simulated voices"  # @param ["what is here, else simulated voices", "download HW4"]
 KEEP = "here"  # @param ["here", "Google Drive"]
@@ -72,13 +72,13 @@ lesson = preflight(DATA, KEEP)
 # A run is a folder: settings, a line per validation, the best weights. So what lessons 1 and 2 trained is still there.
 
 # %%
-from speaker_lib.tables import comparison_table
+from speaker_lib.experiments.tables import comparison_table
 
 baseline, tuned = lesson.trained("baseline"), lesson.trained("tuned")
 print(comparison_table([baseline, tuned]))
 
 # %%
-from speaker_lib.plots import comparison_figure, save_figure
+from speaker_lib.plots.runs import comparison_figure, save_figure
 
 figure = comparison_figure([baseline, tuned])
 save_figure(figure, lesson.runs / "comparison.png")
@@ -101,7 +101,7 @@ show(figure)
 # Together that is ten models, because some stand on several of the ways:
 
 # %%
-from speaker_lib.ablation import changes_between, variants_of
+from speaker_lib.experiments.ablation import changes_between, variants_of
 
 changes = changes_between(lesson.profile.baseline, lesson.profile.tuned)
 for variant in variants_of(changes, sessions=False):
@@ -119,7 +119,7 @@ for variant in variants_of(changes, sessions=False):
 print(ablation_time(lesson))
 
 # %%
-from speaker_lib.ablation import run_ablation
+from speaker_lib.experiments.ablation import run_ablation
 
 profile = lesson.profile
 corpus = lesson.ablation_corpus()
@@ -134,12 +134,12 @@ ablation = run_ablation(
 # parameters here than in lesson 1.)
 
 # %%
-from speaker_lib.tables import ablation_table
+from speaker_lib.experiments.tables import ablation_table
 
 print(ablation_table(ablation))
 
 # %%
-from speaker_lib.plots_ablation import ablation_figure
+from speaker_lib.plots.experiments import ablation_figure
 
 figure = ablation_figure(ablation)
 save_figure(figure, lesson.runs / "ablation.png")
@@ -158,7 +158,7 @@ show(figure)
 # close together.
 
 # %%
-from speaker_lib.conclusions import conclusions
+from speaker_lib.experiments.conclusions import conclusions
 
 for sentence in conclusions(ablation):
     print("-", sentence)
@@ -173,7 +173,7 @@ for sentence in conclusions(ablation):
 # the models are trained anew, without those recordings, so they also have somewhat less to learn from.
 
 # %%
-from speaker_lib.plots_ablation import measuring_figure
+from speaker_lib.plots.experiments import measuring_figure
 
 show(measuring_figure(ablation))
 
@@ -183,7 +183,7 @@ show(measuring_figure(ablation))
 # numbers only if they were measured in the same way.
 
 # %%
-from speaker_lib.conclusions import measuring
+from speaker_lib.experiments.conclusions import measuring
 
 for sentence in measuring(ablation):
     print("-", sentence)
@@ -207,6 +207,6 @@ print(said[0], *said[1:][-2:], sep="\n")
 # 不同種子之間的落差，就是判斷差異的尺。看數字時，要連同衡量方式一起看。最後，這些結論只適用於這份資料：模擬的聲音不是真人，小模型的結論也未必適用於大模型。
 #
 # **To try:** run this lesson on your own recordings (`python -m speaker_lib prepare`, then `SPEAKER_DATA`). Or add a fifth change: put
-# `("model.dim_feedforward",)` into `_STEPS` of `speaker_lib/ablation.py`, and set it in the tuned preset. Does the answer stay the same?
+# `("model.dim_feedforward",)` into `_STEPS` of `speaker_lib/experiments/ablation.py`, and set it in the tuned preset. Does the answer stay the same?
 #
 # **Next:** the report ends with the wish to find other ways to improve the model. [Lesson 4](04_beyond.ipynb) goes some of them.

@@ -5,14 +5,14 @@
 6
 """
 
-from .checkpoint import Run
-from .config import ModelConfig, Preset, TrainConfig
-from .corpus import Corpus, CorpusWriter
-from .data import SpeakerDataset, get_dataloader
-from .errors import SpeakerError
-from .model import Classifier
-from .presets import PRESETS, get_preset
-from .training import get_cosine_schedule_with_warmup, model_fn, set_seed, train, valid
+from .config.presets import PRESETS, get_preset
+from .config.schema import ModelConfig, Preset, TrainConfig
+from .data.batches import SpeakerDataset, get_dataloader
+from .data.corpus import Corpus, CorpusWriter
+from .models.classifier import Classifier
+from .training.loop import get_cosine_schedule_with_warmup, model_fn, set_seed, train, valid
+from .training.run import Run
+from .utils.errors import SpeakerError
 
 __all__ = [
     "PRESETS",

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from speaker_lib import Corpus, CorpusWriter
-from speaker_lib.simulate import Simulation, simulate
+from speaker_lib.simulation.corpus import Simulation, simulate
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"  # beside the checkout, where it exists
 SMALL = Simulation(speakers=4, utterances=10, test_utterances=2, sessions=3, seed=1)

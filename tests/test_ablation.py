@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from speaker_lib import PRESETS, Corpus, CorpusWriter, ModelConfig, Preset, TrainConfig
-from speaker_lib.ablation import Ablation, Outcome, changes_between, planned_variants, run_ablation, variants_of
-from speaker_lib.conclusions import Gain, conclusions, marginal_gains, measuring
-from speaker_lib.costs import Cost, cost_of
-from speaker_lib.errors import ConfigError, RunError
-from speaker_lib.plots import save_figure
-from speaker_lib.plots_ablation import ablation_figure, measuring_figure
-from speaker_lib.profiles import AblationPlan
-from speaker_lib.tables import ablation_table, cost_table
+from speaker_lib.course.profiles import AblationPlan
+from speaker_lib.experiments.ablation import Ablation, Outcome, changes_between, planned_variants, run_ablation, variants_of
+from speaker_lib.experiments.conclusions import Gain, conclusions, marginal_gains, measuring
+from speaker_lib.experiments.tables import ablation_table, cost_table
+from speaker_lib.models.cost import Cost, cost_of
+from speaker_lib.plots.experiments import ablation_figure, measuring_figure
+from speaker_lib.plots.runs import save_figure
+from speaker_lib.utils.errors import ConfigError, RunError
 
 CHANGES = changes_between(PRESETS["baseline"], PRESETS["tuned"])
 WIDTH, HEADS, LAYERS, WORD = CHANGES

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from speaker_lib import Classifier, Corpus, CorpusWriter, ModelConfig, Preset, Run, SpeakerDataset, TrainConfig
-from speaker_lib.averaging import (
+from speaker_lib.cli.main import main
+from speaker_lib.evaluation.ensemble import (
     Averaging,
     by_crops,
     check_same_classes,
@@ -19,11 +20,10 @@ from speaker_lib.averaging import (
     mean_logits,
     predict_jointly,
 )
-from speaker_lib.checkpoint import weights_bytes
-from speaker_lib.cli import main
-from speaker_lib.errors import ConfigError, CorpusError, RunError
-from speaker_lib.evaluation import full_logits, full_result, held_out, predict
-from speaker_lib.saving import RunWriter
+from speaker_lib.evaluation.identification import full_logits, full_result, held_out, predict
+from speaker_lib.training.run import weights_bytes
+from speaker_lib.training.saving import RunWriter
+from speaker_lib.utils.errors import ConfigError, CorpusError, RunError
 
 from .conftest import write_corpus
 

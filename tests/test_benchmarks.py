@@ -15,13 +15,14 @@ from benchmarks.growth import measure_data, write_packed
 from benchmarks.machine import Row, corpus_in_memory, device_name, lengths_like_hw4, matmul_flops, write_files
 from benchmarks.plain import PlainClassifier, plain_predictions, plain_steps
 from benchmarks.steps import kit_steps
-from speaker_lib import PRESETS, Classifier, Corpus, SpeakerDataset, training
-from speaker_lib.checkpoint import fit_to_data
-from speaker_lib.evaluation import full_logits
-from speaker_lib.ladder import climb
-from speaker_lib.phantoms import Spreads
-from speaker_lib.presets import RUNGS
-from speaker_lib.profiles import PROFILES
+from speaker_lib import PRESETS, Classifier, Corpus, SpeakerDataset
+from speaker_lib.config.presets import RUNGS
+from speaker_lib.course.profiles import PROFILES
+from speaker_lib.evaluation.identification import full_logits
+from speaker_lib.experiments.ladder import climb
+from speaker_lib.simulation.phantoms import Spreads
+from speaker_lib.training import loop as training
+from speaker_lib.training.run import fit_to_data
 
 from .test_step import replayed
 

@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from speaker_lib import Classifier, ModelConfig, SpeakerDataset
-from speaker_lib.embeddings import unheard
-from speaker_lib.evaluation import CROP_SEEDS, crop_draws, crop_result
-from speaker_lib.inspection import pooling_weights
-from speaker_lib.lesson import Lesson, open_lesson
-from speaker_lib.plots_margin import KINDS, SPEAKERS, margin_figure, territories
-from speaker_lib.plots_model import pooling_figure
-from speaker_lib.tables import verification_table
-from speaker_lib.trials import draw_trials
-from speaker_lib.verification import verify
+from speaker_lib.course.lesson import Lesson, open_lesson
+from speaker_lib.evaluation.embeddings import unheard
+from speaker_lib.evaluation.identification import CROP_SEEDS, crop_draws, crop_result
+from speaker_lib.evaluation.trials import draw_trials
+from speaker_lib.evaluation.verification import verify
+from speaker_lib.experiments.tables import verification_table
+from speaker_lib.models.inspect import pooling_weights
+from speaker_lib.plots.margin import KINDS, SPEAKERS, margin_figure, territories
+from speaker_lib.plots.model import pooling_figure
 
 SMALL = ModelConfig(d_model=16, nhead=2, dim_feedforward=24, n_speakers=4)
 

@@ -62,9 +62,9 @@ LONG_TRAINING = [
     """
 from dataclasses import replace
 from speaker_lib import PRESETS, Corpus, train
-from speaker_lib.checkpoint import Run
-from speaker_lib.simulate import Simulation, simulate
-from speaker_lib.widgets import LivePlot
+from speaker_lib.training.run import Run
+from speaker_lib.simulation.corpus import Simulation, simulate
+from speaker_lib.course.widgets import LivePlot
 simulate("voices", Simulation(speakers=3, utterances=8, test_utterances=1, sessions=2), workers=1)
 corpus, preset = Corpus.open("voices"), PRESETS["laptop_baseline"]
 steps = {"total_steps": 1_000_000, "valid_steps": 10, "save_steps": 500_000, "warmup_steps": 10}

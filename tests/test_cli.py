@@ -10,10 +10,10 @@ import pytest
 import soundfile
 
 from speaker_lib import PRESETS, Corpus, Run
-from speaker_lib.cli import main, parse_args
-from speaker_lib.config import setting_names
-from speaker_lib.simulate import simulated_recording
-from speaker_lib.splits import split_utterances
+from speaker_lib.cli.main import main, parse_args
+from speaker_lib.config.schema import setting_names
+from speaker_lib.data.splits import split_utterances
+from speaker_lib.simulation.corpus import simulated_recording
 
 from .conftest import SMALL, command
 

@@ -3,9 +3,9 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from speaker_lib import PRESETS, ModelConfig, Preset, TrainConfig, get_preset
-from speaker_lib.config import setting_names
-from speaker_lib.errors import ConfigError
-from speaker_lib.presets import RUNGS
+from speaker_lib.config.presets import RUNGS
+from speaker_lib.config.schema import setting_names
+from speaker_lib.utils.errors import ConfigError
 
 FOUR_CHANGES = {"model.d_model", "model.nhead", "model.num_layers", "model.activation"}
 REMEDY = {"model.norm"}  # pre-norm, without which six layers do not train

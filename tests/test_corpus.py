@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from speaker_lib import Corpus, CorpusWriter
-from speaker_lib.corpus import check_corpus
-from speaker_lib.errors import CorpusError, SpeakerError, escaped, is_text
-from speaker_lib.packing import cache_folder
+from speaker_lib.data.corpus import check_corpus
+from speaker_lib.data.packing import cache_folder
+from speaker_lib.utils.errors import CorpusError, SpeakerError, escaped, is_text
 
 from .conftest import write_corpus
 
@@ -127,7 +127,8 @@ def test_a_damaged_pack_is_never_used(corpus_folder):
 
 KILLED_WHILE_PACKING = """
 import os, signal, sys
-from speaker_lib import Corpus, packing
+from speaker_lib import Corpus
+from speaker_lib.data import packing
 packing.CHUNK = 1
 count, read = 0, packing.read_feature
 def read_then_die(*arguments):
@@ -153,7 +154,9 @@ def test_a_pack_that_was_killed_is_finished_by_the_next(corpus_folder, tmp_path)
 # No `if __name__ == "__main__"`: a process that ran this again from the top would end with an error.
 PACKED_IN_PARALLEL = """
 import sys
-from speaker_lib import Corpus, SpeakerError, packing, parallel
+from speaker_lib import Corpus, SpeakerError
+from speaker_lib.data import packing
+from speaker_lib.utils import parallel
 packing.PARALLEL_FROM, packing.CHUNK, parallel.available_cores = 1, 5, lambda: 2
 try:
     Corpus.open(sys.argv[1])

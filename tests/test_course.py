@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from speaker_lib.profiles import PROFILES
+from speaker_lib.course.profiles import PROFILES
 from tools.__main__ import main
 from tools.project import ROOT
 
@@ -27,7 +27,7 @@ LESSON = """\
 # %% tags=["bootstrap"]
 
 # %%
-from speaker_lib.lesson import open_lesson
+from speaker_lib.course.lesson import open_lesson
 
 lesson = open_lesson()
 lesson.runs.mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,7 @@ for name in ("comparison.png", "ablation.png", "ladder.png"):
 # %%
 import tqdm.auto
 
-from speaker_lib.progress import progress_bar, say
+from speaker_lib.utils.progress import progress_bar, say
 
 for _ in tqdm.auto.tqdm(range(3)):  # a bar that is a widget
     pass

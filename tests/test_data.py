@@ -6,9 +6,9 @@ import torch
 from torch.utils.data import random_split
 
 from speaker_lib import Corpus, SpeakerDataset, TrainConfig, get_dataloader
-from speaker_lib.corpus import Utterances
-from speaker_lib.errors import CorpusError
-from speaker_lib.splits import split_utterances
+from speaker_lib.data.corpus import Utterances
+from speaker_lib.data.splits import split_utterances
+from speaker_lib.utils.errors import CorpusError
 
 from .conftest import write_corpus
 

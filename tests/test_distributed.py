@@ -12,10 +12,10 @@ import safetensors.torch
 import torch
 
 from speaker_lib import Corpus, Run, TrainConfig
-from speaker_lib.data import get_dataloader
-from speaker_lib.distributed import Team
-from speaker_lib.splits import split_utterances
-from speaker_lib.training import valid
+from speaker_lib.data.batches import get_dataloader
+from speaker_lib.data.splits import split_utterances
+from speaker_lib.training.distributed import Team
+from speaker_lib.training.loop import valid
 
 from .conftest import command, write_corpus
 
@@ -114,7 +114,7 @@ def test_a_batch_that_cannot_be_shared_begins_no_run(data, tmp_path):
 SLOW_TO_JOIN = """
 import os, pathlib, sys, time
 import torch
-from speaker_lib.distributed import joined
+from speaker_lib.training.distributed import joined
 
 if os.environ["RANK"] == "0":
     join, here = torch.distributed.init_process_group, pathlib.Path(sys.argv[1])

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from speaker_lib import Classifier, ModelConfig
-from speaker_lib.conformer import ConformerLayer
-from speaker_lib.encoders import Encoder, kept
-from speaker_lib.errors import ConfigError
-from speaker_lib.inspection import attention_maps
-from speaker_lib.layers import rotate
-from speaker_lib.model import count_parameters
-from speaker_lib.pooling import AttentiveStatisticsPooling, SelfAttentionPooling, frame_weights, make_pooling, padding_mask
+from speaker_lib.models.classifier import count_parameters
+from speaker_lib.models.conformer import ConformerLayer
+from speaker_lib.models.encoders import Encoder, kept
+from speaker_lib.models.inspect import attention_maps
+from speaker_lib.models.pooling import AttentiveStatisticsPooling, SelfAttentionPooling, frame_weights, make_pooling, padding_mask
+from speaker_lib.models.transformer import rotate
+from speaker_lib.utils.errors import ConfigError
 
 from .reference import conformer as reference
 

@@ -8,9 +8,8 @@ import torch
 from torch.nn import functional as F
 
 from speaker_lib import Corpus, CorpusWriter, ModelConfig, Preset, Run, SpeakerDataset, TrainConfig, train
-from speaker_lib.checkpoint import weights_bytes
-from speaker_lib.errors import CorpusError, RunError
-from speaker_lib.evaluation import (
+from speaker_lib.data.splits import split_utterances
+from speaker_lib.evaluation.identification import (
     FRAME_BUDGET,
     CropResult,
     Evaluation,
@@ -24,9 +23,10 @@ from speaker_lib.evaluation import (
     predict,
     speaker_accuracy,
 )
-from speaker_lib.saving import RunWriter
-from speaker_lib.splits import split_utterances
-from speaker_lib.tables import comparison_table, evaluation_text
+from speaker_lib.experiments.tables import comparison_table, evaluation_text
+from speaker_lib.training.run import weights_bytes
+from speaker_lib.training.saving import RunWriter
+from speaker_lib.utils.errors import CorpusError, RunError
 
 from .conftest import write_corpus
 

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from speaker_lib.errors import SpeakerError
-from speaker_lib.features import (
+from speaker_lib.data.features import (
     HOP,
     PEAK,
     POWER_FLOOR,
@@ -14,7 +13,8 @@ from speaker_lib.features import (
     read_audio,
     remove_silence,
 )
-from speaker_lib.simulate import simulated_recording
+from speaker_lib.simulation.corpus import simulated_recording
+from speaker_lib.utils.errors import SpeakerError
 
 from .conftest import SMALL
 

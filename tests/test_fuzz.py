@@ -29,11 +29,11 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from speaker_lib import Corpus, Run, train
-from speaker_lib.cli import main
-from speaker_lib.devices import get_device
-from speaker_lib.errors import is_text
-from speaker_lib.evaluation import evaluate
-from speaker_lib.training import StopTraining
+from speaker_lib.cli.main import main
+from speaker_lib.evaluation.identification import evaluate
+from speaker_lib.training.loop import StopTraining
+from speaker_lib.utils.device import get_device
+from speaker_lib.utils.errors import is_text
 
 from . import fuzzing
 from .conftest import write_corpus

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 from speaker_lib import PRESETS, Corpus, Preset
-from speaker_lib.conclusions import ladder_conclusions
-from speaker_lib.costs import Cost
-from speaker_lib.errors import RunError
-from speaker_lib.ladder import Ladder, Standing, climb, ladder_presets, run_ladder
-from speaker_lib.plots import save_figure
-from speaker_lib.plots_ablation import ladder_figure
-from speaker_lib.presets import RUNGS
-from speaker_lib.profiles import PROFILES, AblationPlan
-from speaker_lib.simulate import Simulation, simulate
-from speaker_lib.tables import ladder_table
+from speaker_lib.config.presets import RUNGS
+from speaker_lib.course.profiles import PROFILES, AblationPlan
+from speaker_lib.experiments.conclusions import ladder_conclusions
+from speaker_lib.experiments.ladder import Ladder, Standing, climb, ladder_presets, run_ladder
+from speaker_lib.experiments.tables import ladder_table
+from speaker_lib.models.cost import Cost
+from speaker_lib.plots.experiments import ladder_figure
+from speaker_lib.plots.runs import save_figure
+from speaker_lib.simulation.corpus import Simulation, simulate
+from speaker_lib.utils.errors import RunError
 
 TINY = PRESETS["laptop_tuned"].override(
     {"model.d_model": 16, "model.nhead": 2, "model.num_layers": 2, "model.dim_feedforward": 16}

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from speaker_lib import Classifier, ModelConfig
-from speaker_lib.layers import Dropout, SelfAttention, dropout
+from speaker_lib.models.transformer import Dropout, SelfAttention, dropout
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
@@ -52,7 +52,7 @@ def test_attention_is_pytorchs_own(padded, monkeypatch):
     arguments = (x, x, x, padding if padded else None)
     expected, _ = attention.eval()(*arguments, need_weights=False)
     assert not torch.allclose(attention.train()(*arguments, need_weights=False)[0], expected, atol=1e-2)
-    monkeypatch.setattr("speaker_lib.layers.dropout", lambda weights, p: weights)
+    monkeypatch.setattr("speaker_lib.models.transformer.dropout", lambda weights, p: weights)
     found, _ = attention(*arguments, need_weights=False)
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from speaker_lib import PRESETS, Classifier, ModelConfig
-from speaker_lib.model import count_parameters
-from speaker_lib.pooling import mean_pooling, padding_mask
+from speaker_lib.models.classifier import count_parameters
+from speaker_lib.models.pooling import mean_pooling, padding_mask
 
 SMALL = ModelConfig(d_model=32, nhead=4, num_layers=2, dim_feedforward=48, n_speakers=7)
 

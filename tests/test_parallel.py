@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from speaker_lib.errors import ConfigError, SpeakerError
-from speaker_lib.parallel import parallel_map
+from speaker_lib.utils.errors import ConfigError, SpeakerError
+from speaker_lib.utils.parallel import parallel_map
 
 REPO = Path(__file__).resolve().parents[1]
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from speaker_lib import placement
-from speaker_lib.placement import place_frames
+from speaker_lib.data import placement
+from speaker_lib.data.placement import place_frames
 
 GPU = torch.device("cuda")
 

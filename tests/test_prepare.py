@@ -3,9 +3,9 @@ import pytest
 import soundfile
 
 from speaker_lib import Corpus
-from speaker_lib.errors import ConfigError, CorpusError
-from speaker_lib.features import SAMPLE_RATE, extract_features
-from speaker_lib.prepare import cut, prepare
+from speaker_lib.data.features import SAMPLE_RATE, extract_features
+from speaker_lib.data.recordings import cut, prepare
+from speaker_lib.utils.errors import ConfigError, CorpusError
 
 
 def write(path, seconds, seed=0):

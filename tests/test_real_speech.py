@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from speaker_lib import PRESETS, Classifier, Corpus, Run
-from speaker_lib.checkpoint import weights_bytes
-from speaker_lib.saving import RunWriter
+from speaker_lib.training.run import weights_bytes
+from speaker_lib.training.saving import RunWriter
 
 from .conftest import command
 

@@ -9,13 +9,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from speaker_lib import ModelConfig, Preset, Run, TrainConfig, get_dataloader, train
-from speaker_lib.augment import Augmentation, played_at, stretch
-from speaker_lib.data import Batch, longest_cut
-from speaker_lib.errors import ConfigError
-from speaker_lib.losses import TrainingLoss, with_margin
-from speaker_lib.pooling import padding_mask
-from speaker_lib.step import TrainStep
-from speaker_lib.training import StopTraining, begin, model_fn, train_step
+from speaker_lib.data.batches import Batch, longest_cut
+from speaker_lib.models.pooling import padding_mask
+from speaker_lib.training.augment import Augmentation, played_at, stretch
+from speaker_lib.training.loop import StopTraining, begin, model_fn, train_step
+from speaker_lib.training.losses import TrainingLoss, with_margin
+from speaker_lib.training.step import TrainStep
+from speaker_lib.utils.errors import ConfigError
 
 from .test_step import replayed
 from .test_training import assert_equal, weights

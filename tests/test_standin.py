@@ -12,12 +12,12 @@ import pytest
 
 from benchmarks import standin as benchmark
 from speaker_lib import Corpus
-from speaker_lib.config import TrainConfig
-from speaker_lib.corpus import check_corpus
-from speaker_lib.errors import ConfigError, CorpusError
-from speaker_lib.phantoms import FLOOR, Spreads
-from speaker_lib.splits import split_utterances
-from speaker_lib.standin import StandIn, lengths_like_hw4, make_standin, plan, write_standin
+from speaker_lib.config.schema import TrainConfig
+from speaker_lib.data.corpus import check_corpus
+from speaker_lib.data.splits import split_utterances
+from speaker_lib.simulation.phantoms import FLOOR, Spreads
+from speaker_lib.simulation.standin import StandIn, lengths_like_hw4, make_standin, plan, write_standin
+from speaker_lib.utils.errors import ConfigError, CorpusError
 
 from .conftest import command as run_command
 

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from speaker_lib import ModelConfig, Preset, TrainConfig
-from speaker_lib.data import Batch
-from speaker_lib.state import TrainState
-from speaker_lib.step import WARMUP, TrainStep, choose_capture
-from speaker_lib.training import begin, model_fn
+from speaker_lib.data.batches import Batch
+from speaker_lib.training.loop import begin, model_fn
+from speaker_lib.training.state import TrainState
+from speaker_lib.training.step import WARMUP, TrainStep, choose_capture
 
 CPU = torch.device("cpu")
 PRESET = Preset(

@@ -15,19 +15,20 @@ from tools import audit
 from tools.__main__ import main
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = sorted([*ROOT.glob("speaker_lib/*.py"), *ROOT.glob("tools/*.py"), *ROOT.glob("benchmarks/*.py")])
+SOURCES = sorted([*ROOT.glob("speaker_lib/**/*.py"), *ROOT.glob("tools/*.py"), *ROOT.glob("benchmarks/*.py")])
 
 WITHOUT_NETWORK = """
 import socket, sys
 def refuse(*_, **__):
     raise SystemExit("something asked for the network")
 socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = socket.create_connection = refuse
-import importlib, pathlib
-for path in pathlib.Path(sys.argv[1]).glob("*.py"):
-    if path.stem != "__main__":
-        importlib.import_module("speaker_lib." + path.stem)
-from speaker_lib.cli import main
-data, run = sys.argv[2] + "/voices", sys.argv[2] + "/run"
+import importlib
+import pkgutil, speaker_lib
+for module in pkgutil.walk_packages(speaker_lib.__path__, "speaker_lib."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+from speaker_lib.cli.main import main
+data, run = sys.argv[1] + "/voices", sys.argv[1] + "/run"
 assert main(["simulate", data, "--speakers", "3", "--utterances", "8", "--workers", "1"]) == 0
 assert main(["train", "--data", data, "--run", run, "--preset", "laptop_baseline", "--steps", "2"]) == 0
 assert main(["evaluate", "--data", data, "--run", run]) == 0
@@ -36,9 +37,7 @@ print("done")
 
 
 def test_neither_import_nor_work_asks_for_the_network(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_NETWORK, ROOT / "speaker_lib", tmp_path], capture_output=True, text=True, timeout=120
-    )
+    done = subprocess.run([sys.executable, "-c", WITHOUT_NETWORK, tmp_path], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and done.stdout.endswith("done\n"), done.stderr
 
 
@@ -52,7 +51,7 @@ def calls(tree: ast.AST) -> list[tuple[str, ast.Call]]:
     return [(ast.unparse(node.func), node) for node in ast.walk(tree) if isinstance(node, ast.Call)]
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_source_runs_what_a_file_holds(path):
     tree = ast.parse(path.read_text())
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from speaker_lib import Corpus, Preset, Run, TrainConfig, train
-from speaker_lib.checkpoint import WRITTEN
-from speaker_lib.errors import ConfigError, RunError, WriteError
-from speaker_lib.saving import RunWriter, backup_of, fetch_backup
-from speaker_lib.training import StopTraining
+from speaker_lib.training.loop import StopTraining
+from speaker_lib.training.run import WRITTEN
+from speaker_lib.training.saving import RunWriter, backup_of, fetch_backup
+from speaker_lib.utils.errors import ConfigError, RunError, WriteError
 
 from .conftest import command, write_corpus
 from .test_training import PRESET, assert_equal, last_weights, weights, without_speed
@@ -46,7 +46,8 @@ def assert_same_outcome(run: Run, undisturbed: Run) -> None:
 # Dies in the middle of the write that is the last argument: the file beside is there, and half of it is written.
 KILLED_WHILE_WRITING = """
 import os, signal, stat, sys, threading
-from speaker_lib import Corpus, Run, files, train
+from speaker_lib import Corpus, Run, train
+from speaker_lib.utils import files
 left, fsync, replace = int(sys.argv[3]), os.fsync, files.Path.replace
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
@@ -179,7 +180,7 @@ def test_a_state_is_saved_by_the_clock_too(undisturbed, corpus, tmp_path, monkey
     preset = PRESET.override({"train.save_steps": 1_000, "train.save_minutes": 2.0})
     run, saved = Run.create(tmp_path / "run", preset, corpus), []
     write, seconds = RunWriter.write, iter(range(0, 10_000, 50))  # a clock that is asked once a step and once a save
-    monkeypatch.setattr("speaker_lib.saving.time.monotonic", lambda: float(next(seconds)))
+    monkeypatch.setattr("speaker_lib.training.saving.time.monotonic", lambda: float(next(seconds)))
 
     def note(writer, name, content):
         write(writer, name, content)

@@ -29,11 +29,11 @@ from speaker_lib import (
     set_seed,
     train,
 )
-from speaker_lib.data import Batch
-from speaker_lib.diagnosis import chance_warning, check_loss
-from speaker_lib.errors import CorpusError, RunError, TrainingDiverged
-from speaker_lib.state import TrainState
-from speaker_lib.training import StopTraining, begin, model_fn
+from speaker_lib.data.batches import Batch
+from speaker_lib.training.diagnostics import chance_warning, check_loss
+from speaker_lib.training.loop import StopTraining, begin, model_fn
+from speaker_lib.training.state import TrainState
+from speaker_lib.utils.errors import CorpusError, RunError, TrainingDiverged
 
 from .conftest import command_line
 
@@ -109,7 +109,8 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_been(uninterrupted, corpus, tmp
 
 KILLED_AT_25 = """
 import os, signal, sys
-from speaker_lib import Corpus, Run, train, training
+from speaker_lib import Corpus, Run, train
+from speaker_lib.training import loop as training
 steps, model_fn = 0, training.model_fn
 def count_then_die(batch, model, *rest):
     global steps
@@ -248,7 +249,7 @@ def test_a_run_is_not_begun_over_another(uninterrupted, corpus):
 def test_a_validation_that_is_not_a_number_is_not_written_down(uninterrupted, corpus, tmp_path, monkeypatch):
     run = Run.create(tmp_path / "run", PRESET, corpus)
     with monkeypatch.context() as patch, pytest.raises(TrainingDiverged, match="no longer a number at step 20"):
-        patch.setattr("speaker_lib.training.valid", lambda *_: (0.3, math.nan))
+        patch.setattr("speaker_lib.training.loop.valid", lambda *_: (0.3, math.nan))
         train(run, corpus)
     assert run.metrics() == [] and run.load_resume()["step"] == 10
     train(run, corpus)

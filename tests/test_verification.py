@@ -11,22 +11,22 @@ import pytest
 import torch
 
 from speaker_lib import PRESETS, Classifier, Corpus, CorpusWriter, ModelConfig, Preset, Run, SpeakerDataset, TrainConfig
-from speaker_lib.checkpoint import weights_bytes
-from speaker_lib.cli import main
-from speaker_lib.embeddings import embed, flatten_vectors, unheard, unit_vectors
-from speaker_lib.errors import ConfigError, CorpusError, RunError, SpeakerError
-from speaker_lib.evaluation import full_logits
-from speaker_lib.plots_embeddings import map_figure, verification_figure
-from speaker_lib.saving import RunWriter
-from speaker_lib.splits import split_utterances
-from speaker_lib.trials import Trials, draw_trials, read_trials
-from speaker_lib.verification import (
+from speaker_lib.cli.main import main
+from speaker_lib.data.splits import split_utterances
+from speaker_lib.evaluation.embeddings import embed, flatten_vectors, unheard, unit_vectors
+from speaker_lib.evaluation.identification import full_logits
+from speaker_lib.evaluation.trials import Trials, draw_trials, read_trials
+from speaker_lib.evaluation.verification import (
     cosine_scores,
     equal_error_rate,
     error_rates,
     min_detection_cost,
     verify,
 )
+from speaker_lib.plots.embeddings import map_figure, verification_figure
+from speaker_lib.training.run import weights_bytes
+from speaker_lib.training.saving import RunWriter
+from speaker_lib.utils.errors import ConfigError, CorpusError, RunError, SpeakerError
 
 from .conftest import write_corpus
 

@@ -3,7 +3,8 @@
 import ipykernel
 import pytest
 
-from speaker_lib import PRESETS, Run, widgets
+from speaker_lib import PRESETS, Run
+from speaker_lib.course import widgets
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from speaker_lib.errors import SpeakerError
+from speaker_lib.utils.errors import SpeakerError
 
 from . import commands
 from .errors import ToolError

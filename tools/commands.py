@@ -9,11 +9,11 @@ from pathlib import Path
 
 import nbformat
 
-from speaker_lib.corpus import Corpus
-from speaker_lib.files import replacing
-from speaker_lib.lesson import open_lesson
-from speaker_lib.profiles import PROFILES, VARIABLE
-from speaker_lib.simulate import simulate
+from speaker_lib.course.lesson import open_lesson
+from speaker_lib.course.profiles import PROFILES, VARIABLE
+from speaker_lib.data.corpus import Corpus
+from speaker_lib.simulation.corpus import simulate
+from speaker_lib.utils.files import replacing
 
 from .audit import known_holes
 from .course import FIGURES

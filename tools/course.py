@@ -8,9 +8,9 @@ from pathlib import Path
 
 import nbformat
 
-from speaker_lib.errors import SpeakerError
-from speaker_lib.lesson import open_lesson
-from speaker_lib.tables import comparison_table
+from speaker_lib.course.lesson import open_lesson
+from speaker_lib.experiments.tables import comparison_table
+from speaker_lib.utils.errors import SpeakerError
 
 from .clean import clean
 from .errors import ToolError

@@ -12,7 +12,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat import NotebookNode
 
-from speaker_lib.files import replacing
+from speaker_lib.utils.files import replacing
 
 from .errors import ToolError
 

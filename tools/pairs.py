@@ -6,7 +6,7 @@ import jupytext
 import nbformat
 from nbformat import NotebookNode
 
-from speaker_lib.files import replacing
+from speaker_lib.utils.files import replacing
 
 from .clean import METADATA, clean
 from .errors import ToolError

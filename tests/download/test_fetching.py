@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from speaker_lib.errors import CorpusError
-from speaker_lib.lesson import DOWNLOAD
-from speaker_lib.preflight import preflight
+from speaker_lib.course.lesson import DOWNLOAD
+from speaker_lib.course.preflight import preflight
+from speaker_lib.utils.errors import CorpusError
 
 from .conftest import ARCHIVE, BUSY, NETWORK, SCRIPT, USAGE, assert_complete, big_disk, download, failure, stand_in, until
 from .server import PREFIX, SUFFIXES, PartServer, packed, parts
@@ -290,7 +290,7 @@ def lesson_folder(tmp_path, monkeypatch) -> Path:
 
 
 def test_a_lesson_can_fetch_its_data(server, archive, lesson_folder, monkeypatch, capsys):
-    monkeypatch.setattr("speaker_lib.preflight.seconds_per_step", lambda *_: 0.1)  # how fast it trains is not the question
+    monkeypatch.setattr("speaker_lib.course.preflight.seconds_per_step", lambda *_: 0.1)  # how fast it trains is not the question
     server.files = parts(archive)
     lesson = preflight(DOWNLOAD)
     assert lesson.corpus.folder.samefile(lesson_folder / "data" / "Dataset") and len(lesson.corpus.labelled) == 24

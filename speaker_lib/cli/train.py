@@ -1,0 +1,140 @@
+"""The command ``train``: one run, the same in several processes, or a run per seed."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..config.fields import split_settings
+from ..config.presets import PRESETS, get_preset
+from ..config.schema import Preset
+from ..utils.errors import ConfigError, RunError, escaped, shown
+
+if TYPE_CHECKING:
+    from ..data.corpus import Corpus
+    from ..training.distributed import Team
+
+
+def add_train_options(parser: argparse.ArgumentParser) -> None:
+    """What can be said after ``train`` besides the data."""
+    parser.add_argument("--run", metavar="DIR", required=True, help="the folder of this run")
+    parser.add_argument("--preset", metavar="NAME", help="what to train; needed unless a run is resumed")
+    parser.add_argument(
+        "--steps", type=int, metavar="N", help="train N steps, with warmup and intervals of at most a tenth of that"
+    )
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change one setting; may be repeated")
+    parser.add_argument("--resume", action="store_true", help="go on where the run was left, or begin it")
+    parser.add_argument(
+        "--backup",
+        metavar="DIR",
+        help="mirror all that is saved to DIR, on a disk that outlives this machine; --resume goes on from there",
+    )
+    parser.add_argument("--seeds", metavar="N,N,…", help="train a run per seed side by side, as DIR/seedN, and evaluate each")
+
+
+def train_command(options: argparse.Namespace) -> int:
+    """Trains one run, perhaps in several processes, or one per seed; returns the exit code."""
+    from ..data.corpus import Corpus
+    from ..training.distributed import joined
+    from ..training.run import Run
+    from ..training.saving import backup_of
+    from ..utils.device import get_device
+
+    preset = _chosen_preset(options)
+    presets = [preset.override({"train.seed": seed}) for seed in _seeds(options)]
+    backup = backup_of(options.run, options.backup)
+    known = Run.exists(options.run) or (backup is not None and Run.exists(backup))
+    if preset is None and not (options.resume and known):
+        raise ConfigError(f"--preset is missing: choose one of {', '.join(PRESETS)}.")
+    with joined(get_device()) as team:
+        corpus = Corpus.open(options.data)
+        if presets:
+            if team.size > 1:
+                raise ConfigError("--seeds trains a process per seed by itself: leave torchrun away.")
+            return _train_seeds(options, presets, corpus)
+        return _train_one(options, preset, corpus, team, backup)
+
+
+def _train_one(options: argparse.Namespace, preset: Preset | None, corpus: Corpus, team: Team, backup: Path | None) -> int:
+    from ..data.batches import shared_batch
+    from ..data.splits import split_utterances
+    from ..training.loop import train
+    from ..training.run import Run, fit_to_data
+    from ..training.saving import fetch_backup
+
+    if team.first and options.resume:
+        fetch_backup(options.run, backup)
+    team.wait()
+    exists = Run.exists(options.run)
+    if exists and options.resume and preset is not None:
+        Run.open(options.run).check_same_settings(fit_to_data(preset, corpus))
+    settings = (preset or Run.open(options.run).preset).train
+    shared_batch(settings, len(split_utterances(corpus.labelled, settings)[0]), team)
+    team.wait()  # every process has looked before the first one begins a run
+    if team.first and not (exists and options.resume):
+        Run.create(options.run, preset, corpus)
+    team.wait()
+    run = Run.open(options.run)
+    if team.first:
+        processes = f", {team.size} processes" * (team.size > 1)
+        print(f"Training {run.name} on {corpus.source}, {run.preset.train.total_steps:,} steps on {team.device.type}{processes}.")
+    state = train(run, corpus, team.device, team=team, backup=backup)
+    if state.step < run.preset.train.total_steps:
+        return 1
+    if team.first:
+        where = escaped(str(run.folder))
+        print(f"Best validation accuracy {state.best_accuracy:.4f} after {state.step:,} steps; the run is in {where}.")
+    return 0
+
+
+def _train_seeds(options: argparse.Namespace, presets: list[Preset], corpus: Corpus) -> int:
+    from ..experiments.seeds import Replica, train_replicas
+    from ..experiments.tables import comparison_table, seeds_summary
+    from ..training.run import Run
+    from ..training.saving import backup_of, fetch_backup
+
+    backups = backup_of(options.run, options.backup)
+    folders = [Path(options.run) / f"seed{preset.train.seed}" for preset in presets]
+    replicas = [
+        Replica.of(folder, preset, corpus, backup_of(folder, backups)) for folder, preset in zip(folders, presets, strict=True)
+    ]
+    if options.resume:
+        for replica in replicas:
+            fetch_backup(replica.folder, replica.backup)
+    begun = [replica for replica in replicas if Run.exists(replica.folder)]
+    if begun and not options.resume:
+        raise RunError(f"{begun[0].folder} holds a run already: go on with --resume or name another folder (--run).")
+    print(f"Training {len(presets)} seeds on {corpus.source}, {presets[0].train.total_steps:,} steps each.")
+    runs = train_replicas(replicas, corpus)
+    print(comparison_table(runs))
+    print(seeds_summary(runs))
+    return 0
+
+
+def _seeds(options: argparse.Namespace) -> list[int]:
+    if options.seeds is None:
+        return []
+    if options.preset is None:
+        raise ConfigError("--seeds trains a preset anew for each seed: name it with --preset.")
+    try:
+        seeds = [int(text) for text in options.seeds.split(",")]
+    except ValueError:
+        raise ConfigError(
+            f"--seeds is {shown(options.seeds)}: write whole numbers with commas between them, like 0,1,2."
+        ) from None
+    if len(set(seeds)) < len(seeds):
+        raise ConfigError(f"--seeds names a seed twice ({shown(options.seeds)}): name each once.")
+    return seeds
+
+
+def _chosen_preset(options: argparse.Namespace) -> Preset | None:
+    """The preset that the command line describes, or None where it leaves that to the run."""
+    if options.preset is None:
+        if options.set or options.steps is not None:
+            raise ConfigError("--set and --steps change a preset: name it with --preset.")
+        return None
+    preset = get_preset(options.preset)
+    if options.steps is not None:
+        preset = Preset(preset.model, preset.train.shortened(options.steps))
+    return preset.override(split_settings(options.set))

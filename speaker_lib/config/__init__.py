@@ -1,0 +1,1 @@
+"""Settings and presets as plain frozen data; imports no PyTorch."""

@@ -1,0 +1,75 @@
+"""Dataclass fields that know what they take, so that every setting is checked the same way, wherever it comes from."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterable
+from dataclasses import field, fields
+
+from ..utils.errors import ConfigError, shown
+
+LARGEST = 2**31 - 1  # no setting is larger; beyond it PyTorch's own limits begin
+_KIND_NAMES = types.MappingProxyType({int: "a whole number", float: "a number", str: "a word"})
+
+
+def one_of(*choices: str) -> str:
+    """A dataclass field that takes only these strings; the first is its default."""
+    return field(default=choices[0], metadata={"choices": choices})
+
+
+def at_least(minimum: float, default: float, most: float = LARGEST) -> float:
+    """A dataclass field that takes numbers from ``minimum`` up to ``most``."""
+    return field(default=default, metadata={"minimum": minimum, "most": most})
+
+
+def share(default: float = 0.0) -> float:
+    """A dataclass field that takes numbers from 0 up to, not including, 1."""
+    return field(default=default, metadata={"share": True})
+
+
+def field_types(config: type) -> dict[str, type]:
+    """The type of each of a dataclass's fields, by name."""
+    return typing.get_type_hints(config)
+
+
+def split_settings(texts: Iterable[str]) -> dict[str, str]:
+    """``NAME=VALUE`` as ``--set`` takes it, as what `Preset.override` takes. Raises ConfigError where a value is missing."""
+    pairs = [text.partition("=") for text in texts]
+    for name, equals, _ in pairs:
+        if not equals:
+            raise ConfigError(f"--set {name} has no value: write it as NAME=VALUE.")
+    return {name: value for name, _, value in pairs}
+
+
+def parse(name: str, value: object, kind: type) -> object:
+    """Reads a string from the command line as the type of its field; anything else passes through to `check`.
+
+    Raises ConfigError.
+    """
+    if not isinstance(value, str) or kind is str:
+        return value
+    try:
+        return kind(value)
+    except ValueError:
+        raise ConfigError(f"{name} is {shown(value)}: it takes {_KIND_NAMES[kind]}.") from None
+
+
+def check(config: object, part: str) -> None:
+    """Holds every field of a frozen dataclass against its type, its choices and its bounds. Raises ConfigError."""
+    kinds = field_types(type(config))
+    for item in fields(config):
+        value, kind, name = getattr(config, item.name), kinds[item.name], f"{part}.{item.name}"
+        numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if type(value) is not kind and not (kind is float and numeric):
+            raise ConfigError(f"{name} is {shown(value)}: it takes {_KIND_NAMES[kind]}.")
+        choices = item.metadata.get("choices")
+        if choices and value not in choices:
+            raise ConfigError(f"{name} is {shown(value)}: choose one of {', '.join(choices)}.")
+        minimum, most = item.metadata.get("minimum"), item.metadata.get("most")
+        if minimum is not None and not minimum <= value <= most:  # NaN fails this too
+            raise ConfigError(f"{name} is {shown(value)}: choose {_KIND_NAMES[kind]} from {minimum} up to {most:,}.")
+        if "share" in item.metadata and not 0 <= value < 1:
+            raise ConfigError(f"{name} is {shown(value)}: choose a number from 0 up to, not including, 1.")
+        if kind is float:
+            object.__setattr__(config, item.name, float(value))  # so that 0 and 0.0 are the same setting

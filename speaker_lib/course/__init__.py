@@ -1,0 +1,1 @@
+"""What a notebook needs: data, profiles, preflight, widgets."""

@@ -1,0 +1,180 @@
+"""What a lesson works with: how large it is, its data, and where its runs are kept.
+
+Data: ``SPEAKER_DATA``, else HW4 where it usually lies, else simulated voices, which are made on the spot.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from ..config.schema import Preset
+from ..data.corpus import Corpus
+from ..data.subset import write_subset
+from ..evaluation.identification import evaluate
+from ..simulation.corpus import Simulation, simulate
+from ..training.loop import train
+from ..training.run import Run, fit_to_data
+from ..utils.device import get_device
+from ..utils.errors import CorpusError, RunError, SpeakerError
+from .profiles import Profile, get_profile
+
+FOUND, DOWNLOAD = "what is here, else simulated voices", "download HW4"  # where the data come from
+HERE, DRIVE = "here", "Google Drive"  # where runs are kept
+_USUAL = ("Dataset", "data/Dataset", "data/hw4")
+KAGGLE_INPUT = Path("/kaggle/input")
+_COMPETITIONS = ("ml2022spring-hw4", "ml2023springhw4")
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """The profile, the data and the device that every cell of a lesson works with."""
+
+    profile: Profile
+    corpus: Corpus
+    device: torch.device
+    runs: Path  # the folder of the runs of this profile on these data
+
+    def run(self, name: str) -> Run:
+        """The run ``baseline`` or ``tuned`` at this profile's size: the one that is there already, or a new one.
+
+        Raises RunError if the one that is there has other settings or other data.
+        """
+        return self._open(name, getattr(self.profile, name))
+
+    def trained(self, name: str) -> Run:
+        """The run of an earlier lesson, evaluated; if there is none, one that trains a fifth of the steps now."""
+        run = self.run(name) if Run.exists(self.runs / name) else None
+        if run is None or not run.metrics():
+            preset = getattr(self.profile, name)
+            run = self._open(f"{name}-short", replace(preset, train=preset.train.shortened(preset.train.total_steps // 5)))
+            print(f"There is no run of {name} yet, so a short one takes its place: {run.preset.train.total_steps:,} steps.")
+            train(run, self.corpus, self.device)
+        step, total = run.metrics()[-1]["step"], run.preset.train.total_steps
+        if step < total:
+            print(f"{run.name} was stopped at step {step:,} of {total:,}: finish it in its lesson before you compare.")
+        if run.evaluation() is None:
+            run.save_evaluation(evaluate(run, self.corpus, self.device)[0].to_dict())
+        return run
+
+    def collapse_run(self, norm: str) -> Run:
+        """Six layers with their LayerNorm "post" or "pre", everything else equal, on the data of the ablation."""
+        preset = self.profile.collapse.override({"model.norm": norm})
+        return self._open(f"six-{norm}-norm", preset, self.ablation_corpus())
+
+    def ablation_corpus(self) -> Corpus:
+        """The data of this profile's ablation: all speakers, or the first few, as a corpus of their own."""
+        few = self.profile.ablation.speakers
+        if few is None or few >= self.corpus.n_speakers:
+            return self.corpus
+        folder = self.runs / f"data-{self.corpus.digest[:8]}-{few}-speakers"
+        if not folder.exists():
+            write_subset(self.corpus, folder, few)
+        return Corpus.open(folder)
+
+    def strangers(self) -> Corpus:
+        """Simulated voices that no run of the lesson has heard, made on the first call."""
+        voices = self.profile.strangers
+        return Corpus.open(_simulated(_home() / "data" / f"strangers-{voices.speakers}", voices, "Nobody whom a run has heard: "))
+
+    def untrained(self, name: str) -> Run:
+        """The run ``baseline`` or ``tuned`` with the weights that it begins with: one step of learning rate 0."""
+        preset = getattr(self.profile, name)
+        run = self._open(f"{name}-untrained", replace(preset, train=replace(preset.train.shortened(1), learning_rate=0.0)))
+        if not run.metrics():
+            train(run, self.corpus, self.device)
+        return run
+
+    def _open(self, name: str, preset: Preset, corpus: Corpus | None = None) -> Run:
+        folder, corpus = self.runs / name, corpus or self.corpus
+        if not Run.exists(folder):
+            return Run.create(folder, preset, corpus)
+        run = Run.open(folder)
+        other = ["data"] * (run.data.digest != corpus.digest) + list(run.preset.differences(fit_to_data(preset, corpus)))
+        if other:
+            raise RunError(f"{folder} holds a run with another {', '.join(other)}: rename or delete that folder to train anew.")
+        return run
+
+
+def open_lesson(data: str = FOUND, keep: str = HERE) -> Lesson:
+    """Finds or makes the data, and says where the runs go.
+
+    ``data`` is `FOUND` or `DOWNLOAD`, ``keep`` is `HERE` or, on Colab, `DRIVE`.
+    Raises SpeakerError where the data or Drive cannot be had.
+    """
+    device = get_device()
+    profile, home = get_profile(device.type == "cuda"), _home()
+    corpus = Corpus.open(_find_data(profile, home, data))
+    return Lesson(profile, corpus, device, _runs_home(home, keep) / profile.name / corpus.folder.resolve().name)
+
+
+def _home() -> Path:
+    """The checkout when the notebook lies in its ``notebooks``, else the folder it is run in."""
+    return Path("..") if Path("../speaker_lib").is_dir() and Path("../pyproject.toml").is_file() else Path()
+
+
+def _find_data(profile: Profile, home: Path, data: str) -> Path:
+    if data not in (FOUND, DOWNLOAD):
+        raise CorpusError(f"the choice of data is {data!r}: choose {FOUND!r} or {DOWNLOAD!r}.")
+    named = os.environ.get("SPEAKER_DATA")
+    if named and data == FOUND:
+        # A path relative to the checkout, as `make course` is given it, is looked for there, too.
+        return next((place for place in (Path(named), home / named) if place.exists()), Path(named))
+    if profile.name != "smoke":  # a check must be the same on every machine
+        found = next((folder for folder in _usual_folders(home) if (folder / "metadata.json").exists()), None)
+        if found:
+            return found
+    if data == DOWNLOAD:
+        return _download(home)
+    voices = profile.simulation
+    folder = home / "data" / ("simulated" if profile.name != "smoke" else f"simulated-{voices.speakers}")
+    return _simulated(folder, voices, "No data set was found, so ")
+
+
+def _simulated(folder: Path, voices: Simulation, why: str = "") -> Path:
+    """The folder with these voices, which are made if they are not there."""
+    if not folder.exists():
+        print(f"{why}{voices.source} are made now.")
+        simulate(folder, voices)
+    return folder
+
+
+def _usual_folders(home: Path) -> Iterator[Path]:
+    yield from (home / name for name in _USUAL)
+    for competition in _COMPETITIONS:
+        for root in (KAGGLE_INPUT / competition, KAGGLE_INPUT / "competitions" / competition):
+            yield root
+            yield root / "Dataset"
+
+
+def _download(home: Path) -> Path:
+    script = Path(__file__).parents[2] / "data" / "download.sh"
+    target = home / "data" / "Dataset"
+    try:
+        failed = subprocess.run(["bash", script, target]).returncode
+    except OSError as error:
+        raise CorpusError(f"HW4 cannot be fetched without bash ({error}): see data/README.md for other ways.") from error
+    if failed:
+        raise CorpusError("HW4 could not be fetched: see the line above, or go on with simulated voices.")
+    return target
+
+
+def _runs_home(home: Path, keep: str) -> Path:
+    if keep == HERE:
+        return home / "runs"
+    if keep != DRIVE:
+        raise SpeakerError(f"the choice of where runs are kept is {keep!r}: choose {HERE!r} or {DRIVE!r}.")
+    try:
+        from google.colab import drive
+    except ImportError:
+        raise SpeakerError(f"{DRIVE} can only be reached from Colab: choose {HERE!r}.") from None
+    try:
+        drive.mount("/content/drive")
+    except Exception as error:  # Colab raises its own kinds, among them one for a reader who says no
+        raise SpeakerError(f"Google Drive was not mounted ({error}): allow it, or choose {HERE!r}.") from error
+    return Path("/content/drive/MyDrive/speaker-course/runs")

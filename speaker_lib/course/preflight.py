@@ -1,0 +1,84 @@
+"""The first look of a lesson: the machine, the data, and how long training will take on the one with the other."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+
+import psutil
+import torch
+
+from ..config.schema import Preset
+from ..data.batches import Batch, get_dataloader
+from ..data.corpus import Corpus
+from ..experiments.ablation import planned_variants
+from ..training.loop import begin, train_step
+from ..training.run import fit_to_data
+from ..training.step import WARMUP
+from ..utils.device import get_autocast_dtype
+from ..utils.parallel import available_cores
+from .lesson import FOUND, HERE, Lesson, open_lesson
+
+_TIMED_STEPS = 5
+
+
+def preflight(data: str = FOUND, keep: str = HERE) -> Lesson:
+    """Opens the lesson as `open_lesson` does, and prints what it stands on, with the training times to expect."""
+    lesson = open_lesson(data, keep)
+    for name, text in _facts(lesson):
+        print(f"{name:<9} {text}", flush=True)
+    return lesson
+
+
+def seconds_per_step(preset: Preset, corpus: Corpus, device: torch.device) -> float:
+    """What a training step takes here, timed on a few with a model that is thrown away."""
+    preset = fit_to_data(preset, corpus)
+    dtype = get_autocast_dtype(preset.train.precision, device)
+    step = train_step(preset, begin(preset, device, dtype), device, dtype)
+    mels, lengths, labels = next(iter(get_dataloader(corpus, preset.train)[0]))
+    batch = Batch(mels.to(device), lengths, labels.to(device))
+    for _ in range(1 if step.capture is None else WARMUP + 2):  # the first also warm up
+        float(step(batch)[0])
+    began = time.perf_counter()
+    for _ in range(_TIMED_STEPS):
+        float(step(batch)[0])  # waits for the device
+    return (time.perf_counter() - began) / _TIMED_STEPS
+
+
+def ablation_time(lesson: Lesson) -> str:
+    """How many runs lesson 3's ablation takes, and about how long they will take here."""
+    profile, plan, corpus = lesson.profile, lesson.profile.ablation, lesson.ablation_corpus()
+    variants = planned_variants(profile.baseline, profile.tuned, corpus)
+    presets = [variant.preset(profile.baseline, plan, seed=plan.seeds[0]) for variant in variants]
+    seconds = sum(plan.train.total_steps * seconds_per_step(preset, corpus, lesson.device) for preset in presets)
+    n_runs, n_seeds = len(presets) * len(plan.seeds), len(plan.seeds)
+    return f"{n_runs} runs of {plan.train.total_steps:,} steps, about {_duration(n_seeds * seconds)} here"
+
+
+def _facts(lesson: Lesson) -> Iterator[tuple[str, str]]:
+    profile, corpus = lesson.profile, lesson.corpus
+    memory = psutil.virtual_memory()
+    yield "profile", f"{profile.name}: {profile.meaning}"
+    yield "device", _device_name(lesson.device)
+    yield "memory", f"{memory.available / 2**30:.0f} of {memory.total / 2**30:.0f} GiB free"
+    place = next(folder for folder in (lesson.runs, *lesson.runs.parents) if folder.exists())  # data may be read-only
+    yield "disk", f"{shutil.disk_usage(place).free / 2**30:.0f} GiB free for runs"
+    yield "data", f"{corpus.source}: {len(corpus.labelled):,} labelled utterances of {corpus.n_speakers} speakers"
+    yield "runs", f"kept in {os.path.relpath(lesson.runs)}"
+    for name in ("baseline", "tuned"):
+        preset = getattr(profile, name)
+        seconds = preset.train.total_steps * seconds_per_step(preset, corpus, lesson.device)
+        yield name, f"{preset.train.total_steps:,} steps, about {_duration(seconds)} here"
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name()}, {torch.cuda.mem_get_info()[0] / 2**30:.0f} GiB free"
+    cores = available_cores()
+    return f"CPU, {cores} core{'s' * (cores > 1)}; on Colab, Runtime > Change runtime type gives a GPU"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,99 @@
+"""How large a lesson is: the same cells in seconds for a check, in minutes on a laptop, at full size on a GPU."""
+
+from __future__ import annotations
+
+import os
+import types
+import typing
+from dataclasses import dataclass, replace
+
+from ..config.presets import PRESETS
+from ..config.schema import ModelConfig, Preset, TrainConfig
+from ..simulation.corpus import Simulation
+from ..utils.errors import ConfigError
+
+VARIABLE = "SPEAKER_PROFILE"
+
+
+@dataclass(frozen=True)
+class AblationPlan:
+    """How the models of an ablation are trained: shorter than the lessons' own, because there are dozens of them."""
+
+    train: TrainConfig
+    seeds: tuple[int, ...]
+    speakers: int | None = None  # only the first so many of the data's speakers
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a lesson trains, and on what where no data set is at hand."""
+
+    name: str
+    meaning: str
+    baseline: Preset
+    tuned: Preset
+    collapse: Preset  # many post-norm layers, at a learning rate that is too high for them
+    ablation: AblationPlan
+    ladder: AblationPlan
+    simulation: Simulation = Simulation()
+    strangers: Simulation = Simulation(speakers=50, utterances=8, test_utterances=0, sessions=4, seed=1)
+
+
+def get_profile(has_gpu: bool) -> Profile:
+    """The profile that ``SPEAKER_PROFILE`` names, else ``full`` with a GPU and ``laptop`` without.
+
+    Raises ConfigError listing the names there are.
+    """
+    name = os.environ.get(VARIABLE) or ("full" if has_gpu else "laptop")
+    if name not in PROFILES:
+        raise ConfigError(f"{VARIABLE} is {name!r}: choose one of {', '.join(PROFILES)}.")
+    return PROFILES[name]
+
+
+def _deep(model: ModelConfig, train: TrainConfig) -> Preset:
+    return Preset(replace(model, num_layers=6, norm="post"), train)
+
+
+_BASELINE, _TUNED = PRESETS["laptop_baseline"], PRESETS["laptop_tuned"]
+_SMOKE_BASELINE, _SMOKE_TUNED = replace(_BASELINE.model, d_model=16), replace(_TUNED.model, d_model=32, nhead=4, num_layers=2)
+_SMOKE_TRAIN = TrainConfig(batch_size=8, segment_len=64, warmup_steps=4, total_steps=20, valid_steps=5, save_steps=10)
+_LAPTOP_ABLATION = replace(_BASELINE.train, batch_size=16, segment_len=64, warmup_steps=40, total_steps=400, valid_steps=100)
+_FULL_COLLAPSE = replace(PRESETS["tuned"].train, total_steps=3_000, valid_steps=300, save_steps=1_000)
+
+PROFILES: typing.Mapping[str, Profile] = types.MappingProxyType(
+    {
+        profile.name: profile
+        for profile in (
+            Profile(
+                name="smoke",
+                meaning="a few steps with a few simulated voices; shows that every cell runs, its accuracies mean nothing",
+                baseline=Preset(_SMOKE_BASELINE, _SMOKE_TRAIN),
+                tuned=Preset(_SMOKE_TUNED, _SMOKE_TRAIN),
+                collapse=_deep(_SMOKE_TUNED, replace(_SMOKE_TRAIN, learning_rate=3e-3)),
+                ablation=AblationPlan(replace(_SMOKE_TRAIN, total_steps=4, valid_steps=2, warmup_steps=1), seeds=(0, 1)),
+                ladder=AblationPlan(replace(_SMOKE_TRAIN, total_steps=2, valid_steps=2, warmup_steps=1), seeds=(0, 1)),
+                simulation=Simulation(speakers=6, utterances=12, test_utterances=1, sessions=2),
+                strangers=Simulation(speakers=5, utterances=4, test_utterances=0, sessions=2, seed=1),
+            ),
+            Profile(
+                name="laptop",
+                meaning="scaled-down models, minutes on a CPU; its accuracies are not those of the full-sized models",
+                baseline=_BASELINE,
+                tuned=_TUNED,
+                # The narrower a model, the higher the rate that it bears: at this width 0.001 still trains.
+                collapse=_deep(_TUNED.model, replace(_LAPTOP_ABLATION.shortened(300), learning_rate=3e-3)),
+                ablation=AblationPlan(_LAPTOP_ABLATION, seeds=(0, 1, 2), speakers=20),
+                ladder=AblationPlan(_LAPTOP_ABLATION, seeds=(0, 1, 2), speakers=20),
+            ),
+            Profile(
+                name="full",
+                meaning="exactly the assignment's sizes, for a GPU",
+                baseline=PRESETS["baseline"],
+                tuned=PRESETS["tuned"],
+                collapse=_deep(PRESETS["tuned"].model, _FULL_COLLAPSE),
+                ablation=AblationPlan(PRESETS["baseline"].train.shortened(10_000), seeds=(0, 1, 2)),
+                ladder=AblationPlan(PRESETS["baseline"].train.shortened(10_000), seeds=(0, 1, 2)),
+            ),
+        )
+    }
+)

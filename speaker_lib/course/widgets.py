@@ -1,0 +1,97 @@
+"""What moves in a notebook: a slider over pictures, a curve that grows, a button that stops training.
+
+Each is a shell around a plain function that returns a figure.  Where ipywidgets is missing, or nobody is there to click,
+the picture stands still and everything else works the same.
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import io
+import threading
+from collections.abc import Callable
+
+from IPython.display import DisplayHandle, display
+from matplotlib.figure import Figure
+
+from ..plots.runs import curves_figure
+from ..training.run import Run
+
+_WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+def show(figure: Figure) -> None:
+    """A figure as a picture in the cell's output."""
+    _show(png(figure))
+
+
+def explore(figure_of: Callable[[int], Figure], label: str, most: int, start: int = 0) -> None:
+    """Shows ``figure_of(start)``, and a slider that shows ``figure_of(value)`` from 0 up to ``most``."""
+    first = png(figure_of(start))
+    if importlib.util.find_spec("ipywidgets") is None:
+        _show(first)
+        return
+    import ipywidgets
+
+    slider = ipywidgets.IntSlider(start, 0, most, description=label, layout={"width": "60%"})
+    picture = ipywidgets.Image(value=first, format="png")
+
+    def redraw(change: dict[str, object]) -> None:
+        picture.value = png(figure_of(change["new"]))
+
+    slider.observe(redraw, names="value")
+    _show(first, ipywidgets.VBox([slider, picture]))
+
+
+class LivePlot:
+    """A run's curves, redrawn after every validation, below a button that ends training with the run saved.
+
+    >>> live = LivePlot(run)                                              # doctest: +SKIP
+    >>> train(run, corpus, callbacks=[live], stop=live.stop)              # doctest: +SKIP
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.stop = run, threading.Event()
+        if importlib.util.find_spec("ipywidgets") is not None and _hears_buttons():
+            self._show_button()
+        self._handle = _show(png(curves_figure(run)))
+
+    def __call__(self, row: dict[str, float]) -> None:
+        """What `train` calls with each new line of ``metrics.jsonl``."""
+        self._handle.update(_bundle(png(curves_figure(self.run))), raw=True)
+
+    def _show_button(self) -> None:
+        import ipywidgets
+
+        button = ipywidgets.Button(description="Stop training", icon="stop", tooltip="ends with the run saved")
+        button.on_click(lambda _: self.stop.set())
+        # ipykernel 7.4 sends a click to the shell that last spoke to the widget, the one that trains, whatever the page asks for.
+        vars(button.comm).pop("_reply_subshell_id", None)
+        display(button)
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as the bytes of a PNG file."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=100)
+    return file.getvalue()
+
+
+def _show(picture: bytes, widget: object | None = None) -> DisplayHandle:
+    return display(_bundle(picture, widget), raw=True, display_id=True)
+
+
+def _bundle(picture: bytes, widget: object | None = None) -> dict[str, object]:
+    """One output in two forms: the widget where one can be moved, the picture where the notebook is only read."""
+    bundle: dict[str, object] = {"image/png": base64.b64encode(picture).decode(), "text/plain": "a figure"}
+    if widget is not None:
+        bundle[_WIDGET_VIEW] = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
+    return bundle
+
+
+def _hears_buttons() -> bool:
+    """Whether the kernel takes clicks while a cell runs; an older one would hear them too late, when training is over."""
+    import ipykernel
+
+    return int(ipykernel.__version__.split(".")[0]) >= 7

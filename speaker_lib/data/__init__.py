@@ -1,0 +1,1 @@
+"""From recordings or HW4's files to batches."""

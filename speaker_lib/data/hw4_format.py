@@ -1,0 +1,156 @@
+"""The three index files of the HW4 layout: read, checked, never trusted.
+
+``metadata.json`` lists the labelled utterances by speaker, ``testdata.json`` the unlabelled ones, ``mapping.json`` numbers
+the speakers.  Each utterance is a file of its own, a float32 tensor of shape (mel_len, n_mels).  Beyond HW4 an entry may
+carry a ``session`` (the recording it was cut from), and ``metadata.json`` a ``source`` (a sentence on where it comes from).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..utils.errors import CorpusError, is_text, shown
+
+METADATA, MAPPING, TESTDATA = "metadata.json", "mapping.json", "testdata.json"
+LONGEST = 10_000_000  # frames, 28 hours: a mel_len beyond it is a damaged index, not an utterance
+LONGEST_NAME = 255  # characters, what file systems take
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The utterances that one index file lists, in its order."""
+
+    paths: tuple[str, ...]  # file names inside the folder
+    lengths: np.ndarray  # (utterances,) int64, frames
+    labels: np.ndarray  # (utterances,) int64, class ids; -1 in a test set
+    sessions: tuple[str, ...] | None  # the recording each was cut from, if the index says so
+    n_mels: int
+    source: str | None
+    digest: str  # SHA-256 of the index file
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+def read_mapping(folder: Path) -> tuple[str, ...]:
+    """Speaker names by class id. Raises CorpusError unless ``speaker2id`` and ``id2speaker`` are each other's inverse."""
+    path = folder / MAPPING
+    mapping, _ = _read_json(path)
+    speaker2id, id2speaker = _get(mapping, "speaker2id", dict, path), _get(mapping, "id2speaker", dict, path)
+    if not speaker2id:
+        raise CorpusError(f"{path} names no speaker: fetch the data set again.")
+    names = [id2speaker.get(str(i)) for i in range(len(speaker2id))]
+    inverse = len(id2speaker) == len(speaker2id) and all(
+        isinstance(name, str) and type(speaker2id.get(name)) is int and speaker2id[name] == i for i, name in enumerate(names)
+    )
+    if not inverse:
+        raise CorpusError(
+            f"{path}: speaker2id and id2speaker are not each other's inverse over the ids 0 to {len(speaker2id) - 1}: "
+            "fetch the data set again."
+        )
+    if unreadable := next((name for name in names if not is_text(name)), None):
+        raise CorpusError(f"{path}: the name {shown(unreadable)} has characters that cannot be shown: give that speaker another.")
+    return tuple(names)
+
+
+def read_metadata(folder: Path, speakers: tuple[str, ...]) -> Listing:
+    """The labelled utterances, in the file's order, as the sample code reads them. Raises CorpusError."""
+    path = folder / METADATA
+    metadata, digest = _read_json(path)
+    by_speaker = _get(metadata, "speakers", dict, path)
+    ids = {name: i for i, name in enumerate(speakers)}
+    entries, labels = [], []
+    for name, utterances in by_speaker.items():
+        if name not in ids:
+            raise CorpusError(f"{path} has speaker {shown(name)}, whom {MAPPING} does not know: fetch the data set again.")
+        if not isinstance(utterances, list):
+            raise CorpusError(f"{path}: the utterances of speaker {shown(name)} are not a list: fetch the data set again.")
+        entries += utterances
+        labels += [ids[name]] * len(utterances)
+    return _listing(path, metadata, entries, labels, digest)
+
+
+def read_testdata(folder: Path) -> Listing | None:
+    """The unlabelled utterances, or None where the folder has no test set. Raises CorpusError."""
+    path = folder / TESTDATA
+    if not path.exists():
+        return None
+    testdata, digest = _read_json(path)
+    entries = _get(testdata, "utterances", list, path)
+    return _listing(path, testdata, entries, [-1] * len(entries), digest)
+
+
+def _listing(path: Path, index: dict, entries: list, labels: list[int], digest: str) -> Listing:
+    n_mels = _get(index, "n_mels", int, path)
+    if not 1 <= n_mels <= 1_000:
+        raise CorpusError(f"{path}: n_mels is {shown(n_mels)}, which is no number of mel bands: fetch the data set again.")
+    if not entries:
+        raise CorpusError(f"{path} lists no utterances: fetch the data set again.")
+    for number, entry in enumerate(entries):
+        _check_entry(path, number, entry)
+    paths = tuple(entry["feature_path"] for entry in entries)
+    if len(set(paths)) != len(paths):
+        twice = Counter(paths).most_common(1)[0][0]
+        raise CorpusError(f"{path} lists {twice} more than once: fetch the data set again.")
+    with_session = [entry["session"] for entry in entries if "session" in entry]
+    if with_session and len(with_session) != len(entries):
+        raise CorpusError(f"{path} gives a session for some utterances and not for others: give it for all or for none.")
+    source = _get(index, "source", str, path) if "source" in index else None
+    if source is not None and not is_text(source):
+        raise CorpusError(f"{path}: the source {shown(source)} has characters that cannot be shown: write it without them.")
+    return Listing(
+        paths=paths,
+        lengths=np.array([entry["mel_len"] for entry in entries], dtype=np.int64),
+        labels=np.array(labels, dtype=np.int64),
+        sessions=tuple(with_session) or None,
+        n_mels=n_mels,
+        source=source,
+        digest=digest,
+    )
+
+
+def _check_entry(path: Path, number: int, entry: object) -> None:
+    if not isinstance(entry, dict):
+        raise CorpusError(f"{path}: utterance {number} is not an object: fetch the data set again.")
+    name, mel_len = entry.get("feature_path"), entry.get("mel_len")
+    plain = isinstance(name, str) and name not in ("", ".", "..") and not any(c in name for c in "/\\") and is_text(name)
+    if not plain or len(name) > LONGEST_NAME:
+        raise CorpusError(f"{path}: feature_path {shown(name)} is not a plain file name: do not use this index, fetch it again.")
+    if type(mel_len) is not int or not 1 <= mel_len <= LONGEST:
+        raise CorpusError(f"{path}: mel_len of {name} is {shown(mel_len)}, not a number of frames: fetch the data set again.")
+    session = entry.get("session", "")
+    if not isinstance(session, str):
+        raise CorpusError(f"{path}: the session of {name} is not a string: write it as one.")
+    if not is_text(session):
+        raise CorpusError(f"{path}: the session {shown(session)} has characters that cannot be shown: write it without them.")
+
+
+def _read_json(path: Path) -> tuple[dict, str]:
+    """The object in a JSON file and the SHA-256 of its bytes."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise CorpusError(
+            f"{path} is missing: name the folder that holds {METADATA} and {MAPPING}, or make one with `simulate` or `prepare`."
+        ) from None
+    except OSError as error:
+        raise CorpusError(f"{path} cannot be read ({error.strerror}): check the path and its permissions.") from error
+    try:
+        value = json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise CorpusError(f"{path} is not valid JSON ({error}): fetch the data set again.") from error
+    if not isinstance(value, dict):
+        raise CorpusError(f"{path} holds a JSON {type(value).__name__}, not an object: fetch the data set again.")
+    return value, hashlib.sha256(content).hexdigest()
+
+
+def _get(index: dict, key: str, kind: type, path: Path) -> object:
+    if type(index.get(key)) is not kind:
+        raise CorpusError(f"{path}: {key!r} is missing or not of type {kind.__name__}: fetch the data set again.")
+    return index[key]

@@ -1,0 +1,46 @@
+"""Where the packed frames lie while a model is trained: as near to the device as there is room."""
+
+from __future__ import annotations
+
+import os
+import warnings
+
+import numpy as np
+import torch
+
+from ..utils.progress import say
+
+RESERVE = 3 * 2**30  # bytes of a GPU's memory that are left to the model
+_HOST_SHARE = 0.5  # of the free main memory, the most that frames may take
+
+
+def place_frames(frames: np.ndarray, device: torch.device) -> torch.Tensor:
+    """The packed frames (total frames, n_mels) float16 as a tensor, and where a GPU trains, a line on where they lie.
+
+    On the GPU if its free memory holds them, else in main memory, else as they are: mapped from disk.  On a CPU they stay
+    mapped, because the operating system keeps in memory what is read often.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nobody writes to it
+        mapped = torch.from_numpy(frames)
+    if device.type != "cuda":
+        return mapped
+    size = f"{frames.nbytes / 1e9:.2f} GB of frames"
+    free = torch.cuda.mem_get_info(device)[0]
+    if frames.nbytes + RESERVE <= free:
+        say(f"{size} lie on the GPU.")
+        return mapped.to(device)
+    why = f"{size} do not fit beside a model on the GPU ({free / 1e9:.1f} GB free)"
+    if frames.nbytes <= _HOST_SHARE * _free_memory():
+        say(f"{why}: they lie in main memory, and each batch is sent.")
+        return mapped.clone()
+    say(f"{why} and would crowd main memory: they stay on disk, mapped, and each batch is sent.")
+    return mapped
+
+
+def _free_memory() -> int:
+    """Bytes of main memory that nothing holds; 0 where the system does not say."""
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return 0

@@ -1,0 +1,120 @@
+"""From a folder of recordings to a corpus in the HW4 layout."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..utils.errors import ConfigError, CorpusError, SpeakerError, is_text, shown
+from ..utils.parallel import parallel_map
+from .corpus import CorpusWriter, refuse_existing
+from .features import FRAMES_PER_SECOND, LONGEST, extract_features
+
+SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What became of the recordings."""
+
+    n_speakers: int
+    n_recordings: int
+    n_utterances: int
+    n_test: int
+    skipped: tuple[str, ...]  # a sentence per recording that could not be used
+
+
+def prepare(
+    audio_folder: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    chunk: float | None = None,
+    test_folder: str | os.PathLike[str] | None = None,
+    workers: int | None = None,
+) -> Prepared:
+    """Extracts the features of ``audio_folder/<speaker>/**/*.wav`` (FLAC, OGG, MP3 too) into a new corpus ``out``.
+
+    ``chunk`` cuts recordings into utterances of so many seconds; a rest of less than half of that is left out.  Each
+    recording is a session.  ``test_folder`` becomes the test set, its recordings whole and in the order of their names.
+    Recordings that cannot be used are skipped and reported.  Raises CorpusError if no recording can be used.
+    """
+    if chunk is not None and not 0.1 <= chunk <= LONGEST:  # NaN is neither
+        raise ConfigError(f"chunk is {chunk}: choose a number of seconds from 0.1 up to {LONGEST:,}.")
+    refuse_existing(out)
+    audio_folder = Path(audio_folder)
+    labelled = [path for speaker in _subfolders(audio_folder) for path in _recordings(speaker)]
+    if not labelled:
+        raise CorpusError(f"{audio_folder} has no folder with {', '.join(SUFFIXES)} files in it: make one folder per speaker.")
+    test = _recordings(Path(test_folder)) if test_folder else []
+    if test_folder and not test:
+        raise CorpusError(f"{test_folder} holds no {', '.join(SUFFIXES)} file: name the folder of the test recordings.")
+
+    for name in (audio_folder.resolve().name, *(str(path) for path in (*labelled, *test))):
+        if not is_text(name):  # an index could not hold it
+            raise CorpusError(f"the name {shown(name)} has characters that cannot be shown: rename it.")
+
+    frames = None if chunk is None else round(chunk * FRAMES_PER_SECOND)
+    results = parallel_map(_extract, [*labelled, *test], "Prepare", "recording", workers)
+    skipped, speakers, n_utterances, n_test = [], set(), 0, 0
+    with CorpusWriter(out, f"recordings of {audio_folder.resolve().name}") as writer:
+        for path, mel in zip(labelled, results, strict=False):
+            if isinstance(mel, str):
+                skipped.append(mel)
+                continue
+            speaker, *rest = path.relative_to(audio_folder).parts
+            speakers.add(speaker)
+            for utterance in cut(mel, frames):
+                writer.add(utterance, speaker, session="/".join(rest))
+                n_utterances += 1
+        if not n_utterances:
+            raise CorpusError(f"none of the {len(labelled):,} recordings of {audio_folder} can be used; the first: {skipped[0]}")
+        for path, mel in zip(test, results, strict=True):
+            if isinstance(mel, str):
+                skipped.append(mel)
+                continue
+            writer.add_test(mel, session=path.relative_to(test_folder).as_posix())
+            n_test += 1
+    n_recordings = len(labelled) + len(test) - len(skipped)
+    return Prepared(len(speakers), n_recordings, n_utterances, n_test, tuple(skipped))
+
+
+def cut(mel: np.ndarray, frames: int | None) -> list[np.ndarray]:
+    """Splits (total, n_mels) into pieces of ``frames``; a rest of less than half of that goes, unless it is all there is."""
+    if frames is None:
+        return [mel]
+    pieces = [mel[start : start + frames] for start in range(0, len(mel), frames)]
+    return [piece for i, piece in enumerate(pieces) if i == 0 or 2 * len(piece) >= frames]
+
+
+def _extract(path: Path) -> np.ndarray | str:
+    """The features, or the sentence that says why there are none: an exception would end the other recordings too."""
+    try:
+        return extract_features(path)
+    except SpeakerError as problem:
+        return str(problem)
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise CorpusError(f"{folder} is not a folder: name the one that holds a folder of recordings per speaker.")
+    with _explained(folder):
+        return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _recordings(folder: Path) -> list[Path]:
+    """Sound files at any depth, sorted; hidden ones, as macOS leaves them, are not recordings."""
+    with _explained(folder):
+        files = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+        return sorted(path for path in files if not path.name.startswith("."))
+
+
+@contextlib.contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CorpusError(f"{folder} cannot be listed ({error.strerror}): check the path and its permissions.") from error

@@ -1,0 +1,59 @@
+"""Which utterances a model is trained on, and which are held out to judge it by."""
+
+from __future__ import annotations
+
+import torch
+
+from ..config.schema import TrainConfig
+from ..utils.errors import CorpusError
+from .corpus import Utterances
+
+
+def split_utterances(utterances: Utterances, config: TrainConfig) -> tuple[torch.Tensor, torch.Tensor]:
+    """Indices of the utterances to train on and of those held out, each (n,) int64.
+
+    ``random`` is the sample code's split, ``torch.manual_seed(seed)`` and ``random_split(dataset, [0.9 n, rest])``, bit
+    for bit.  ``session`` holds out whole recordings: of each speaker with several, about ``valid_fraction`` of them and at
+    least one.  Raises CorpusError if one side would be empty.
+    """
+    if config.split == "session":
+        held_out = _held_out_sessions(utterances, config)
+        training, validation = torch.nonzero(~held_out)[:, 0], torch.nonzero(held_out)[:, 0]
+    else:
+        n_train = int((1 - config.valid_fraction) * len(utterances))
+        order = torch.randperm(len(utterances), generator=torch.Generator().manual_seed(config.seed))
+        training, validation = order[:n_train], order[n_train:]
+    if not len(training) or not len(validation):
+        raise CorpusError(
+            f"{len(utterances)} utterances cannot be split with train.valid_fraction = {config.valid_fraction}: "
+            "bring more utterances or change that setting."
+        )
+    return training, validation
+
+
+def can_hold_out_sessions(utterances: Utterances) -> bool:
+    """Whether some speaker has two recordings, one of them to hold out."""
+    if utterances.sessions is None:
+        return False
+    recordings = set(zip(utterances.labels.tolist(), utterances.sessions, strict=True))
+    return len(recordings) > len({label for label, _ in recordings})
+
+
+def _held_out_sessions(utterances: Utterances, config: TrainConfig) -> torch.Tensor:
+    """(utterances,) bool, true for those of a held-out session."""
+    if utterances.sessions is None:
+        raise CorpusError("these data do not say which recording an utterance is from: train with train.split=random.")
+    sessions: dict[int, list[str]] = {}  # of each speaker, in the order of the corpus
+    for label, session in dict.fromkeys(zip(utterances.labels.tolist(), utterances.sessions, strict=True)):
+        sessions.setdefault(label, []).append(session)
+    if all(len(names) < 2 for names in sessions.values()):
+        raise CorpusError("no speaker in these data has two recordings, one to hold out: train with train.split=random.")
+    generator = torch.Generator().manual_seed(config.seed)
+    held_out: set[tuple[int, str]] = set()
+    for label, names in sessions.items():
+        if len(names) > 1:
+            count = min(len(names) - 1, max(1, round(config.valid_fraction * len(names))))
+            chosen = torch.randperm(len(names), generator=generator)[:count].tolist()
+            held_out.update((label, names[i]) for i in chosen)
+    keys = zip(utterances.labels.tolist(), utterances.sessions, strict=True)
+    return torch.tensor([key in held_out for key in keys])

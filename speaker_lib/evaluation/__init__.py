@@ -1,0 +1,1 @@
+"""Accuracy, ensembles, embeddings and verification of trained models."""

@@ -1,0 +1,116 @@
+"""Which utterances are compared: pairs of one speaker (targets) and of two (non-targets), drawn, or read from a file."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..data.corpus import Corpus
+from ..utils.errors import ConfigError, CorpusError, first_line, shown
+
+LABELS = {"1": True, "0": False}  # VoxCeleb's: 1 for one speaker, 0 for two
+
+
+@dataclass(frozen=True)
+class Trials:
+    """Pairs of labelled utterances of a corpus."""
+
+    first: np.ndarray  # (trials,) int64, an utterance of each pair
+    second: np.ndarray  # (trials,) int64, the other
+    same: np.ndarray  # (trials,) bool, whether one speaker speaks in both
+    rule: str  # how the pairs were chosen, in words
+
+    def __len__(self) -> int:
+        return len(self.same)
+
+
+def draw_trials(corpus: Corpus, utterances: torch.Tensor, count: int = 20_000, seed: int = 0) -> Trials:
+    """At most ``count`` different pairs of the labelled ``utterances`` (n,), half of them of one speaker, half of two.
+
+    Every possible pair is equally likely.  Where the corpus knows sessions, the two utterances of one speaker **must** come
+    from two sessions: in one they share the room and the microphone, and to recognise those is easier than a voice.  Raises
+    ConfigError for fewer than two, CorpusError where no pair of a kind is possible.
+    """
+    for name, value, least in (("trials", count, 2), ("seed", seed, 0)):
+        if value < least:
+            raise ConfigError(f"{name} is {value}: choose a whole number from {least} up.")
+    chosen, sessions = utterances.numpy(), corpus.labelled.sessions
+    speakers = corpus.labelled.labels[chosen]  # (n,)
+    groups = np.arange(len(chosen))  # without sessions every utterance counts as one
+    if sessions is not None:
+        groups = np.unique([sessions[i] for i in chosen], return_inverse=True)[1]
+    order = np.lexsort((groups, speakers))  # one speaker's together, and in them one session's
+    chosen, speakers, groups = chosen[order], speakers[order], groups[order]
+    end_of_speaker = np.searchsorted(speakers, speakers, side="right")  # (n,)
+    end_of_session = _run_ends((np.diff(speakers) != 0) | (np.diff(groups) != 0), len(chosen))  # (n,)
+    targets = end_of_speaker - end_of_session  # (n,) of those behind it, how many are a target with it
+    others = len(chosen) - end_of_speaker  # (n,) and how many a non-target
+    if not targets.sum():
+        what = "utterances" if sessions is None else "utterances from two sessions"
+        raise CorpusError(f"no speaker of {corpus.folder} has two {what} to compare: use other data, or --all, or --pairs.")
+    if not others.sum():
+        raise CorpusError(f"{corpus.folder} has utterances of one speaker only to compare: use other data, or --all.")
+    half = int(min(count // 2, targets.sum(), others.sum()))
+    rng = np.random.default_rng(seed)
+    pairs = [_draw(counts, first, half, rng) for counts, first in ((targets, end_of_session), (others, end_of_speaker))]
+    first, second = chosen[np.concatenate(pairs, axis=1)]  # (2 * half,) each
+    rule = "of one speaker always from two sessions" if sessions is not None else "sessions are not known"
+    return Trials(first, second, np.repeat([True, False], half), f"drawn with seed {seed}, {rule}")
+
+
+def read_trials(path: str | os.PathLike[str], corpus: Corpus) -> Trials:
+    """The pairs of a file in VoxCeleb's format, a line ``label path path`` each: 1 for one speaker, 0 for two.
+
+    The paths are those of labelled utterances in the corpus's metadata.json.  Raises CorpusError naming the file and the line.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise CorpusError(f"{path} cannot be read ({first_line(error)}): name a file of lines like `1 path path`.") from error
+    number_of = {name: i for i, name in enumerate(corpus.labelled.paths)}
+    trials = []
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                trials.append(_trial(line, number_of, corpus.labelled.labels))
+            except ValueError as problem:
+                raise CorpusError(f"{path}, line {number} {problem}: write it as `1 path path` or `0 path path`.") from None
+    columns = np.array(trials, dtype=np.int64).reshape(-1, 3)  # (trials, 3)
+    if len(set(columns[:, 0])) < 2:
+        raise CorpusError(f"{path} needs pairs of one speaker (1) and of two (0), and has not both: add some.")
+    return Trials(columns[:, 1], columns[:, 2], columns[:, 0].astype(bool), f"the pairs in {path.name}")
+
+
+def _trial(line: str, number_of: dict[str, int], labels: np.ndarray) -> tuple[bool, int, int]:
+    """Raises ValueError saying what is wrong with a line."""
+    words = line.split()
+    if len(words) != 3 or words[0] not in LABELS:
+        raise ValueError(f"is {shown(line)}")
+    for name in words[1:]:
+        if name not in number_of:
+            raise ValueError(f"names {shown(name)}, which is no labelled utterance of the data")
+    same, first, second = LABELS[words[0]], *(number_of[name] for name in words[1:])
+    if first == second:
+        raise ValueError("compares an utterance with itself")
+    if same != (labels[first] == labels[second]):
+        raise ValueError(f"says {words[0]}, against the speakers that the data name")
+    return same, first, second
+
+
+def _run_ends(changes: np.ndarray, n: int) -> np.ndarray:
+    """For each of n places in a row, where the run of equals it stands in is over; ``changes`` (n - 1,) bool, between two."""
+    ends = np.append(np.flatnonzero(changes) + 1, n)  # (runs,)
+    return ends[np.searchsorted(ends, np.arange(n), side="right")]  # (n,)
+
+
+def _draw(counts: np.ndarray, first: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """(2, size) different pairs: i with one of the ``counts[i]`` places from ``first[i]`` on, all pairs equally likely."""
+    ends = np.cumsum(counts)  # (n,) pairs up to and with i, were they all listed
+    ranks = rng.choice(ends[-1], size, replace=False)  # (size,)
+    i = np.searchsorted(ends, ranks, side="right")  # (size,)
+    return np.stack([i, first[i] + ranks - (ends[i] - counts[i])])  # (2, size)

@@ -1,0 +1,86 @@
+"""Many runs side by side, each in a process of its own: the seeds of one experiment, or the variants of an ablation.
+
+What is finished is not trained again, and what was interrupted goes on where it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..config.schema import Preset
+from ..data.corpus import Corpus
+from ..evaluation.identification import evaluate
+from ..training.loop import train
+from ..training.run import Run, fit_to_data
+from ..utils.device import get_device
+from ..utils.errors import RunError
+from ..utils.parallel import available_cores, parallel_map
+
+
+@dataclass(frozen=True)
+class Replica:
+    """A run to be trained and evaluated: where it lies, what it trains, on which data, and where it is mirrored."""
+
+    folder: Path
+    preset: Preset
+    corpus: Path
+    backup: Path | None = None
+
+    @classmethod
+    def of(cls, folder: Path, preset: Preset, corpus: Corpus, backup: Path | None = None) -> Replica:
+        """With as many classes and mel bands as the data have."""
+        return cls(folder, fit_to_data(preset, corpus), corpus.folder, backup)
+
+    def finished(self, corpus: Corpus) -> bool:
+        """Whether there is nothing left to do. Raises RunError if its folder holds a run of other settings or other data."""
+        if not Run.exists(self.folder):
+            return False
+        run = Run.open(self.folder)
+        run.check_same_data(corpus)
+        run.check_same_settings(self.preset)
+        return run.evaluation() is not None
+
+
+def train_replicas(
+    replicas: Sequence[Replica], corpus: Corpus, description: str = "Train", workers: int | None = None
+) -> list[Run]:
+    """Trains and evaluates what is not finished, in ``workers`` processes (default: two on a GPU, else one per core).
+
+    On a CPU, processes of one core each do more than one after the other with all cores: small kernels do not share well.
+    Raises RunError if a folder holds another run, or if one was stopped.
+    """
+    waiting = [replica for replica in replicas if not replica.finished(corpus)]
+    if workers is None:  # on a GPU each process needs some of its memory for itself
+        workers = 2 if get_device().type == "cuda" else available_cores()
+    for _ in parallel_map(_train_one, waiting, description, "run", workers, ahead=0):
+        pass
+    return [Run.open(replica.folder) for replica in replicas]
+
+
+def reached(runs: Sequence[Run]) -> dict[str, np.ndarray]:
+    """What evaluated runs came to, each (runs,): accuracy ``crop`` and ``full``, and ``seconds`` of training."""
+    evaluations = [run.evaluation() for run in runs]
+    accuracies = {kind: np.array([found[kind]["accuracy"] for found in evaluations]) for kind in ("crop", "full")}
+    return accuracies | {"seconds": np.array([run.training_seconds() for run in runs])}
+
+
+def spread(values: np.ndarray) -> float:
+    """Standard deviation over seeds (seeds,); 0 with a single one."""
+    return float(values.std(ddof=1)) if len(values) > 1 else 0.0
+
+
+def _train_one(replica: Replica) -> None:
+    corpus = Corpus.open(replica.corpus)
+    run = Run.open(replica.folder) if Run.exists(replica.folder) else Run.create(replica.folder, replica.preset, corpus)
+    # One bar counts the runs, theirs would be too many.
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+        state = train(run, corpus, backup=replica.backup)
+        if state.step < run.preset.train.total_steps:
+            raise RunError(f"{run.folder} was stopped at step {state.step}: give the same command again to go on.")
+        run.save_evaluation(evaluate(run, corpus, get_device())[0].to_dict())

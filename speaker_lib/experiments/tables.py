@@ -1,0 +1,180 @@
+"""What the command line and the lessons print about models and runs, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+import numpy as np
+import torch
+
+from ..config.schema import ModelConfig
+from ..evaluation.ensemble import JointEvaluation
+from ..evaluation.identification import Evaluation, FullResult, most_confused, speaker_accuracy
+from ..evaluation.verification import Verification
+from ..models.classifier import Classifier, count_parameters
+from ..models.cost import cost_of
+from ..models.inspect import HeadSignals, layer_shapes
+from ..training.run import Run
+from .ablation import Ablation
+from .ladder import Ladder
+from .seeds import spread
+
+COLUMNS = ("run", "parameters", "step/s", "crop", "full")
+
+
+def comparison_table(runs: Sequence[Run]) -> str:
+    """A line per run: parameters, steps per second of training, accuracy by both protocols (``-`` where not evaluated)."""
+    return _text([COLUMNS, *(_row(run) for run in runs)])
+
+
+def seeds_summary(runs: Sequence[Run]) -> str:
+    """What runs that differ in their seed alone reached on average, with the standard deviation over the seeds."""
+    evaluations = [run.evaluation() for run in runs]
+    values = {kind: np.array([found[kind]["accuracy"] for found in evaluations]) for kind in ("crop", "full")}
+    means = ", ".join(f"{kind} {reached.mean():.4f} ± {spread(reached):.4f}" for kind, reached in values.items())
+    return f"Mean over {len(runs)} seed{'s' * (len(runs) > 1)}, with the standard deviation between them: {means}."
+
+
+def ablation_table(ablation: Ablation) -> str:
+    """A line per variant: what it costs, and what it reached, mean and standard deviation over the seeds."""
+    header = ("changes", "split", "parameters", "GFLOP/step", "seconds", "crop", "full")
+    rows = [
+        (
+            " + ".join(change.name for change in outcome.variant.changes) or "none: the baseline",
+            outcome.variant.split,
+            f"{outcome.cost.parameters:,}",
+            f"{outcome.cost.flops / 1e9:.1f}",
+            f"{outcome.seconds.mean():.0f}",
+            *(f"{values.mean():.3f} ± {spread(values):.3f}" for values in (outcome.crop, outcome.full)),
+        )
+        for outcome in ablation.outcomes
+    ]
+    return _text([header, *rows])
+
+
+def ladder_table(ladder: Ladder) -> str:
+    """A line per rung: what it changes, what it costs, and what it reached, mean and standard deviation over the seeds."""
+    header = ("rung", "parameters", "step/s", "crop", "full")
+    rows = [
+        (
+            standing.rung.label,
+            f"{standing.cost.parameters:,}",
+            f"{standing.steps / standing.seconds.mean():.1f}",
+            *(f"{values.mean():.3f} ± {spread(values):.3f}" for values in (standing.crop, standing.full)),
+        )
+        for standing in ladder.standings
+    ]
+    return _text([header, *rows])
+
+
+def cost_table(configs: Mapping[str, ModelConfig]) -> str:
+    """A line per model, by its name: parameters, and work per training step of 32 segments of 128 frames."""
+    costs = {name: cost_of(config) for name, config in configs.items()}
+    rows = [(name, f"{cost.parameters:,}", f"{cost.flops / 1e9:.1f}") for name, cost in costs.items()]
+    return _text([("model", "parameters", "GFLOP/step"), *rows])
+
+
+def layer_table(model: Classifier, mels: torch.Tensor) -> str:
+    """A line per part of the model: the shape that comes out for ``mels`` (batch, frames, n_mels), and its parameters."""
+    rows = [(name, str(shape), f"{count:,}") for name, shape, count in layer_shapes(model, mels)]
+    return _text([("part", "shape that comes out", "parameters"), *rows, ("all", "", f"{count_parameters(model):,}")])
+
+
+def head_table(heads: Mapping[str, Sequence[HeadSignals]]) -> str:
+    """What Sigmoid and ReLU do in each head, by its name: their inputs, slopes, outputs, and the gradient behind them."""
+    header = ("head", "activation", "inputs", "mean slope", "slopes < 0.05", "spread", "gradient at prenet")
+    rows = [
+        (
+            name,
+            signal.activation,
+            f"{signal.inputs.mean():.2f} ± {signal.inputs.std():.2f}",
+            f"{signal.slopes.mean():.2f}",
+            f"{(signal.slopes < 0.05).float().mean():.0%}",
+            f"{signal.output_spread:.3f}",
+            f"{signal.gradients['prenet']:.3f}",
+        )
+        for name, signals in heads.items()
+        for signal in signals
+    ]
+    return _text([header, *rows])
+
+
+def evaluation_text(result: Evaluation, logits: torch.Tensor, labels: torch.Tensor, speakers: tuple[str, ...]) -> str:
+    """An evaluation in words, with the speakers that are hardest to recognise and the pairs that are mistaken most often.
+
+    ``logits`` (n, n_speakers) and ``labels`` (n,) are those of the ``full`` protocol.
+    """
+    return "\n".join(
+        [
+            f"{result.n_utterances:,} utterances, {len(speakers)} speakers, {result.n_parameters:,} parameters",
+            f"crop  accuracy {result.crop.accuracy:.4f} ± {result.crop.std:.4f}, loss {result.crop.loss:.3f}  (one segment each)",
+            *_full_lines(result.full, logits, labels, speakers),
+        ]
+    )
+
+
+def joint_evaluation_text(result: JointEvaluation, logits: torch.Tensor, labels: torch.Tensor, speakers: tuple[str, ...]) -> str:
+    """What several runs reach on average, in words, as `evaluation_text` says it of one."""
+    return "\n".join(
+        [
+            f"{result.n_utterances:,} utterances, {len(speakers)} speakers, {len(result.runs)} runs, average of {result.average}",
+            *_full_lines(result.full, logits, labels, speakers),
+        ]
+    )
+
+
+def verification_text(result: Verification) -> str:
+    """A verification in words."""
+    costs = ", ".join(f"{cost:.4f} (p_target {p})" for p, cost in result.min_dcf.items())
+    return "\n".join(
+        [
+            f"{result.n_targets:,} pairs of one speaker, {result.n_nontargets:,} of two; {result.n_utterances:,} utterances, "
+            f"{result.n_speakers:,} speakers",
+            f"pairs       {result.rule}",
+            f"EER         {result.eer:.4f} at a cosine of {result.threshold:.4f}",
+            f"minDCF      {costs}",
+            f"trained on  {result.trained_on}",
+            f"verified on {result.verified_on}",
+            *([f"heard       {result.n_heard:,} of the utterances, in training: too easy"] if result.n_heard else []),
+        ]
+    )
+
+
+def _full_lines(full: FullResult, logits: torch.Tensor, labels: torch.Tensor, speakers: tuple[str, ...]) -> list[str]:
+    by_speaker = speaker_accuracy(logits, labels)  # (n_speakers,)
+    hardest = torch.argsort(by_speaker.nan_to_num(nan=2.0), stable=True)[:5].tolist()
+    confused = most_confused(logits, labels, speakers, most=5)
+    return [
+        f"full  accuracy {full.accuracy:.4f}, top 5 {full.top5:.4f}, loss {full.loss:.3f}  (whole)",
+        "hardest speakers: " + ", ".join(f"{speakers[i]} {by_speaker[i]:.2f}" for i in hardest if not by_speaker[i].isnan()),
+        "most confused: " + (", ".join(f"{c.speaker} taken for {c.taken_for} x{c.count}" for c in confused) or "none"),
+    ]
+
+
+def verification_table(results: Mapping[str, Verification]) -> str:
+    """A line per verification, by its name: equal error rate and detection costs, lower is better."""
+    priors = list(next(iter(results.values())).min_dcf)
+    rows = [(name, f"{r.eer:.4f}", *(f"{r.min_dcf[p]:.4f}" for p in priors)) for name, r in results.items()]
+    return _text([("run", "EER", *(f"minDCF {p}" for p in priors)), *rows])
+
+
+def _text(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as lines, the first one underlined, all columns but the first flush right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]) for row in rows
+    ]
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def _row(run: Run) -> tuple[str, ...]:
+    speeds = [row["steps_per_second"] for row in run.metrics()]
+    evaluation = run.evaluation()
+    return (
+        run.name,
+        f"{run.preset.model.n_parameters:,}",
+        f"{median(speeds):.1f}" if speeds else "-",
+        f"{evaluation['crop']['accuracy']:.4f} ± {evaluation['crop']['std']:.4f}" if evaluation else "-",
+        f"{evaluation['full']['accuracy']:.4f}" if evaluation else "-",
+    )

@@ -1,0 +1,58 @@
+"""The model of the assignment: an encoder over frames, pooled over time, and a small head.
+
+    mels (batch, frames, 40) -> prenet -> encoder -> pooling -> pred_layer -> logits (batch, n_speakers)
+
+As in the sample code there is no positional encoding by default: the model hears *how* someone sounds, not in which order.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ..config.schema import ModelConfig
+from .encoders import Encoder, Subsampling
+from .heads import make_head
+from .pooling import make_pooling, mean_pooling, padding_mask
+
+
+class Classifier(nn.Module):
+    """Names the speaker of an utterance. Its parts are those that the settings ask for; the defaults are the sample code's."""
+
+    def __init__(self, config: ModelConfig = ModelConfig()) -> None:
+        super().__init__()
+        self.config = config
+        if config.subsampling == 1:
+            self.prenet = nn.Linear(config.n_mels, config.d_model)
+        else:
+            self.prenet = Subsampling(config.n_mels, config.d_model, config.subsampling)
+        self.encoder = Encoder(config)
+        self.pooling = make_pooling(config, config.frame_width)
+        self.pooling_norm = nn.BatchNorm1d(config.pooled_width) if config.pooling_norm == "batch" else nn.Identity()
+        self.pred_layer = make_head(config)
+
+    def forward(self, mels: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+        """Logits (batch, n_speakers) of mels (batch, frames, n_mels).
+
+        ``lengths`` (batch,) says how many frames of each are not padding; without it all are taken as real.
+        """
+        return self.pred_layer[-1](self.embed(mels, lengths))  # (batch, n_speakers)
+
+    def embed(self, mels: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+        """What an utterance sounds like as one vector, (batch, width): what the head's last layer is given."""
+        padding = None if lengths is None else padding_mask(lengths, mels.shape[1])  # (batch, frames)
+        if self.config.input_norm == "mean":  # cepstral mean subtraction (Furui 1981, section III), before the cosine transform
+            mels = mels - mean_pooling(mels, padding)[:, None]  # (batch, frames, n_mels)
+        if self.config.subsampling == 1:
+            hidden = self.prenet(mels)  # (batch, frames, d_model)
+        else:
+            hidden = self.prenet(mels, padding)  # (batch, frames / subsampling, d_model)
+            padding = None if padding is None else padding[:, :: self.config.subsampling]  # (batch, frames / subsampling)
+        hidden = self.encoder(hidden, padding)  # (batch, frames, width)
+        pooled = self.pooling_norm(self.pooling(hidden, padding))  # (batch, pooled width)
+        return self.pred_layer[:-1](pooled)  # (batch, embedding width)
+
+
+def count_parameters(model: nn.Module) -> int:
+    """How many numbers the model learns."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -1,0 +1,77 @@
+"""The Conformer's block: attention for what is far apart, a convolution for what is close by, between two half steps."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ..config.schema import ModelConfig
+from .transformer import Dropout, SelfAttention, attention_mask
+
+
+class ConformerLayer(nn.Module):
+    """One block (Gulati et al. 2020, arXiv 2005.08100, section 2.4) for hidden (frames, batch, d_model).
+
+    Where the paper's attention has relative positions, this one has none or rotary ones (``model.positions``).
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        d_model = config.d_model
+        self.feedforward1, self.feedforward2 = feedforward(config), feedforward(config)
+        self.attention_norm = nn.LayerNorm(d_model)
+        self.self_attn = SelfAttention(d_model, config.nhead, config.attention_dropout, config.positions == "rotary")
+        self.dropout = Dropout(config.dropout)
+        self.convolution = Convolution(d_model, config.kernel_size, config.dropout)
+        self.norm = nn.LayerNorm(d_model)
+
+    def forward(self, hidden: torch.Tensor, src_key_padding_mask: torch.Tensor | None = None) -> torch.Tensor:
+        """The same shape as ``hidden``; the mask (batch, frames) is true where an utterance is over. Equation 1."""
+        padding = src_key_padding_mask
+        hidden = hidden + 0.5 * self.feedforward1(hidden)
+        hidden = hidden + self.dropout(self._attend(self.attention_norm(hidden), attention_mask(padding, hidden.dtype)))
+        hidden = hidden + self.convolution(hidden, padding)
+        hidden = hidden + 0.5 * self.feedforward2(hidden)
+        return self.norm(hidden)
+
+    def _attend(self, hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        return self.self_attn(hidden, hidden, hidden, key_padding_mask=mask, need_weights=False)[0]
+
+
+class Convolution(nn.Module):
+    """The convolution module (section 2.2, figure 2): a gate, then a filter of its own for each dimension.
+
+    Its BatchNorm mixes the utterances of a batch in training, as published, and counts padded frames among them; in evaluation
+    each is judged alone.
+    """
+
+    def __init__(self, d_model: int, kernel_size: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(d_model)
+        self.gated = nn.Linear(d_model, 2 * d_model)  # a pointwise convolution is a linear layer on every frame
+        self.depthwise = nn.Conv1d(d_model, d_model, kernel_size, padding=kernel_size // 2, groups=d_model)
+        self.batch_norm = nn.BatchNorm1d(d_model)
+        self.activation = nn.SiLU()
+        self.pointwise = nn.Linear(d_model, d_model)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, hidden: torch.Tensor, padding: torch.Tensor | None) -> torch.Tensor:
+        """(frames, batch, d_model) to the same; ``padding`` (batch, frames) is true where an utterance is over."""
+        x = nn.functional.glu(self.gated(self.norm(hidden)))  # (frames, batch, d_model)
+        x = x.permute(1, 2, 0)  # (batch, d_model, frames)
+        if padding is not None:  # what lies beyond the end counts as zero, as it does without padding
+            x = x.masked_fill(padding[:, None, :], 0.0)
+        x = self.activation(self.batch_norm(self.depthwise(x)))  # (batch, d_model, frames)
+        return self.dropout(self.pointwise(x.permute(2, 0, 1)))  # (frames, batch, d_model)
+
+
+def feedforward(config: ModelConfig) -> nn.Sequential:
+    """The feed-forward module (section 2.3): of every frame, for itself."""
+    return nn.Sequential(
+        nn.LayerNorm(config.d_model),
+        nn.Linear(config.d_model, config.dim_feedforward),
+        nn.SiLU(),
+        Dropout(config.dropout),
+        nn.Linear(config.dim_feedforward, config.d_model),
+        Dropout(config.dropout),
+    )

@@ -1,0 +1,44 @@
+"""From one vector per utterance to a number per speaker. What enters a head's last layer is the utterance's embedding."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ..config.schema import ModelConfig
+
+ACTIVATIONS = {"sigmoid": nn.Sigmoid, "relu": nn.ReLU}
+
+
+class CosineLayer(nn.Module):
+    """The cosine between an utterance and a learned direction per speaker, times ``scale``: neither's length counts.
+
+    Wang et al. (2018), arXiv 1801.05599, section 3.1; the margin belongs to the loss, so here it is always off.
+    """
+
+    def __init__(self, width: int, n_speakers: int, scale: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(nn.init.xavier_normal_(torch.empty(n_speakers, width)))
+        self.scale = scale
+
+    def forward(self, embedding: torch.Tensor) -> torch.Tensor:
+        """(batch, width) to (batch, n_speakers), float32: bfloat16 would round a cosine of 0.9 to three digits."""
+        # Tensors without memory, by which costs are counted, know no autocast.
+        with nullcontext() if embedding.is_meta else torch.autocast(embedding.device.type, enabled=False):
+            return self.scale * F.linear(F.normalize(embedding.float()), F.normalize(self.weight.float()))  # (batch, n_speakers)
+
+
+def make_head(config: ModelConfig) -> nn.Sequential:
+    """The layers from a pooled vector to logits; the last one alone knows the speakers."""
+    pooled = config.pooled_width
+    if config.head == "two_layer":
+        activation = ACTIVATIONS[config.activation]()
+        return nn.Sequential(nn.Linear(pooled, config.d_model), activation, nn.Linear(config.d_model, config.n_speakers))
+    first = [nn.Linear(pooled, config.d_embedding)] if config.d_embedding else []
+    width = config.d_embedding or pooled
+    if config.head == "linear":
+        return nn.Sequential(*first, nn.Linear(width, config.n_speakers))
+    return nn.Sequential(*first, CosineLayer(width, config.n_speakers, config.scale))

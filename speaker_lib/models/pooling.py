@@ -1,0 +1,80 @@
+"""From a vector per frame to one per utterance, over real frames only."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ..config.schema import SCORING, ModelConfig
+
+LEAST_VARIANCE = 1e-5  # below it the slope of a square root is steep
+
+
+def padding_mask(lengths: torch.Tensor, n_frames: int) -> torch.Tensor:
+    """(batch, n_frames) bool, true where an utterance of ``lengths`` (batch,) frames is over."""
+    return torch.arange(n_frames, device=lengths.device) >= lengths[:, None]
+
+
+def mean_pooling(hidden: torch.Tensor, padding: torch.Tensor | None) -> torch.Tensor:
+    """The mean over real frames: (batch, frames, width) to (batch, width)."""
+    if padding is None:
+        return hidden.mean(dim=1)  # (batch, width)
+    real = (~padding)[:, :, None]  # (batch, frames, 1)
+    # masked_fill, not a product: a padded frame may hold NaN, and NaN times zero is NaN.
+    return hidden.masked_fill(~real, 0.0).sum(dim=1) / real.sum(dim=1)  # (batch, width)
+
+
+class MeanPooling(nn.Module):
+    """Every frame counts the same."""
+
+    def forward(self, hidden: torch.Tensor, padding: torch.Tensor | None) -> torch.Tensor:
+        """(batch, frames, width) to (batch, width)."""
+        return mean_pooling(hidden, padding)
+
+
+class SelfAttentionPooling(nn.Module):
+    """A learned vector says how much each frame counts (Safari et al. 2020, arXiv 2008.01077, equation 5)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.score = nn.Linear(width, 1, bias=False)
+
+    def forward(self, hidden: torch.Tensor, padding: torch.Tensor | None) -> torch.Tensor:
+        """(batch, frames, width) to (batch, width)."""
+        return weighted_sum(hidden, frame_weights(self.score(hidden), padding), padding)  # (batch, width)
+
+
+class AttentiveStatisticsPooling(nn.Module):
+    """The weighted mean, and beside it the weighted standard deviation (Okabe et al. 2018, arXiv 1803.10963, section 3.3)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.score = nn.Sequential(nn.Linear(width, SCORING), nn.Tanh(), nn.Linear(SCORING, 1))
+
+    def forward(self, hidden: torch.Tensor, padding: torch.Tensor | None) -> torch.Tensor:
+        """(batch, frames, width) to (batch, 2 * width)."""
+        weights, hidden = frame_weights(self.score(hidden), padding), hidden.float()
+        mean = weighted_sum(hidden, weights, padding)  # (batch, width)
+        variance = weighted_sum((hidden - mean[:, None]) ** 2, weights, padding)  # (batch, width)
+        return torch.cat([mean, variance.clamp(min=LEAST_VARIANCE).sqrt()], dim=1)  # (batch, 2 * width)
+
+
+def frame_weights(scores: torch.Tensor, padding: torch.Tensor | None) -> torch.Tensor:
+    """Shares that sum to 1 over an utterance's real frames, of scores (batch, frames, 1): (batch, frames)."""
+    scores = scores.squeeze(-1).float()  # (batch, frames)
+    return (scores if padding is None else scores.masked_fill(padding, -torch.inf)).softmax(dim=1)  # (batch, frames)
+
+
+def weighted_sum(hidden: torch.Tensor, weights: torch.Tensor, padding: torch.Tensor | None) -> torch.Tensor:
+    """(batch, frames, width) by weights (batch, frames) to (batch, width), in float32."""
+    if padding is not None:
+        hidden = hidden.masked_fill(padding[:, :, None], 0.0)
+    # Not a matrix product: autocast would round its factors to 16 bits again.
+    return (weights[:, :, None] * hidden.float()).sum(dim=1)  # (batch, width)
+
+
+def make_pooling(config: ModelConfig, width: int) -> nn.Module:
+    """The pooling that ``config`` asks for, of frames' vectors of that width."""
+    if config.pooling == "self_attention":
+        return SelfAttentionPooling(width)
+    return AttentiveStatisticsPooling(width) if config.pooling == "attentive_statistics" else MeanPooling()

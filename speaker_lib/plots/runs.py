@@ -1,0 +1,147 @@
+"""Figures about runs: curves side by side, a run as it goes, and what it mixes up.
+
+Colours are those of Okabe & Ito, which colour-blind readers tell apart; markers and hatches do so in print.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..evaluation.identification import confusion_counts
+from ..experiments.published import REPORT_BASELINE, REPORT_TUNED, PublishedCurve
+from ..training.run import Run
+from ..utils.errors import RunError
+from ..utils.files import replacing
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = "osD^vPX"
+_REPORT_COLOURS = ((REPORT_BASELINE, "#777777", ":"), (REPORT_TUNED, "#777777", "--"))
+
+
+def comparison_figure(runs: Sequence[Run], report: bool = True) -> Figure:
+    """Validation accuracy and loss of each run against steps, with the ``report``'s two curves dashed.
+
+    Raises RunError if a run has no validation yet.
+    """
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    accuracy, loss = figure.subplots(1, 2)
+    for i, run in enumerate(runs):
+        rows = run.metrics()
+        if not rows:
+            raise RunError(f"{run.folder} has no validation yet: let `train` reach its first (go on with --resume).")
+        steps = [row["step"] for row in rows]
+        style = {
+            "color": COLOURS[i % len(COLOURS)],
+            "marker": MARKERS[i % len(MARKERS)],
+            "markersize": 4,
+            "label": plain(run.name),
+        }
+        accuracy.plot(steps, [row["valid_accuracy"] for row in rows], **style)
+        loss.plot(steps, [row["valid_loss"] for row in rows], **style)
+    last = max(run.metrics()[-1]["step"] for run in runs)
+    for curve, colour, dashes in _REPORT_COLOURS if report else ():
+        style = {"color": colour, "linestyle": dashes}
+        _reference(accuracy, curve, curve.accuracy, curve.best_accuracy, last, style)
+        _reference(loss, curve, curve.loss, curve.loss[-1], last, style)
+    _finish_curves(accuracy, loss, "Validation accuracy", "Validation loss")
+    sources = "; ".join(dict.fromkeys(run.data.source for run in runs))
+    note = "\ndashed: the report, on 600 VoxCeleb2 speakers after 70,000 steps" if report else ""
+    figure.suptitle(plain(sources) + note, fontsize=9)
+    return figure
+
+
+def curves_figure(run: Run) -> Figure:
+    """One run's accuracy and loss, in training and in validation, as far as it has come."""
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    accuracy, loss = figure.subplots(1, 2)
+    rows = run.metrics()
+    steps = [row["step"] for row in rows]
+    for i, (part, label) in enumerate((("train", "training"), ("valid", "validation"))):
+        style = {"color": COLOURS[i], "marker": MARKERS[i], "markersize": 4, "label": label}
+        accuracy.plot(steps, [row[f"{part}_accuracy"] for row in rows], **style)
+        loss.plot(steps, [row[f"{part}_loss"] for row in rows], **style)
+    accuracy.axhline(1 / run.preset.model.n_speakers, color="#777777", linestyle=":", label="guessing")
+    _finish_curves(accuracy, loss, "Accuracy", "Loss")
+    for axes in (accuracy, loss):
+        axes.set_xlim(0, run.preset.train.total_steps * 1.02)
+    figure.suptitle(plain(f"{run.name} on {run.data.source}"), fontsize=9)
+    return figure
+
+
+def confusion_figure(logits: torch.Tensor, labels: torch.Tensor, speakers: Sequence[str], most: int = 12) -> Figure:
+    """Who is taken for whom, in the most frequent mistakes: logits (n, n_speakers), labels (n,)."""
+    n_speakers, counts = logits.shape[1], confusion_counts(logits, labels)
+    pairs = torch.argsort(counts.clone().fill_diagonal_(0).flatten(), descending=True, stable=True).tolist()
+    in_pairs = dict.fromkeys(speaker for pair in pairs for speaker in divmod(pair, n_speakers))  # worst pair first
+    worst = sorted(list(in_pairs)[:most])
+    shown = counts[worst][:, worst].numpy()  # (most, most)
+    figure = Figure(figsize=(6.4, 5.6), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shown, cmap="cividis")
+    for (i, j), count in np.ndenumerate(shown):
+        if count:
+            axes.text(j, i, count, ha="center", va="center", fontsize=8, color="black" if count > shown.max() / 2 else "white")
+    names = [plain(speakers[i]) for i in worst]
+    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set_xlabel("taken for")
+    axes.set_ylabel("really")
+    axes.set_title(f"The {len(names)} speakers with the most frequent mistakes", fontsize=10)
+    figure.colorbar(image, label="utterances")
+    return figure
+
+
+def plain(name: str) -> str:
+    """A name as Matplotlib shows it letter by letter: between two dollars it would look for a formula."""
+    return name.replace("$", r"\$")
+
+
+def save_figure(figure: Figure, out: str | os.PathLike[str]) -> None:
+    """Writes a figure in the format of its name (PNG, PDF, SVG). Raises RunError for a name with another ending."""
+    suffix = figure_format(out)
+    with replacing(out) as file:
+        figure.savefig(file, format=suffix, dpi=150)
+
+
+def figure_format(out: str | os.PathLike[str]) -> str:
+    """The format that a figure's name asks for, as in ``png``. Raises RunError for a name with another ending."""
+    formats = Figure().canvas.get_supported_filetypes()
+    suffix = Path(out).suffix.removeprefix(".").lower()
+    if suffix not in formats:
+        raise RunError(f"{out} does not end in a format for figures: choose one of {', '.join(sorted(formats))}.")
+    return suffix
+
+
+def _reference(
+    axes: Axes, curve: PublishedCurve, values: Sequence[float], outcome: float, last: float, style: dict[str, str]
+) -> None:
+    """The report's values where the runs are as long as its log, else their outcome as a line to hold against."""
+    label = f"{curve.name} ({outcome})"
+    if last >= curve.steps[0]:
+        axes.plot(curve.steps, values, label=label, **style)
+    else:
+        axes.axhline(outcome, label=label, **style)
+
+
+def finish(axes: Axes, title: str, x: str, y: str, legend: bool = True) -> None:
+    """Title, labels with units, a faint grid: what every plot of the kit has."""
+    axes.set_title(title, fontsize=10)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(alpha=0.3)
+    if legend:
+        axes.legend(fontsize=8)
+
+
+def _finish_curves(accuracy: Axes, loss: Axes, accuracy_title: str, loss_title: str) -> None:
+    finish(accuracy, accuracy_title, "training steps", "accuracy, share of segments")
+    accuracy.set_ylim(0.0, 1.0)
+    finish(loss, loss_title, "training steps", "cross-entropy, nats")
+    loss.set_ylim(bottom=0.0)

@@ -1,0 +1,1 @@
+"""Simulated voices: data for when none are at hand."""

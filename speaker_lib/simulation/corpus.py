@@ -1,0 +1,80 @@
+"""A whole corpus of simulated voices, in the HW4 layout: the data set for when none is at hand."""
+
+from __future__ import annotations
+
+import functools
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..data.corpus import CorpusWriter, refuse_existing
+from ..data.features import log_mel, normalise_peak, remove_silence
+from ..utils.errors import ConfigError
+from ..utils.parallel import parallel_map
+from .sessions import draw_session, record
+from .voices import draw_voice, mood_of, speak
+
+SHORTEST, LONGEST = 2.0, 8.0  # seconds of an utterance, drawn evenly
+_VOICE, _SESSION, _WORDS = range(3)  # what a random stream is for
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """The settings that, with a seed, decide every sample of a simulated corpus."""
+
+    speakers: int = 100
+    utterances: int = 60  # labelled ones per speaker
+    test_utterances: int = 2  # unlabelled ones per speaker
+    sessions: int = 4  # per speaker, utterances dealt among them in turn
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("speakers", 1), ("utterances", 1), ("test_utterances", 0), ("sessions", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} is {getattr(self, name)}: choose a whole number from {least} up.")
+
+    @property
+    def source(self) -> str:
+        """What every figure and table made of these data says of them."""
+        return f"{self.speakers} simulated voices (not people), {self.utterances} utterances each, seed {self.seed}"
+
+
+def simulate(out: str | os.PathLike[str], simulation: Simulation = Simulation(), workers: int | None = None) -> None:
+    """Writes a corpus of simulated voices to ``out``, the same for the same settings whatever the number of processes.
+
+    Raises CorpusError if ``out`` holds anything already.
+    """
+    refuse_existing(out)
+    items = [(s, u) for s in range(simulation.speakers) for u in range(simulation.utterances + simulation.test_utterances)]
+    features = parallel_map(functools.partial(_features, simulation), items, "Simulate", "uttr", workers)
+    with CorpusWriter(out, simulation.source) as writer:
+        for (speaker, utterance), mel in zip(items, features, strict=True):
+            session = f"{speaker_name(speaker)}-{utterance % simulation.sessions}"
+            if utterance < simulation.utterances:
+                writer.add(mel, speaker_name(speaker), session)
+            else:
+                writer.add_test(mel, session)
+
+
+def simulated_recording(simulation: Simulation, speaker: int, utterance: int) -> np.ndarray:
+    """The waveform of one utterance, to be listened to: (samples,) float32 at 16 kHz."""
+    session = utterance % simulation.sessions
+    words = _stream(simulation.seed, _WORDS, speaker, utterance)
+    voice = mood_of(draw_voice(_stream(simulation.seed, _VOICE, speaker)), words)
+    place = draw_session(_stream(simulation.seed, _SESSION, speaker, session))
+    return record(speak(voice, words.uniform(SHORTEST, LONGEST), words), place, words)
+
+
+def speaker_name(speaker: int) -> str:
+    """``sim0007``: simulated speakers are called what they are."""
+    return f"sim{speaker:04d}"
+
+
+def _features(simulation: Simulation, item: tuple[int, int]) -> np.ndarray:
+    return log_mel(remove_silence(normalise_peak(simulated_recording(simulation, *item))))
+
+
+def _stream(*key: int) -> np.random.Generator:
+    """A random stream of its own for each speaker, session and utterance, so that any of them can be made alone."""
+    return np.random.default_rng(np.random.SeedSequence(key))

@@ -1,0 +1,227 @@
+"""Speech features without speech: a statistical model of 40-band log-mel frames, of people who never spoke.
+
+Where `voices` renders waveforms, this draws the features themselves, thousands of utterances a minute: random syllables of
+the same phones, each with the spectral envelope that its formants give it (Fant 1960), glides from one to the next, the
+ripple of a pitch, the loudness of each sound, the scatter that a spectrum of 25 ms has, a channel and a noise per session.
+A person shifts all of it in a way that stays; a mood shifts it for one utterance.  None of it is a result about people.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+
+from ..data.features import F_MAX, F_MIN, N_MELS, POWER_FLOOR, SAMPLE_RATE, mel_filters
+from ..utils.errors import ConfigError
+from .voices import BANDWIDTHS, CONSONANTS, HIGHER_POLES, N_FORMANTS, SILENT, UPPER_FORMANTS, VOWELS
+
+FLOOR, CEILING = math.log(POWER_FLOOR), 8.92  # nats: what the front end gives digital silence, and what full scale
+LEVEL = 0.7  # nats, how loud a vowel is in bands without a formant: sets the mean of all values to HW4's
+NAT = math.log(10) / 10  # a decibel of power
+FASTEST = math.log(20.0)  # of speaking rates, its inverse the slowest: a mood that went beyond would take endless sounds
+RAMP = 4.0  # frames that the mouth takes from one sound halfway into the next
+GATED = 0.47  # of sessions, recorded with pauses of digital silence: the share of HW4's files that touch the floor
+RIPPLED = 20  # lowest bands, in which harmonics can be told apart
+KNOT = 16  # frames between the turns of pitch
+
+# What a person is: columns of a table with a row per person, a standard deviation among people and one among moods.
+_PITCH, _TRACT, _FORMANTS, _BANDWIDTH, _TILT, _RATE = 0, 1, slice(2, 2 + N_FORMANTS), 7, 8, 9
+N_ACCENT = 16  # ways to say the phones differently
+_ACCENT = slice(10, 10 + N_ACCENT)
+_AMONG_PEOPLE = np.array([0.35, 0.07, *[0.035] * N_FORMANTS, 0.25, 2.0 * NAT, 0.13, *[0.20] * N_ACCENT])
+_AMONG_MOODS = np.array([0.08, 0.01, *[0.010] * N_FORMANTS, 0.08, 1.0 * NAT, 0.08, *[0.06] * N_ACCENT])
+
+# Each sound as rows of a table: the vowels, then all parts of the consonants, then silence.
+PHONES = (*VOWELS, *(part for consonant in CONSONANTS for part in consonant), SILENT)
+_FIRST_PART = len(VOWELS) + np.cumsum([0, *(len(c) for c in CONSONANTS[:-1])])  # (consonants,) row of each one's first part
+_LAST_PART = _FIRST_PART + np.array([len(c) - 1 for c in CONSONANTS])  # (consonants,) row of its last, often the same
+
+
+@dataclass(frozen=True)
+class Spreads:
+    """How hard it is to tell the phantoms apart: how far people lie apart, and all that blurs them, relative to a first guess.
+
+    The defaults are those with which the sample code of 2022 learns as fast as it does on HW4.
+    """
+
+    speaker: float = 1.8  # what stays in all that a person says; more is easier
+    mood: float = 1.6  # what changes from utterance to utterance: no longer look averages it out
+    session: float = 1.0  # what changes from session to session, unseen sessions being harder for it
+    token: float = 2.1  # what changes from sound to sound and from frame to frame: a longer look averages it out
+    variety: float = 0.8  # of the mood's spread itself, the deviation of its logarithm: some utterances clear, some hopeless
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            # Variety is a logarithm: at 1, an utterance in fifty has seven times the mood. Ten of the others is past all speech.
+            most = 1 if item.name == "variety" else 10
+            if not 0.0 <= value <= most:  # NaN fails this too
+                raise ConfigError(f"the {item.name} spread is {value}: choose a number from 0 to {most}.")
+
+
+class Phantoms:
+    """People and their sessions, drawn once; `frames` then makes what they say, on whichever device.
+
+    ``n_sessions`` counts the sessions of all people together.
+    """
+
+    def __init__(self, n_people: int, n_sessions: int, spreads: Spreads, seed: int, device: torch.device) -> None:
+        self.spreads, self.seed, self.device = spreads, seed, device
+        people = _stream(seed, 0).normal(0.0, 1.0, (n_people, len(_AMONG_PEOPLE)))
+        people[:, _TRACT] = 0.8 * people[:, _PITCH] + 0.6 * people[:, _TRACT]  # small people speak high, but loosely so
+        self._people = self._tensor(people * _AMONG_PEOPLE * spreads.speaker)  # (people, columns)
+        self._moods = self._tensor(_AMONG_MOODS * spreads.mood)  # (columns,)
+        channel, background, gated = _sessions(_stream(seed, 1), n_sessions, spreads.session)
+        self._channel, self._background = self._tensor(channel), self._tensor(background)  # each (sessions, 40)
+        self._gated = torch.from_numpy(gated).to(device)  # (sessions,)
+
+        edges = np.linspace(*(2595.0 * np.log10(1.0 + f / 700.0) for f in (F_MIN, F_MAX)), N_MELS + 2)
+        hertz = 700.0 * (10.0 ** (edges / 2595.0) - 1.0)  # (42,)
+        self._centre = self._tensor(hertz[1:-1])  # (40,) Hz
+        width = (hertz[2:] - hertz[:-2]) / 2  # (40,) Hz
+        self._width = self._tensor(width)
+        self._octaves = self._tensor(np.log2(np.maximum(hertz[1:-1], 500.0) / 500.0))  # (40,)
+        self._area = self._tensor(mel_filters().sum(dim=1).log().numpy())  # (40,) nats: broad bands collect more
+        # A spectral value has the scatter of an exponential, a band that of the mean of those that it holds.
+        self._scatter = self._tensor(0.8 / np.sqrt(1.0 + width / (SAMPLE_RATE / 400)))  # (40,) nats
+        self._blur = self._tensor(np.hypot(20.0, width / math.sqrt(6.0)))[:RIPPLED]  # (20,) Hz, of window and band
+
+        rng = _stream(0, 2)  # the same for all: the language
+        waves = np.cos(np.pi * np.outer(np.arange(1, 9), (np.arange(N_MELS) + 0.5) / N_MELS))  # (8, 40) slow curves
+        waves /= np.sqrt((waves**2).sum(axis=0).mean())
+        self._waves = self._tensor(waves)
+        accents = rng.normal(0.0, 1.0, (N_ACCENT, len(PHONES), len(waves))) @ waves
+        self._accents = self._tensor(accents)  # (accents, phones, 40)
+        self._formants = self._tensor([(*p.formants, *UPPER_FORMANTS) for p in PHONES])  # (phones, 5) Hz
+        self._voicing = self._tensor([p.voicing for p in PHONES])  # (phones,)
+        self._frication = self._tensor([p.frication for p in PHONES])  # (phones,)
+        self._narrowing = self._tensor([(p.noise_centre, p.noise_width) for p in PHONES])  # (phones, 2) Hz
+        self._duration = self._tensor([100.0 * p.seconds for p in PHONES])  # (phones,) frames
+        self._parts = torch.from_numpy(np.stack([_FIRST_PART, _LAST_PART])).to(device)  # (2, consonants)
+
+    def frames(self, lengths: np.ndarray, people: np.ndarray, sessions: np.ndarray, stream: int) -> torch.Tensor:
+        """Utterances of ``lengths`` (n,) frames, each by one of the people in one of the sessions, end to end.
+
+        (total frames, 40) float16 on the device, natural log of mel power.  ``stream`` numbers the draw: the same number with
+        the same arguments gives the same frames.
+        """
+        draw = torch.Generator(self.device).manual_seed(int(np.random.SeedSequence((self.seed, 3, stream)).generate_state(1)[0]))
+        lengths = torch.from_numpy(lengths).to(self.device)  # (n,)
+        count, total = len(lengths), int(lengths.sum())
+        person = self._people[torch.from_numpy(people).to(self.device)]  # (n, columns)
+        moods = self._moods * self._normal(draw, *person.shape)  # (n, columns)
+        if self.spreads.variety:  # a draw that nobody asks for would change all that are drawn after it
+            moods = moods * (self.spreads.variety * self._normal(draw, count, 1)).exp()
+        person = person + moods
+        person[:, _RATE].clamp_(-FASTEST, FASTEST)
+        of = torch.repeat_interleave(torch.arange(count, device=self.device), lengths, output_size=total)  # (frames,) utterance
+
+        phones, ends = self._syllables(draw, int(total * math.exp(float(person[:, _RATE].max()))) + 1)
+        clock = person[:, _RATE].double().exp()[of].cumsum(0)  # (frames,) as a person of average rate counts frames
+        token = torch.searchsorted(ends, clock)  # (frames,)
+        starts = torch.ones(total, dtype=torch.bool, device=self.device)
+        starts[1:] = (token[1:] != token[:-1]) | (of[1:] != of[:-1])
+        first = torch.nonzero(starts)[:, 0]  # (sounds,) the frame where each sound of each utterance begins
+        sound = starts.cumsum(0) - 1  # (frames,)
+        phone = phones[token[first]]  # (sounds,)
+
+        waved = self._normal(draw, len(first), len(self._waves)) @ self._waves  # (sounds, 40) no sound is ever the same twice
+        loudness = 0.8 * self._normal(draw, len(first), 1)  # (sounds, 1)
+        target = self._envelopes(person)[of[first], phone] + self.spreads.token * (0.9 * waved + loudness)  # (sounds, 40)
+        neighbour, weight = _glide(first, sound, of)  # each (frames,)
+        mels = torch.lerp(target[sound], target[neighbour], weight[:, None])  # (frames, 40)
+        voicing = torch.lerp(self._voicing[phone][sound], self._voicing[phone][neighbour], weight)  # (frames,)
+        mels[:, :RIPPLED] += self._ripple(draw, person[:, _PITCH], of, voicing)
+        session = torch.from_numpy(sessions).to(self.device)[of]  # (frames,)
+        mels = torch.logaddexp(mels, self._background[session])
+        mute = self._gated[session] & (phone == len(PHONES) - 1)[sound]  # (frames,)
+        scatter = self._normal(draw, total + 1, N_MELS)
+        scatter = 0.9 * scatter[1:] + 0.44 * scatter[:-1]  # (frames, 40): windows overlap, so that neighbours are alike
+        mels += scatter * self._scatter * (self.spreads.token * (1.0 - 0.5 * voicing))[:, None]
+        mels = (mels + self._channel[session]).masked_fill_(mute[:, None], FLOOR)
+        return mels.clamp_(FLOOR, CEILING).half()
+
+    def _syllables(self, draw: torch.Generator, n_frames: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sounds to fill the frames and a little more: the phone of each (sounds,), and the frame where it ends (sounds,)."""
+        count = n_frames // 14 + 16  # syllables, of some 24 frames; the shortest have 14
+        onset = self._integers(draw, len(CONSONANTS), count)  # (syllables,)
+        coda = self._integers(draw, len(CONSONANTS), count)
+        vowel = self._integers(draw, len(VOWELS), count)
+        silence = torch.full_like(vowel, len(PHONES) - 1)
+        phones = torch.stack([silence, *self._parts[:, onset], vowel, *self._parts[:, coda]], dim=1)  # (syllables, 6)
+        chance = torch.rand(count, 2, generator=draw, device=self.device)
+        present = torch.ones(phones.shape, dtype=torch.bool, device=self.device)
+        present[:, 0] = chance[:, 0] < 0.15  # a pause
+        present[:, 1] = phones[:, 1] != phones[:, 2]  # a closure before a burst
+        present[:, 4:] = (chance[:, 1] < 0.3)[:, None]  # a closing consonant
+        present[:, 4] &= phones[:, 4] != phones[:, 5]
+        stretch = torch.tensor([0.7, 0.8, 0.8, 0.7, 0.7, 0.7], device=self.device)
+        more = torch.tensor([0.8, 0.5, 0.5, 1.1, 0.4, 0.4], device=self.device)
+        stretch = stretch + more * torch.rand(phones.shape, generator=draw, device=self.device)
+        durations = self._duration[phones] * stretch * present  # (syllables, 6) frames; a sound left out takes none
+        return phones.flatten(), durations.flatten().double().cumsum(0)
+
+    def _envelopes(self, person: torch.Tensor) -> torch.Tensor:
+        """(n, phones, 40) nats: the spectrum of each phone as each person (n, columns) says it, smooth and without a pitch."""
+        tract = person[:, _TRACT].exp()  # (n,)
+        scale = tract[:, None] * (1.0 + person[:, _FORMANTS])  # (n, 5)
+        peaks = (scale[:, None] * self._formants).square()  # (n, phones, 5) Hz²
+        bandwidths = person[:, _BANDWIDTH].exp()[:, None] * self._tensor(BANDWIDTHS)  # (n, 5) Hz
+        envelope = torch.zeros(len(person), len(PHONES), N_MELS, device=self.device)
+        frequency = self._centre.square()  # (40,) Hz²
+        for k in range(N_FORMANTS):  # one resonance after another, each as broad as the band that sees it makes it
+            peak = peaks[:, :, k : k + 1]
+            breadth = bandwidths[:, k, None].square() + self._width.square()  # (n, 40) Hz²
+            envelope -= (((peak - frequency) / peak).square() + (frequency * breadth[:, None]) / peak.square()).log()
+        tilt = (HIGHER_POLES - 4.5) * NAT - person[:, _TILT]  # (n,) nats per octave
+        envelope += tilt[:, None, None] * self._octaves + 2.0 * (self._voicing[:, None] + 1e-6).log()
+        centre, width = self._narrowing.T[:, None, :, None]  # each (1, phones, 1) Hz
+        noise = -2.0 * ((self._centre - centre * tract[:, None, None]) / width).square()  # (n, phones, 40)
+        envelope = torch.logaddexp(envelope, noise + 2.0 * (self._frication[:, None] + 1e-6).log() - 1.0)
+        accent = torch.einsum("na,apm->npm", person[:, _ACCENT], self._accents)
+        return envelope + accent + self._area + LEVEL
+
+    def _ripple(self, draw: torch.Generator, pitch: torch.Tensor, of: torch.Tensor, voicing: torch.Tensor) -> torch.Tensor:
+        """(frames, 20) nats: harmonics of the pitch, which wanders by two semitones, as far as window and band let them be."""
+        turns = self._normal(draw, len(of) // KNOT + 2) / 6.0  # octaves, at every 16th frame
+        at = torch.arange(len(of), device=self.device)
+        wander = torch.lerp(turns[at // KNOT], turns[at // KNOT + 1], at % KNOT / KNOT)  # (frames,)
+        f0 = 155.0 * torch.exp2(pitch[of] + wander)[:, None]  # (frames, 1) Hz
+        depth = 1.9 * voicing[:, None] * torch.exp(-2.0 * (math.pi * self._blur / f0).square())  # (frames, 20)
+        return torch.log1p(depth.clamp_(max=0.97) * torch.cos(2.0 * math.pi * self._centre[:RIPPLED] / f0))
+
+    def _tensor(self, values: object) -> torch.Tensor:
+        return torch.from_numpy(np.asarray(values, dtype=np.float32)).to(self.device)
+
+    def _normal(self, draw: torch.Generator, *shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=draw, device=self.device)
+
+    def _integers(self, draw: torch.Generator, below: int, count: int) -> torch.Tensor:
+        return torch.randint(below, (count,), generator=draw, device=self.device)
+
+
+def _glide(first: torch.Tensor, sound: torch.Tensor, of: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Coarticulation: the sound that each frame is drawn towards (frames,), and how far, from 0 to a half (frames,)."""
+    total = len(sound)
+    last = torch.cat([first[1:], first.new_tensor([total])]) - 1  # (sounds,)
+    at = torch.arange(total, device=sound.device)
+    since, left = at - first[sound], last[sound] - at  # each (frames,)
+    neighbour = (sound + torch.where(since <= left, -1, 1)).clamp_(0, len(first) - 1)  # (frames,)
+    weight = 0.5 * (1.0 - (torch.minimum(since, left) + 0.5) / RAMP).clamp_(min=0.0)  # (frames,)
+    return neighbour, weight * (of[first][neighbour] == of)  # nobody is drawn towards the next utterance
+
+
+def _sessions(rng: np.random.Generator, count: int, spread: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Channel and background noise of each session, each (sessions, 40) nats, after `rooms`, and whether it is gated."""
+    x = (np.arange(N_MELS) + 0.5) / N_MELS  # (40,) 0 to 1
+    ripple = rng.normal(0.0, 2.5 * NAT, (count, 4)) @ np.cos(np.pi * np.outer(np.arange(1, 5), x))  # (sessions, 40)
+    cut = -rng.exponential(1.0, (count, 1)) * np.maximum(0.0, (x - rng.uniform(0.5, 1.2, (count, 1))) / 0.2)
+    noise = rng.uniform(-2.5, 2.5, (count, 1)) + rng.normal(0.0, 1.5, (count, 1)) * (0.5 - x)  # (sessions, 40)
+    return spread * (ripple + cut), LEVEL - 4.5 + spread * noise, rng.random(count) < GATED
+
+
+def _stream(seed: int, purpose: int) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence((seed, purpose)))

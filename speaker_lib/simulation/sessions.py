@@ -1,0 +1,77 @@
+"""Simulated recording sessions: the channel, the room and the noise that every recording of one occasion shares.
+
+A model that hears each speaker in one session only learns the session as well as the voice.  That is why a split by
+sessions is harder than a split by utterances, and why both are worth measuring.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..data.features import SAMPLE_RATE
+
+
+@dataclass(frozen=True)
+class Session:
+    """One occasion of recording."""
+
+    low_cut: float  # Hz, below which the microphone hears little
+    high_cut: float  # Hz, above which it does
+    ripple: tuple[float, ...]  # dB, four slow waves over the logarithm of frequency
+    reverberation: float  # seconds in which the room's echo falls by 60 dB
+    distance: float  # echo relative to the direct sound
+    noise_level: float  # dB relative to the speech
+    noise_tilt: float  # dB per octave
+
+
+def draw_session(rng: np.random.Generator) -> Session:
+    """An occasion at random, from a quiet studio to a call in a corridor."""
+    return Session(
+        low_cut=float(rng.uniform(30, 250)),
+        high_cut=float(rng.uniform(3_600, 8_000)),
+        ripple=tuple(rng.normal(0.0, 2.5, 4).tolist()),
+        reverberation=float(rng.uniform(0.1, 0.6)),
+        distance=float(rng.uniform(0.0, 0.6)),
+        noise_level=float(rng.uniform(-35, -12)),
+        noise_tilt=float(rng.uniform(-6, 0)),
+    )
+
+
+def record(samples: np.ndarray, session: Session, rng: np.random.Generator) -> np.ndarray:
+    """Speech (samples,) at 16 kHz as that session's microphone hears it: (samples,) float32."""
+    n = len(samples)
+    echo = _echo(session, rng)
+    n_fft = 1 << (n + len(echo) - 1).bit_length()  # the FFT wants a power of two
+    frequency = np.fft.rfftfreq(n_fft, 1 / SAMPLE_RATE)  # (bins,) Hz
+    noise = np.fft.rfft(rng.normal(0.0, 1.0, n), n_fft) * _tilt(frequency, session.noise_tilt)
+    speech = np.fft.rfft(samples, n_fft) * np.fft.rfft(echo, n_fft)
+    noise *= 10 ** (session.noise_level / 20) * _level(speech) / _level(noise)
+    return np.fft.irfft((speech + noise) * _channel(frequency, session), n_fft)[:n].astype(np.float32)
+
+
+def _echo(session: Session, rng: np.random.Generator) -> np.ndarray:
+    """The room's impulse response: the direct sound, then noise that dies away."""
+    time = np.arange(int(session.reverberation * SAMPLE_RATE)) / SAMPLE_RATE  # (samples,) seconds
+    tail = rng.normal(0.0, 1.0, len(time)) * 10 ** (-3.0 * time / session.reverberation)
+    tail *= session.distance / np.sqrt((tail**2).sum())
+    tail[0] += 1.0
+    return tail
+
+
+def _channel(frequency: np.ndarray, session: Session) -> np.ndarray:
+    """The microphone's gain at each frequency."""
+    x = np.log2(np.maximum(frequency, 60.0) / 60.0) / np.log2(SAMPLE_RATE / 2 / 60.0)  # 0 to 1
+    ripple = sum(gain * np.cos(np.pi * (k + 1) * x) for k, gain in enumerate(session.ripple))
+    low = 1 / np.sqrt(1 + (session.low_cut / np.maximum(frequency, 1.0)) ** 4)  # second-order slopes
+    high = 1 / np.sqrt(1 + (frequency / session.high_cut) ** 8)
+    return low * high * 10 ** (ripple / 20)
+
+
+def _tilt(frequency: np.ndarray, decibels_per_octave: float) -> np.ndarray:
+    return 10 ** (decibels_per_octave * np.log2(np.maximum(frequency, 100.0) / 100.0) / 20)
+
+
+def _level(spectrum: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.abs(spectrum) ** 2))) + 1e-12

@@ -1,0 +1,212 @@
+"""Simulated voices: a source-filter synthesiser (Fant 1960; cascade formants after Klatt 1980) with a person behind it.
+
+A voice is drawn once per speaker: pitch and its range, length of the vocal tract, formants, bandwidths, tilt, breath, rate.
+It then speaks random syllables.  These are simulations: they let every lesson run offline, and they are easier and poorer
+than people.  Nothing learned from them is a result about people.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from ..data.features import SAMPLE_RATE
+
+N_FFT, HOP = 512, 128  # samples: the filter moves on every 8 ms
+FRAMES_PER_SECOND = SAMPLE_RATE / HOP
+N_FORMANTS = 5
+BANDWIDTHS = np.array([60.0, 90.0, 130.0, 200.0, 280.0])  # Hz
+HIGHER_POLES = 6.0  # dB per octave above 500 Hz, in place of all the resonances above the fifth
+UPPER_FORMANTS = (3500.0, 4500.0)  # Hz, the fourth and fifth: they hardly move with what is said
+
+
+@dataclass(frozen=True)
+class Phone:
+    """What the mouth does for one sound of a neutral speaker."""
+
+    formants: tuple[float, float, float]  # Hz
+    voicing: float = 1.0  # amplitude of the glottal pulses
+    frication: float = 0.0  # amplitude of the noise made at a narrowing
+    noise_centre: float = 4_000.0  # Hz
+    noise_width: float = 1_500.0  # Hz
+    seconds: float = 0.08
+
+
+# Vowels after Peterson & Barney (1952), men's averages.
+VOWELS = tuple(
+    Phone(formants, seconds=0.12)
+    for formants in (
+        (270, 2290, 3010), (390, 1990, 2550), (530, 1840, 2480), (660, 1720, 2410), (730, 1090, 2440),
+        (570, 840, 2410), (440, 1020, 2240), (300, 870, 2240), (640, 1190, 2390), (490, 1350, 1690),
+    )
+)  # fmt: skip
+_NEUTRAL = (450.0, 1450.0, 2450.0)
+SILENT = Phone(_NEUTRAL, voicing=0.0, seconds=0.06)
+# Each onset is a phone or, for a plosive, its closure and its burst.
+CONSONANTS: tuple[tuple[Phone, ...], ...] = (
+    (Phone((250, 1000, 2200), 0.4),),  # m
+    (Phone((250, 1600, 2600), 0.4),),  # n
+    (Phone((350, 1100, 2700), 0.6),),  # l
+    (Phone((330, 1200, 1600), 0.6),),  # r
+    (Phone((300, 700, 2200), 0.6),),  # w
+    (Phone(_NEUTRAL, 0.0, 0.80, 6_000, 1_200, 0.11),),  # s
+    (Phone(_NEUTRAL, 0.0, 0.80, 3_500, 1_000, 0.11),),  # sh
+    (Phone(_NEUTRAL, 0.0, 0.25, 5_000, 3_500, 0.09),),  # f
+    (Phone(_NEUTRAL, 0.4, 0.40, 6_000, 1_200, 0.09),),  # z
+    (SILENT, Phone(_NEUTRAL, 0.0, 1.00, 1_200, 800, 0.015)),  # p
+    (SILENT, Phone(_NEUTRAL, 0.0, 1.00, 4_500, 1_500, 0.02)),  # t
+    (SILENT, Phone(_NEUTRAL, 0.0, 1.00, 2_200, 700, 0.025)),  # k
+    (Phone((200, 900, 2300), 0.15), Phone(_NEUTRAL, 0.3, 0.80, 1_200, 800, 0.01)),  # b
+    (Phone((200, 1700, 2600), 0.15), Phone(_NEUTRAL, 0.3, 0.80, 4_500, 1_500, 0.01)),  # d
+)
+
+
+@dataclass(frozen=True)
+class Voice:
+    """What tells one simulated speaker from another."""
+
+    pitch: float  # Hz, the middle of the range
+    pitch_range: float  # semitones, one standard deviation
+    tract: float  # formant frequencies relative to a neutral tract; a longer one lowers them
+    formant_offsets: tuple[float, ...]  # relative, one per formant
+    bandwidth: float  # relative width of the resonances
+    tilt: float  # dB per octave that the source falls off above 500 Hz
+    breath: float  # amplitude of aspiration noise relative to the pulses
+    rate: float  # relative speed
+
+
+def draw_voice(rng: np.random.Generator) -> Voice:
+    """A speaker at random. Pitch and tract go together, as in people, but loosely."""
+    size = rng.uniform(-1.0, 1.0)  # small and high to large and deep
+    return Voice(
+        pitch=float(155.0 * 2 ** (-0.55 * size + rng.normal(0.0, 0.12))),
+        pitch_range=float(rng.uniform(1.0, 3.5)),
+        tract=float(np.exp(-0.10 * size + rng.normal(0.0, 0.03))),
+        formant_offsets=tuple(rng.normal(0.0, 0.035, N_FORMANTS).tolist()),
+        bandwidth=float(np.exp(rng.normal(0.0, 0.25))),
+        tilt=float(rng.uniform(1.0, 8.0)),
+        breath=float(10 ** rng.uniform(-2.0, -0.8)),
+        rate=float(rng.uniform(0.8, 1.25)),
+    )
+
+
+def mood_of(voice: Voice, rng: np.random.Generator) -> Voice:
+    """The same speaker in another mood, or with a cold: nobody says two things in quite the same voice."""
+    return replace(
+        voice,
+        pitch=voice.pitch * 2 ** (rng.normal(0.0, 1.0) / 12),
+        tract=voice.tract * np.exp(rng.normal(0.0, 0.01)),
+        tilt=voice.tilt + rng.normal(0.0, 1.0),
+        breath=voice.breath * 10 ** rng.normal(0.0, 0.1),
+        rate=voice.rate * np.exp(rng.normal(0.0, 0.08)),
+    )
+
+
+def speak(voice: Voice, seconds: float, rng: np.random.Generator) -> np.ndarray:
+    """The voice saying random syllables: (samples,) float32 at 16 kHz, peak 1."""
+    n_frames = max(2, round(seconds * FRAMES_PER_SECOND))
+    phones, durations = _random_phones(n_frames, voice.rate, rng)
+    tracks = _tracks(phones, durations)[:n_frames]  # (frames, 7)
+    formants, voicing, frication, centre, width = np.split(tracks, [3, 4, 5, 6], axis=1)
+
+    pulses = _pulses(_pitch(voice, n_frames, rng), rng)  # (samples,)
+    noise = rng.normal(0.0, 1.0, len(pulses))  # (samples,)
+    tract, throat, narrowing = _filters(voice, formants, centre, width)  # each (frames, bins)
+    pulses, noise = _stft(pulses), _stft(noise)  # (frames, bins)
+    # Breath passes through the same tract as the pulses; frication is made in the mouth and does not.
+    voiced = voicing * throat * (pulses + voice.breath * noise)
+    samples = _istft(tract * voiced + frication * narrowing * noise)
+    return (samples / max(1e-9, np.abs(samples).max())).astype(np.float32)
+
+
+def _random_phones(n_frames: int, rate: float, rng: np.random.Generator) -> tuple[list[Phone], np.ndarray]:
+    """Syllables of consonant, vowel and now and then a closing consonant, a pause after every few, to fill the frames."""
+    phones: list[Phone] = []
+    durations: list[int] = []
+
+    def say(phone: Phone, stretch: float) -> None:
+        phones.append(phone)
+        durations.append(max(1, round(phone.seconds * stretch / rate * FRAMES_PER_SECOND)))
+
+    while sum(durations) < n_frames:
+        for _ in range(rng.integers(4, 11)):
+            for phone in CONSONANTS[rng.integers(len(CONSONANTS))]:
+                say(phone, rng.uniform(0.8, 1.3))
+            say(VOWELS[rng.integers(len(VOWELS))], rng.uniform(0.7, 1.8))
+            if rng.random() < 0.3:
+                for phone in CONSONANTS[rng.integers(len(CONSONANTS))]:
+                    say(phone, rng.uniform(0.7, 1.1))
+        say(SILENT, rng.uniform(2.0, 7.0))
+    return phones, np.array(durations)
+
+
+def _tracks(phones: list[Phone], durations: np.ndarray) -> np.ndarray:
+    """(frames, 7): three formants, voicing, frication, noise centre and width, each gliding from phone to phone."""
+    targets = np.array([(*p.formants, p.voicing, p.frication, p.noise_centre, p.noise_width) for p in phones])
+    steps = np.repeat(targets, durations, axis=0)  # (frames, 7)
+    # Coarticulation: the tongue takes some 120 ms from one target to the next, the amplitudes take 25 ms.
+    steps[:, :3] = _smooth(steps[:, :3], 15)
+    steps[:, 3:5] = _smooth(steps[:, 3:5], 3)
+    return steps
+
+
+def _smooth(tracks: np.ndarray, width: int) -> np.ndarray:
+    kernel = np.hanning(width + 2)[1:-1]
+    padded = np.pad(tracks, ((width // 2, width // 2), (0, 0)), mode="edge")
+    return np.stack([np.convolve(track, kernel / kernel.sum(), mode="valid") for track in padded.T], axis=1)
+
+
+def _pitch(voice: Voice, n_frames: int, rng: np.random.Generator) -> np.ndarray:
+    """(frames,) Hz: a slow wander within the speaker's range, falling a little to the end."""
+    knots = np.arange(0, n_frames + 40, 20)  # one every 160 ms
+    wander = np.interp(np.arange(n_frames), knots, rng.normal(0.0, voice.pitch_range, len(knots)))
+    semitones = wander + np.linspace(1.0, -1.0, n_frames)
+    return voice.pitch * 2 ** (semitones / 12)
+
+
+def _pulses(pitch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(samples,) glottal pulses at a pitch given per frame, each spread over two samples so that it lies between them."""
+    n_samples = (len(pitch) - 1) * HOP
+    per_sample = np.interp(np.arange(n_samples) / HOP, np.arange(len(pitch)), pitch)  # (samples,) Hz
+    phase = np.cumsum(per_sample / SAMPLE_RATE) + rng.random()
+    at = np.flatnonzero(np.diff(np.floor(phase)))  # the sample before each pulse
+    late = (np.ceil(phase[at]) - phase[at]) / (phase[at + 1] - phase[at])  # 0 to 1, from that sample to the next
+    strength = np.sqrt(SAMPLE_RATE / per_sample[at]) * (1.0 + rng.normal(0.0, 0.05, len(at)))  # shimmer
+    pulses = np.zeros(n_samples)
+    pulses[at] += strength * (1.0 - late)
+    pulses[at + 1] += strength * late
+    return pulses
+
+
+def _filters(
+    voice: Voice, formants: np.ndarray, centre: np.ndarray, width: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Frequency responses of the tract (frames, bins), of the glottis (bins,) and of the narrowing (frames, bins)."""
+    frequency = np.linspace(0.0, SAMPLE_RATE / 2, N_FFT // 2 + 1, dtype=np.float32)  # (bins,) Hz
+    upper = np.broadcast_to(UPPER_FORMANTS, (len(formants), 2))
+    scale = voice.tract * (1.0 + np.array(voice.formant_offsets))
+    resonances = (np.concatenate([formants, upper], axis=1) * scale).astype(np.float32)  # (frames, 5) Hz
+    tract = np.ones((len(formants), len(frequency)), dtype=np.complex64)
+    for k in range(N_FORMANTS):
+        peak, bandwidth = resonances[:, k : k + 1], np.float32(BANDWIDTHS[k] * voice.bandwidth)
+        tract *= peak**2 / (peak**2 - frequency**2 + 1j * frequency * bandwidth)
+    octaves = np.log2(np.maximum(frequency, 500.0) / 500.0)
+    throat = 10 ** ((HIGHER_POLES - voice.tilt) * octaves / 20)
+    narrowing = np.exp(-(((frequency - centre * voice.tract) / width) ** 2))
+    return tract, throat, narrowing
+
+
+def _stft(samples: np.ndarray) -> np.ndarray:
+    """(samples,) to (frames, bins) complex."""
+    spectrum = torch.stft(
+        torch.from_numpy(samples.astype(np.float32)), N_FFT, HOP, window=torch.hann_window(N_FFT), return_complex=True
+    )
+    return spectrum.T.numpy()
+
+
+def _istft(spectrum: np.ndarray) -> np.ndarray:
+    """(frames, bins) complex to (samples,)."""
+    spectrum = torch.from_numpy(np.ascontiguousarray(spectrum.T.astype(np.complex64)))
+    return torch.istft(spectrum, N_FFT, HOP, window=torch.hann_window(N_FFT)).numpy()

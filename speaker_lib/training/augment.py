@@ -1,0 +1,73 @@
+"""Other versions of the same utterance, made on the fly: hidden stretches and another speed. Only in training.
+
+The random numbers come from PyTorch's global stream, as dropout's do, so a run that is continued draws what it would have drawn.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from ..config.schema import TrainConfig
+from ..data.batches import Batch
+from ..models.pooling import mean_pooling, padding_mask
+
+MASKS = 2  # stretches of each kind, as in the paper's policy LD
+
+
+class Augmentation:
+    """What the settings ask for, applied to a batch; without any of them a batch passes as it is."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
+
+    def __call__(self, batch: Batch, n_frames: int) -> Batch:
+        """The batch with mels (batch, n_frames, n_mels); those that came in are longer where ``train.speed`` needs that.
+
+        Its lengths are left out where nothing is padding.
+        """
+        if batch.lengths is not None and batch.lengths.device.type == "cpu" and not batch.padded:
+            batch = batch._replace(lengths=None)
+        if self.config.speed > 0:
+            batch = played_at(batch, n_frames, self.config.speed)
+        if not (self.config.freq_mask or self.config.time_mask):
+            return batch
+        mels, lengths = batch.mels, batch.lengths
+        padding = None if lengths is None else padding_mask(lengths.to(mels.device), mels.shape[1])  # (batch, frames)
+        # A band's own mean stands where something is hidden, as zero does where means were taken off (Park et al., section 2):
+        # a level from elsewhere would be a lie about the voice, which is told by the levels of its bands.
+        mean = mean_pooling(mels, padding)[:, None]  # (batch, 1, n_mels)
+        for axis, widest in ((1, self.config.time_mask), (2, self.config.freq_mask)):
+            for _ in range(MASKS if widest else 0):
+                mels = torch.where(stretch(mels, axis, widest), mean, mels)
+        return batch._replace(mels=mels)
+
+
+def stretch(mels: torch.Tensor, axis: int, widest: int) -> torch.Tensor:
+    """A stretch of an axis, true where it lies: 0 to ``widest`` long, anew for each utterance.
+
+    (batch, frames, 1) for axis 1, (batch, 1, n_mels) for axis 2 (Park et al. 2019, arXiv 1904.08779, section 2).
+    """
+    size, shape = mels.shape[axis], [len(mels), 1, 1]
+    widths = torch.rand(shape, device=mels.device) * min(widest, size)  # (batch, 1, 1)
+    starts = torch.rand(shape, device=mels.device) * (size - widths)  # (batch, 1, 1)
+    shape[axis], shape[0] = size, 1
+    at = torch.arange(size, device=mels.device).view(shape)  # (1, frames, 1) or (1, 1, n_mels)
+    return (at >= starts) & (at < starts + widths)
+
+
+def played_at(batch: Batch, n_frames: int, speed: float) -> Batch:
+    """Every utterance resampled in time by a factor from 1 - speed to 1 + speed, in ``n_frames`` frames (Ko et al. 2015).
+
+    The mel bands stay: the speaker talks faster or slower, in the same voice.
+    """
+    mels, at = batch.mels, batch.mels.device
+    rates = 1 + speed * (2 * torch.rand(len(mels), 1, device=at) - 1)  # (batch, 1)
+    places = torch.arange(n_frames, device=at) * rates  # (batch, n_frames), in frames of what was cut
+    before = places.long().clamp(max=mels.shape[1] - 2)  # (batch, n_frames)
+    between = (places - before)[:, :, None]  # (batch, n_frames, 1), 0 to 1
+    rows = torch.arange(len(mels), device=at)[:, None]  # (batch, 1)
+    mels = torch.lerp(mels[rows, before], mels[rows, before + 1], between)  # (batch, n_frames, n_mels)
+    if batch.lengths is None:
+        return batch._replace(mels=mels)
+    lengths = ((batch.lengths.to(at) - 1) / rates[:, 0] + 1).long()  # (batch,) frames whose place is within what was cut
+    return batch._replace(mels=mels, lengths=lengths.clamp(max=n_frames))

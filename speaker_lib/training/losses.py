@@ -1,0 +1,50 @@
+"""What training makes small: cross-entropy, with a margin that the right speaker must be ahead by, where one is asked for."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ..config.schema import Preset
+
+_EDGE = 1e-6  # how near a cosine may come to 1: there the slope of its angle is infinite
+
+
+class TrainingLoss(nn.Module):
+    """The loss of a preset's training; without margin and smoothing it is `F.cross_entropy`.
+
+    The margin is taken off the cosine (Wang et al. 2018, arXiv 1801.05599, equation 6) or added to the angle (Deng et al.
+    2019, arXiv 1801.07698, equation 3).  It may grow with the step: from the start it can keep a model from learning.
+    """
+
+    def __init__(self, preset: Preset) -> None:
+        super().__init__()
+        self.train_config, self.scale = preset.train, preset.model.scale
+        self.has_margin = max(preset.train.margin, preset.train.final_margin) > 0
+        self.register_buffer("margin", torch.zeros(()), persistent=False)  # a tensor, so that a captured step reads it anew
+
+    def at(self, step: int) -> None:
+        """Makes the margin that of step number ``step``."""
+        if self.has_margin:
+            self.margin.fill_(self.train_config.margin_at(step))
+
+    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The mean loss, a scalar in nats, of logits (batch, n_speakers) against labels (batch,)."""
+        if self.has_margin:
+            logits = with_margin(logits, labels, self.margin, self.train_config.margin_kind, self.scale)
+        return F.cross_entropy(logits, labels, label_smoothing=self.train_config.label_smoothing)
+
+
+def with_margin(logits: torch.Tensor, labels: torch.Tensor, margin: torch.Tensor, kind: str, scale: float) -> torch.Tensor:
+    """The logits (batch, n_speakers) of a cosine head, the right speaker's lowered by the margin."""
+    right = labels[:, None]  # (batch, 1)
+    cosine = logits.gather(1, right) / scale  # (batch, 1)
+    if kind == "cosine":
+        lowered = cosine - margin
+    else:
+        angle = cosine.clamp(-1 + _EDGE, 1 - _EDGE).acos()  # (batch, 1) radians
+        lowered = (angle + margin).clamp(max=math.pi).cos()  # beyond a half turn the cosine would rise again
+    return logits.scatter(1, right, scale * lowered)  # (batch, n_speakers)

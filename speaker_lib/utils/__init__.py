@@ -1,0 +1,1 @@
+"""What every package needs: errors, atomic writes, progress bars, worker processes, devices, signals."""
