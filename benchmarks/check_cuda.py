@@ -40,7 +40,9 @@ def main() -> int:
         batches = list(get_dataloader(corpus, preset.train, device=device)[0])
         for dtype, tolerance in TOLERANCE.items():
             for padded in (False, True):
-                losses = [trained(preset, shortened(batches, padded), device, dtype, graph)[1] for graph in ("off", "auto")]
+                losses = [
+                    trained(preset, with_total_steps(batches, padded), device, dtype, graph)[1] for graph in ("off", "auto")
+                ]
                 difference = float(((losses[0] - losses[1]).abs() / losses[0]).max())
                 verdict = "ok" if difference <= tolerance else "DIFFERS"
                 label = f"{name}, {str(dtype).removeprefix('torch.')}{', padded' * padded}"
@@ -51,7 +53,7 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def shortened(batches: list[Batch], padded: bool) -> list[Batch]:
+def with_total_steps(batches: list[Batch], padded: bool) -> list[Batch]:
     """With a few frames of each batch's first utterance declared padding, if so wished."""
     if not padded:
         return batches

@@ -19,7 +19,7 @@ import numpy as np
 
 from speaker_lib import Corpus
 from speaker_lib.config.fields import split_settings
-from speaker_lib.config.presets import KEPT, RUNGS, Rung
+from speaker_lib.config.presets import KEPT, LADDER, LadderStep
 from speaker_lib.course.profiles import PROFILES
 from speaker_lib.data.subset import write_subset
 from speaker_lib.experiments.ladder import Ladder, run_ladder
@@ -31,24 +31,26 @@ from .report import markdown
 
 RESULTS = Path(__file__).parent / "results" / "ladder"
 SPLITS = ("random", "session")
-_MARGIN = next(rung.settings for rung in RUNGS if rung.name == "margin")
+_MARGIN = next(rung.settings for rung in LADDER if rung.name == "margin")
 _LONG = (("train.final_steps", 100), ("train.final_segment_len", 150))
 _TRANSFORMER = ("model.encoder", "transformer")
 # What else the kit knows, tried on the last rung that is kept; steps and frames are for runs of the profile `laptop`.
 FURTHER = (
-    Rung("kept", "all rungs that are kept", "", tuple(KEPT.items())),
-    Rung("rotary", "tried: rotary positions", "Su et al. 2021", (("model.positions", "rotary"),), False),
-    Rung("smoothing", "tried: label smoothing of 0.1", "Szegedy et al. 2016", (("train.label_smoothing", 0.1),), False),
-    Rung("depth", "tried: the last layer left out once in ten", "Huang et al. 2016", (("model.stochastic_depth", 0.1),), False),
-    Rung("long", "tried: 150 frames in the last 100 steps", "Thienpondt et al. 2021", _LONG, False),
-    Rung(
+    LadderStep("kept", "all rungs that are kept", "", tuple(KEPT.items())),
+    LadderStep("rotary", "tried: rotary positions", "Su et al. 2021", (("model.positions", "rotary"),), False),
+    LadderStep("smoothing", "tried: label smoothing of 0.1", "Szegedy et al. 2016", (("train.label_smoothing", 0.1),), False),
+    LadderStep(
+        "depth", "tried: the last layer left out once in ten", "Huang et al. 2016", (("model.stochastic_depth", 0.1),), False
+    ),
+    LadderStep("long", "tried: 150 frames in the last 100 steps", "Thienpondt et al. 2021", _LONG, False),
+    LadderStep(
         "angle",
         "tried: margin 0.2 on the angle, that grows",
         "Deng et al. 2019",
         (*_MARGIN, ("train.margin_kind", "angle")),
         False,
     ),
-    Rung(
+    LadderStep(
         "long_margin",
         "tried: margin on the cosine; in the last 100 steps 150 frames and 0.4",
         "Thienpondt et al. 2021",
@@ -56,9 +58,11 @@ FURTHER = (
         False,
     ),
     # Which part of the Conformer's rung gains: hearing all blocks, or the size alone, in depth or in width.
-    Rung("last_block", "instead: only the last block heard", "Gulati et al. 2020", (("model.encoder", "conformer"),), False),
-    Rung("deep", "instead: a Transformer of 6 layers", "", (_TRANSFORMER, ("model.num_layers", 6)), False),
-    Rung("wide", "instead: a Transformer, 832 wide within", "", (_TRANSFORMER, ("model.dim_feedforward", 832)), False),
+    LadderStep(
+        "last_block", "instead: only the last block heard", "Gulati et al. 2020", (("model.encoder", "conformer"),), False
+    ),
+    LadderStep("deep", "instead: a Transformer of 6 layers", "", (_TRANSFORMER, ("model.num_layers", 6)), False),
+    LadderStep("wide", "instead: a Transformer, 832 wide within", "", (_TRANSFORMER, ("model.dim_feedforward", 832)), False),
 )
 
 
@@ -67,7 +71,7 @@ def main() -> None:
     profile = PROFILES[options.profile]
     start = profile.tuned.override(split_settings(options.set))
     train = replace(profile.ladder.train, valid_fraction=options.valid_fraction)
-    train = train.shortened(options.steps) if options.steps else train
+    train = train.with_total_steps(options.steps) if options.steps else train
     plan = replace(profile.ladder, train=train, seeds=profile.ladder.seeds[: options.seeds])
     with tempfile.TemporaryDirectory() as scratch:
         corpus = Corpus.open(options.data)
@@ -76,7 +80,7 @@ def main() -> None:
             write_subset(corpus, f"{scratch}/few", speakers)
             corpus = Corpus.open(f"{scratch}/few")
         folder = options.runs or Path(scratch)
-        rungs = FURTHER if options.further else RUNGS
+        rungs = FURTHER if options.further else LADDER
         ladders = {
             split: run_ladder(start, plan, corpus, folder / split, options.workers, split, rungs) for split in options.splits
         }

@@ -73,7 +73,7 @@ def seconds(function: Callable[[], object], device: torch.device, times: int = 1
     return (time.perf_counter() - began) / times
 
 
-def turn_about(ways: dict[str, Callable[[], object]], device: torch.device, rounds: int, times: int = 1) -> dict[str, float]:
+def interleaved(ways: dict[str, Callable[[], object]], device: torch.device, rounds: int, times: int = 1) -> dict[str, float]:
     """The median seconds of each way; they take turns, so that all see the machine's moods."""
     taken: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(rounds):

@@ -14,8 +14,8 @@ from dataclasses import astuple
 from pathlib import Path
 
 from speaker_lib import Corpus, Preset
-from speaker_lib.experiments.seeds import Replica, train_replicas
-from speaker_lib.simulation.phantoms import Spreads
+from speaker_lib.experiments.seeds import Job, train_jobs
+from speaker_lib.simulation.phantoms import Variability
 from speaker_lib.simulation.standin import StandIn, write_standin
 from speaker_lib.utils.device import get_device
 
@@ -47,12 +47,12 @@ def main() -> None:
     names = options.only
     with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
         folder = Path(scratch) / "data"
-        write_standin(folder, StandIn(speakers=options.speakers, spreads=Spreads(*options.spreads)))
+        write_standin(folder, StandIn(speakers=options.speakers, spreads=Variability(*options.spreads)))
         corpus = Corpus.open(folder)
         presets = [Preset().override({"model.activation": "relu"} | PUBLISHED[name][0]) for name in names]
-        presets = [Preset(preset.model, preset.train.shortened(options.steps)) for preset in presets]
-        replicas = [Replica.of(Path(scratch) / f"run{i}", preset, corpus) for i, preset in enumerate(presets)]
-        runs = train_replicas(replicas, corpus, workers=options.workers)
+        presets = [Preset(preset.model, preset.train.with_total_steps(options.steps)) for preset in presets]
+        jobs = [Job.of(Path(scratch) / f"run{i}", preset, corpus) for i, preset in enumerate(presets)]
+        runs = train_jobs(jobs, corpus, workers=options.workers)
         rows = [
             {
                 "model": name,
@@ -97,7 +97,7 @@ def parse_args() -> argparse.Namespace:
         "--spreads",
         type=float,
         nargs=len(KNOBS),
-        default=list(astuple(Spreads())),
+        default=list(astuple(Variability())),
         metavar=tuple(map(str.upper, KNOBS)),
         help="how hard the stand-in is (%(default)s)",
     )

@@ -19,7 +19,7 @@ from pathlib import Path
 from speaker_lib import PRESETS, Run, train
 from speaker_lib.config.fields import split_settings
 from speaker_lib.evaluation.identification import evaluate
-from speaker_lib.simulation.phantoms import Spreads
+from speaker_lib.simulation.phantoms import Variability
 from speaker_lib.simulation.standin import StandIn, make_standin
 from speaker_lib.training.loop import StopTraining
 from speaker_lib.utils.device import get_device
@@ -27,14 +27,14 @@ from speaker_lib.utils.device import get_device
 # Accuracy on random 128-frame crops of HW4's held-out tenth by step, and on the same utterances whole.
 PUBLISHED = {2_000: 0.153, 10_000: 0.416, 30_000: 0.576, 70_000: 0.686}
 PUBLISHED_FULL = 0.857
-KNOBS = tuple(field.name for field in fields(Spreads))
+KNOBS = tuple(field.name for field in fields(Variability))
 
 
 def main() -> None:
     options = parse_args()
     wanted = [getattr(options, f"{knob}_spread") for knob in KNOBS]
     for values in itertools.product(*wanted):
-        spreads = Spreads(*values)
+        spreads = Variability(*values)
         standin = replace(StandIn(), speakers=options.speakers, seed=options.seed, spreads=spreads)
         began = time.perf_counter()
         corpus = make_standin(standin)
@@ -46,7 +46,7 @@ def main() -> None:
             follow(preset, name, corpus, spreads, options)
 
 
-def follow(preset, name: str, corpus, spreads: Spreads, options: argparse.Namespace) -> None:
+def follow(preset, name: str, corpus, spreads: Variability, options: argparse.Namespace) -> None:
     """Trains one preset on one stand-in and prints where it passes the published curve."""
     device, last = get_device(), options.until or preset.train.total_steps
     began, deviations = time.perf_counter(), []
@@ -75,13 +75,13 @@ def follow(preset, name: str, corpus, spreads: Spreads, options: argparse.Namesp
         say(spreads, what="end", preset=name, split=options.split, **found, seconds=round(time.perf_counter() - began, 1))
 
 
-def say(spreads: Spreads, **found: object) -> None:
+def say(spreads: Variability, **found: object) -> None:
     """A line of JSON that says which stand-in it is about."""
     print(json.dumps({**{knob: getattr(spreads, knob) for knob in KNOBS}, **found}), flush=True)
 
 
 def parse_args() -> argparse.Namespace:
-    defaults = Spreads()
+    defaults = Variability()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for knob in KNOBS:
         default = [getattr(defaults, knob)]

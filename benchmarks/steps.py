@@ -20,7 +20,7 @@ from speaker_lib.training.step import WARMUP
 from speaker_lib.utils.device import get_autocast_dtype
 from speaker_lib.utils.parallel import available_cores
 
-from .machine import Row, device_name, matmul_flops, seconds, synchronize, turn_about
+from .machine import Row, device_name, interleaved, matmul_flops, seconds, synchronize
 from .plain import plain_steps
 
 ROUNDS = 7
@@ -42,7 +42,7 @@ def bench_steps(name: str, folder: Path, device: torch.device, compiled: bool) -
     first = {way: time_to_steady(step, device) for way, step in ways.items()}
     per_plain_step = seconds(ways["plain"], device, 2)
     count = max(1, round(0.7 / per_plain_step))  # about as many as the plain way does in 0.7 s
-    per_step = turn_about(ways, device, 3 if per_plain_step > SLOW else ROUNDS, count)
+    per_step = interleaved(ways, device, 3 if per_plain_step > SLOW else ROUNDS, count)
     plain.close()  # ends its workers
 
     total = preset.train.total_steps

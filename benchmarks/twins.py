@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 from speaker_lib import PRESETS, Corpus, Preset, Run
-from speaker_lib.experiments.seeds import Replica, reached, spread, train_replicas
+from speaker_lib.experiments.seeds import Job, results_of, spread, train_jobs
 from speaker_lib.utils.device import get_device
 
 from .machine import device_name, write_rows
@@ -30,17 +30,17 @@ def main() -> None:
     corpus = Corpus.open(options.data)
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.runs or Path(scratch)
-        replicas = [
-            Replica.of(folder / name / f"seed{seed}", of_seed(name, seed, options), corpus)
+        jobs = [
+            Job.of(folder / name / f"seed{seed}", of_seed(name, seed, options), corpus)
             for seed in range(options.seeds)
             for name in options.presets
         ]
-        train_replicas(replicas, corpus, workers=2)
+        train_jobs(jobs, corpus, workers=2)
         rows = []
         for name in options.presets:
-            runs = [Run.open(replica.folder) for replica in replicas if replica.folder.parent.name == name]
+            runs = [Run.open(job.folder) for job in jobs if job.folder.parent.name == name]
             row = {"preset": name, "steps": runs[0].preset.train.total_steps, "parameters": runs[0].preset.model.n_parameters}
-            row |= {key: [round(float(v.mean()), 4), round(spread(v), 4)] for key, v in reached(runs).items()}
+            row |= {key: [round(float(v.mean()), 4), round(spread(v), 4)] for key, v in results_of(runs).items()}
             row |= {"seeds": options.seeds, "held_out": runs[0].evaluation()["n_utterances"], "data": corpus.source}
             rows.append(row | {"device": device_name(get_device()), "date": datetime.date.today().isoformat()})
             print(json.dumps(rows[-1]))
@@ -50,7 +50,7 @@ def main() -> None:
 def of_seed(name: str, seed: int, options: argparse.Namespace) -> Preset:
     """The preset over as much of its own number of steps as `--steps` is of the first preset's."""
     train = PRESETS[name].train
-    shorter = train.shortened(round(train.total_steps * options.steps / PRESETS[options.presets[0]].train.total_steps))
+    shorter = train.with_total_steps(round(train.total_steps * options.steps / PRESETS[options.presets[0]].train.total_steps))
     settings = {"train.seed": seed, "train.split": options.split, "train.valid_fraction": options.valid_fraction}
     return Preset(PRESETS[name].model, shorter).override(settings)
 

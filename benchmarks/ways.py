@@ -15,11 +15,11 @@ import torch
 from speaker_lib import PRESETS, Corpus, SpeakerDataset, TrainConfig
 from speaker_lib.data.batches import TrainSampler
 from speaker_lib.evaluation.identification import full_logits
-from speaker_lib.experiments.seeds import Replica, train_replicas
+from speaker_lib.experiments.seeds import Job, train_jobs
 from speaker_lib.models.classifier import Classifier
 from speaker_lib.training.run import fit_to_data
 
-from .machine import Row, device_name, lengths_like_hw4, turn_about, write_files
+from .machine import Row, device_name, interleaved, lengths_like_hw4, write_files
 from .plain import PlainDataset, collate, plain_predictions
 
 
@@ -27,7 +27,7 @@ def compared(
     model: str, what: str, device: torch.device, n: int, ways: dict[str, Callable[[], object]], rounds: int = 7
 ) -> list[Row]:
     """A row per way of doing something to ``n`` utterances; the first is the plain one."""
-    taken = turn_about(ways, device, rounds)
+    taken = interleaved(ways, device, rounds)
     plain = next(iter(taken.values()))
     return [
         Row(model, f"{what}: {way}", device_name(device), "float32", None, n / duration, plain / duration)
@@ -85,11 +85,11 @@ def bench_seeds(folder: Path, out: Path, device: torch.device, name: str, steps:
     preset = fit_to_data(PRESETS[name], corpus).override({"train.total_steps": steps, "train.warmup_steps": 1})
     seeds = range(4)
 
-    def replicas(where: str) -> list[Replica]:
-        return [Replica.of(out / where / f"seed{s}", preset.override({"train.seed": s}), corpus) for s in seeds]
+    def jobs(where: str) -> list[Job]:
+        return [Job.of(out / where / f"seed{s}", preset.override({"train.seed": s}), corpus) for s in seeds]
 
     ways = {
-        way: partial(quietly, partial(train_replicas, replicas(way), corpus, workers=workers))
+        way: partial(quietly, partial(train_jobs, jobs(way), corpus, workers=workers))
         for way, workers in (("one after the other", 1), ("side by side", None))
     }
     n = len(seeds) * steps * preset.train.batch_size

@@ -150,11 +150,11 @@ print("state_dict() is the model's memory:", best["weight"].data_ptr() == model.
 
 # %%
 from speaker_lib import SpeakerDataset
-from speaker_lib.evaluation.identification import crop_draws, held_out
+from speaker_lib.evaluation.identification import crop_draws, heldout_indices
 
 tuned = lesson.trained("tuned")
 dataset = SpeakerDataset(corpus.labelled, tuned.preset.train.judged_len, device=lesson.device)
-utterances = held_out(tuned, corpus)
+utterances = heldout_indices(tuned, corpus)
 draws = crop_draws(tuned.load_model(lesson.device), dataset, utterances, lesson.device)  # (10, 2)
 draws = draws[:, 0]  # (10,) the accuracies, without the losses
 print("accuracies:", *(f"{accuracy:.3f}" for accuracy in draws))
@@ -295,7 +295,7 @@ from speaker_lib.plots.model import pooling_figure
 kept = [standing.rung for standing in ladder.standings if standing.rung.kept]
 top = Run.open(lesson.runs / "ladder" / kept[-1].name / f"seed{profile.ladder.seeds[0]}")
 few = lesson.ablation_corpus()
-mel = SpeakerDataset(few.labelled).whole(held_out(top, few)[:1]).mels[0]  # (frames, n_mels)
+mel = SpeakerDataset(few.labelled).whole(heldout_indices(top, few)[:1]).mels[0]  # (frames, n_mels)
 weights = pooling_weights(top.load_model(), mel)  # (frames,)
 show(pooling_figure(mel, weights, "One held-out utterance, and how much each frame of it counts"))
 
@@ -311,9 +311,12 @@ show(pooling_figure(mel, weights, "One held-out utterance, and how much each fra
 # %%
 from speaker_lib.evaluation.identification import full_logits
 
-strangers = lesson.strangers()
-everyone = torch.arange(len(strangers.labelled))
-for who, voices, chosen in (("known", corpus, utterances), ("strangers", strangers, everyone)):
+unseen_speakers = lesson.unseen_speakers()
+everyone = torch.arange(len(unseen_speakers.labelled))
+for who, voices, chosen in (
+    ("known", corpus, utterances),
+    ("strangers", unseen_speakers, everyone),
+):
     unheard = SpeakerDataset(voices.labelled, device=lesson.device)
     logits = full_logits(tuned.load_model(lesson.device), unheard, chosen, lesson.device)
     sure = logits.softmax(dim=1).amax(dim=1)  # (utterances,) the probability of its answer
@@ -330,7 +333,7 @@ for who, voices, chosen in (("known", corpus, utterances), ("strangers", strange
 from speaker_lib.evaluation.embeddings import embed
 from speaker_lib.plots.embeddings import map_figure
 
-show(map_figure(embed(tuned, strangers, everyone, lesson.device)))
+show(map_figure(embed(tuned, unseen_speakers, everyone, lesson.device)))
 
 # %% [markdown]
 # **What to see:** each colour with its marker is a stranger. Where one keeps together, the model has learned something about voices, not only
@@ -349,8 +352,8 @@ from speaker_lib.plots.embeddings import verification_figure
 from speaker_lib.evaluation.trials import draw_trials
 from speaker_lib.evaluation.verification import verify
 
-trials = draw_trials(strangers, everyone)
-result, scores = verify(tuned, strangers, trials, lesson.device)
+trials = draw_trials(unseen_speakers, everyone)
+result, scores = verify(tuned, unseen_speakers, trials, lesson.device)
 show(verification_figure(result, scores, trials.same))
 
 # %% [markdown]
@@ -366,7 +369,7 @@ from speaker_lib.experiments.tables import verification_table
 runs = [lesson.untrained("tuned"), lesson.trained("baseline"), tuned, top]
 names = ["tuned, untrained", "baseline", "tuned", "top of the ladder"]
 results = {
-    name: verify(run, strangers, trials, lesson.device)[0]
+    name: verify(run, unseen_speakers, trials, lesson.device)[0]
     for name, run in zip(names, runs, strict=True)
 }
 print(verification_table(results))

@@ -11,16 +11,16 @@ import torch
 from speaker_lib import Classifier, Corpus, CorpusWriter, ModelConfig, Preset, Run, SpeakerDataset, TrainConfig
 from speaker_lib.cli.main import main
 from speaker_lib.evaluation.ensemble import (
-    Averaging,
-    by_crops,
+    EnsembleConfig,
     check_same_classes,
-    evaluate_jointly,
-    held_out_by_all,
-    joint_logits,
+    crop_averaged,
+    ensemble_logits,
+    evaluate_ensemble,
+    heldout_by_all,
     mean_logits,
-    predict_jointly,
+    predict_ensemble,
 )
-from speaker_lib.evaluation.identification import full_logits, full_result, held_out, predict
+from speaker_lib.evaluation.identification import full_logits, full_result, heldout_indices, predict
 from speaker_lib.training.run import weights_bytes
 from speaker_lib.training.saving import RunWriter
 from speaker_lib.utils.errors import ConfigError, CorpusError, RunError
@@ -50,33 +50,33 @@ def made(tmp_path_factory) -> tuple[list[Run], Corpus]:
     return [make_run(folder / name, corpus, preset, i) for i, (name, preset) in enumerate(presets.items())], corpus
 
 
-def judged(runs: list[Run], corpus: Corpus, averaging: Averaging) -> torch.Tensor:
-    return joint_logits(runs, SpeakerDataset(corpus.test), torch.arange(len(corpus.test)), CPU, averaging)
+def judged(runs: list[Run], corpus: Corpus, averaging: EnsembleConfig) -> torch.Tensor:
+    return ensemble_logits(runs, SpeakerDataset(corpus.test), torch.arange(len(corpus.test)), CPU, averaging)
 
 
 @pytest.mark.parametrize("average", ["probabilities", "logits"])
 def test_the_average_of_one_run_is_that_run(made, tmp_path, average):
     (run, *_), corpus = made
-    averaging = Averaging(average)
-    alone = full_logits(run.load_model(), SpeakerDataset(corpus.labelled), held_out(run, corpus), CPU)
-    result, logits, labels = evaluate_jointly([run], corpus, CPU, averaging=averaging)
+    averaging = EnsembleConfig(average)
+    alone = full_logits(run.load_model(), SpeakerDataset(corpus.labelled), heldout_indices(run, corpus), CPU)
+    result, logits, labels = evaluate_ensemble([run], corpus, CPU, averaging=averaging)
     torch.testing.assert_close(logits.softmax(dim=1), alone.softmax(dim=1))
     assert result.full.accuracy == full_result(alone, labels).accuracy and result.n_utterances == len(labels) == 12
     assert result.full.loss == pytest.approx(full_result(alone, labels).loss, rel=1e-5)
-    assert predict_jointly([run], corpus, tmp_path / "joint.csv", CPU, averaging) == 9
+    assert predict_ensemble([run], corpus, tmp_path / "joint.csv", CPU, averaging) == 9
     predict(run, corpus, tmp_path / "alone.csv", CPU)
     assert (tmp_path / "joint.csv").read_bytes() == (tmp_path / "alone.csv").read_bytes()
 
 
 def test_the_same_run_twice_changes_nothing(made):
     (run, *_), corpus = made
-    for averaging in (Averaging(), Averaging("logits")):
+    for averaging in (EnsembleConfig(), EnsembleConfig("logits")):
         torch.testing.assert_close(judged([run, run], corpus, averaging), judged([run], corpus, averaging))
 
 
 def test_the_order_of_runs_does_not_matter(made):
     runs, corpus = made
-    for averaging in (Averaging(), Averaging("logits"), Averaging(crops=3, crop_len=50)):
+    for averaging in (EnsembleConfig(), EnsembleConfig("logits"), EnsembleConfig(crops=3, crop_len=50)):
         torch.testing.assert_close(judged(runs[::-1], corpus, averaging), judged(runs, corpus, averaging))
 
 
@@ -102,7 +102,7 @@ def test_the_average_of_runs_is_that_of_their_probabilities(made):
     runs, corpus = made
     dataset, which = SpeakerDataset(corpus.test), torch.arange(9)
     each = [full_logits(run.load_model(), dataset, which, CPU).softmax(dim=1) for run in runs]
-    torch.testing.assert_close(judged(runs, corpus, Averaging()).exp(), torch.stack(each).mean(dim=0))
+    torch.testing.assert_close(judged(runs, corpus, EnsembleConfig()).exp(), torch.stack(each).mean(dim=0))
 
 
 @pytest.mark.parametrize("average", ["probabilities", "logits"])
@@ -111,7 +111,7 @@ def test_crops_of_an_utterance_that_does_not_change_are_the_whole(average):
     model = Classifier(replace(PRESET.model, n_speakers=5)).eval()
     mels = torch.randn(3, 1, 40).expand(3, 90, 40)  # (batch, frames, n_mels), each frame like the first
     with torch.no_grad():
-        whole, crops = model(mels), by_crops(model, Averaging(average, 4, 30))(mels, None)
+        whole, crops = model(mels), crop_averaged(model, EnsembleConfig(average, 4, 30))(mels, None)
     torch.testing.assert_close(crops.softmax(dim=1), whole.softmax(dim=1))
 
 
@@ -124,7 +124,7 @@ def test_short_and_long_utterances_in_one_batch_are_each_judged_as_alone(average
     for i, length in enumerate(lengths.tolist()):
         mels[i, :length] = torch.randn(length, 40)
     with torch.no_grad():
-        found = by_crops(model, Averaging(average, 3, 40))(mels, lengths)
+        found = crop_averaged(model, EnsembleConfig(average, 3, 40))(mels, lengths)
         for i, starts in enumerate([(0, 30, 61), (0, 12, 24), (0,), (0,), (0,)]):
             alone = mels[i : i + 1, : lengths[i]]  # (1, frames, n_mels)
             wanted = mean_logits([model(alone[:, start : start + 40]) for start in starts], average)
@@ -135,11 +135,11 @@ def test_short_and_long_utterances_in_one_batch_are_each_judged_as_alone(average
 def test_crops_are_judged_in_the_order_of_the_test_set(made):
     """Utterances are judged longest first, in batches of their own."""
     (run, *_), corpus = made
-    averaging = Averaging(crops=2, crop_len=120)
+    averaging = EnsembleConfig(crops=2, crop_len=120)
     dataset, together = SpeakerDataset(corpus.test), judged([run], corpus, averaging)
     assert min(corpus.test.lengths) < 120 < max(corpus.test.lengths)
     for i in range(9):
-        alone = joint_logits([run], dataset, torch.tensor([i]), CPU, averaging)
+        alone = ensemble_logits([run], dataset, torch.tensor([i]), CPU, averaging)
         torch.testing.assert_close(together[i : i + 1], alone, atol=1e-5, rtol=1e-5)
 
 
@@ -171,12 +171,12 @@ def test_runs_of_other_speakers_or_mel_bands_are_refused_by_name(made, tmp_path)
     wide = replace(run, folder=tmp_path / "wide", preset=run.preset.override({"model.n_mels": 80}))
     for other in (few, turned, wide):
         with pytest.raises(RunError, match="average runs of the same data") as problem:
-            predict_jointly([run, other], corpus, tmp_path / "s.csv", CPU)
+            predict_ensemble([run, other], corpus, tmp_path / "s.csv", CPU)
         assert f"{run.folder} knows 6" in str(problem.value) and f"{other.folder} knows" in str(problem.value)
     with pytest.raises(RunError, match="use the run's data"):
-        predict_jointly([few, few], corpus, tmp_path / "s.csv", CPU)
+        predict_ensemble([few, few], corpus, tmp_path / "s.csv", CPU)
     with pytest.raises(CorpusError, match=r"no testdata\.json"):
-        predict_jointly([run], replace(corpus, test=None), tmp_path / "s.csv", CPU)
+        predict_ensemble([run], replace(corpus, test=None), tmp_path / "s.csv", CPU)
     with pytest.raises(ConfigError, match="no run"):
         check_same_classes([])
     assert not (tmp_path / "s.csv").exists()
@@ -189,10 +189,10 @@ def test_runs_that_held_out_other_utterances_are_not_judged_together(made, tmp_p
     settings = {name: value if name == "train.split" else float(value) if "." in value else int(value)}
     other = make_run(tmp_path / "other", corpus, PRESET.override(settings))
     with pytest.raises(RunError, match="use --all with --data of utterances that no run has heard") as problem:
-        evaluate_jointly([run, other], corpus, CPU)
+        evaluate_ensemble([run, other], corpus, CPU)
     assert f"{run.folder} and {other.folder} held out other" in str(problem.value) and f"({name} is" in str(problem.value)
     assert "model" not in str(problem.value).split("(")[1].split(")")[0]
-    assert predict_jointly([run, other], corpus, tmp_path / "s.csv", CPU) == 9  # nobody heard the test set
+    assert predict_ensemble([run, other], corpus, tmp_path / "s.csv", CPU) == 9  # nobody heard the test set
 
 
 def test_other_data_are_judged_whole_and_only_when_asked(made, tmp_path):
@@ -202,8 +202,8 @@ def test_other_data_are_judged_whole_and_only_when_asked(made, tmp_path):
             writer.add(torch.randn(80, 40).numpy(), speaker)
     new = Corpus.open(tmp_path / "new")
     with pytest.raises(RunError, match="use --all"):
-        held_out_by_all(runs, new)
-    assert evaluate_jointly(runs, new, CPU, everything=True)[0].n_utterances == 6
+        heldout_by_all(runs, new)
+    assert evaluate_ensemble(runs, new, CPU, everything=True)[0].n_utterances == 6
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_other_data_are_judged_whole_and_only_when_asked(made, tmp_path):
 )
 def test_what_cannot_be_averaged_is_said(settings, said):
     with pytest.raises(ConfigError, match=said):
-        Averaging(**settings)
+        EnsembleConfig(**settings)
 
 
 def test_the_commands_take_several_runs_and_save_nothing_in_them(made, tmp_path, capsys):
@@ -235,7 +235,7 @@ def test_the_commands_take_several_runs_and_save_nothing_in_them(made, tmp_path,
     assert "12 utterances, 6 speakers, 3 runs, average of logits" in text and "hardest speakers:" in text and "crop" not in text
     out = tmp_path / "s.csv"
     assert main(["predict", *data, *folders, "--crops", "3", "--crop-len", "60", "--out", str(out)]) == 0
-    best = judged(runs, corpus, Averaging(crops=3, crop_len=60)).argmax(dim=1).tolist()
+    best = judged(runs, corpus, EnsembleConfig(crops=3, crop_len=60)).argmax(dim=1).tolist()
     assert [row[1] for row in csv.reader(out.read_text().splitlines()[1:])] == [corpus.speakers[i] for i in best]
     assert before == {path: path.stat().st_mtime_ns for run in runs for path in run.folder.iterdir()}
 

@@ -16,11 +16,11 @@ from benchmarks.machine import Row, corpus_in_memory, device_name, lengths_like_
 from benchmarks.plain import PlainClassifier, plain_predictions, plain_steps
 from benchmarks.steps import kit_steps
 from speaker_lib import PRESETS, Classifier, Corpus, SpeakerDataset
-from speaker_lib.config.presets import RUNGS
+from speaker_lib.config.presets import LADDER
 from speaker_lib.course.profiles import PROFILES
 from speaker_lib.evaluation.identification import full_logits
-from speaker_lib.experiments.ladder import climb
-from speaker_lib.simulation.phantoms import Spreads
+from speaker_lib.experiments.ladder import cumulative_presets
+from speaker_lib.simulation.phantoms import Variability
 from speaker_lib.training import loop as training
 from speaker_lib.training.run import fit_to_data
 
@@ -129,8 +129,8 @@ def test_published_runs_are_chosen_by_their_names_commas_included(monkeypatch):
 
 def test_what_lesson_4_has_no_time_for_is_tried_on_the_rungs_that_are_kept():
     start = PROFILES["laptop"].tuned
-    *_, kept = (preset for rung, preset in climb(start) if rung.kept)
-    (_, top), *tried = climb(start, ladder.FURTHER)
+    *_, kept = (preset for rung, preset in cumulative_presets(start) if rung.kept)
+    (_, top), *tried = cumulative_presets(start, ladder.FURTHER)
     assert top == kept
     for rung, preset in tried:
         assert set(top.differences(preset)) == {name for name, _ in rung.settings} and not rung.kept
@@ -139,7 +139,7 @@ def test_what_lesson_4_has_no_time_for_is_tried_on_the_rungs_that_are_kept():
 def test_a_ladder_is_compared_seed_by_seed(monkeypatch, tmp_path, corpus_folder, capsys):
     arguments = ["--data", corpus_folder, "--name", "two", "--steps", 2, "--seeds", 2, "--splits", "random", "--out", tmp_path]
     monkeypatch.setattr(sys, "argv", ["ladder", *map(str, arguments), "--set", "model.num_layers=1"])
-    monkeypatch.setattr(ladder, "RUNGS", RUNGS[:2])
+    monkeypatch.setattr(ladder, "RUNGS", LADDER[:2])
     ladder.main()
     rows = json.loads((tmp_path / "two.json").read_text())
     for row in rows:
@@ -163,7 +163,7 @@ def test_the_page_on_accuracy_shows_the_committed_results():
     for name in ("standin", "speech-further", "simulated-further"):
         assert ladder.table(rows(f"ladder/{name}.json")) in page
     curve = rows("standin/curve-x86_64-2-cores.json") + rows("standin/curve-nvidia-h100-80gb-hbm3.json")
-    assert [curve[0][knob] for knob in standin.KNOBS] == list(astuple(Spreads())) and curve[0]["worst_deviation"] < 0.05
+    assert [curve[0][knob] for knob in standin.KNOBS] == list(astuple(Variability())) and curve[0]["worst_deviation"] < 0.05
     assert report.curve_table(curve, standin.PUBLISHED, standin.PUBLISHED_FULL) in page
     for device in ("nvidia-h100-80gb-hbm3", "x86_64-2-cores"):
         assert published.table(rows(f"standin/published-{device}.json")) in page

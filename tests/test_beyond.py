@@ -8,7 +8,7 @@ import torch
 
 from speaker_lib import Classifier, ModelConfig, SpeakerDataset
 from speaker_lib.course.lesson import Lesson, open_lesson
-from speaker_lib.evaluation.embeddings import unheard
+from speaker_lib.evaluation.embeddings import unseen_indices
 from speaker_lib.evaluation.identification import CROP_SEEDS, crop_draws, crop_result
 from speaker_lib.evaluation.trials import draw_trials
 from speaker_lib.evaluation.verification import verify
@@ -76,19 +76,19 @@ def test_each_draw_of_a_validation_is_told(simulated, lesson):
 
 
 def test_strangers_are_made_once_and_are_nobody_who_was_heard(lesson, capsys, tmp_path):
-    strangers = lesson.strangers()
+    unseen_speakers = lesson.unseen_speakers()
     assert "Nobody whom a run has heard: 5 simulated voices (not people)" in capsys.readouterr().out
-    assert strangers.folder.resolve() == tmp_path / "data" / "strangers-5" and "seed 1" in strangers.source
-    assert lesson.strangers().digest == strangers.digest != lesson.corpus.digest and capsys.readouterr().out == ""
+    assert unseen_speakers.folder.resolve() == tmp_path / "data" / "strangers-5" and "seed 1" in unseen_speakers.source
+    assert lesson.unseen_speakers().digest == unseen_speakers.digest != lesson.corpus.digest and capsys.readouterr().out == ""
 
 
 def test_an_untrained_run_has_the_weights_that_it_began_with_and_can_be_verified(lesson):
     run = lesson.untrained("tuned")
     (row,) = run.metrics()
     assert row["step"] == 1 and run.preset.train.learning_rate == 0.0 and lesson.untrained("tuned") == run
-    strangers = lesson.strangers()
-    trials = draw_trials(strangers, unheard(run, strangers))
-    result, scores = verify(run, strangers, trials, lesson.device)
+    unseen_speakers = lesson.unseen_speakers()
+    trials = draw_trials(unseen_speakers, unseen_indices(run, unseen_speakers))
+    result, scores = verify(run, unseen_speakers, trials, lesson.device)
     assert len(scores) == len(trials) and 0 <= result.eer <= 1
     header, _, line = verification_table({"untrained": result}).splitlines()
     assert header.split() == ["run", "EER", "minDCF", "0.01", "minDCF", "0.05"] and line.split()[1] == f"{result.eer:.4f}"

@@ -3,7 +3,7 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from speaker_lib import PRESETS, ModelConfig, Preset, TrainConfig, get_preset
-from speaker_lib.config.presets import RUNGS
+from speaker_lib.config.presets import LADDER
 from speaker_lib.config.schema import setting_names
 from speaker_lib.utils.errors import ConfigError
 
@@ -35,7 +35,7 @@ def test_presets_differ_in_what_they_say_and_nothing_else(one, other, expected):
 
 
 def test_the_best_presets_are_the_ladders_top():
-    kept = {name: value for rung in RUNGS if rung.kept for name, value in rung.settings}
+    kept = {name: value for rung in LADDER if rung.kept for name, value in rung.settings}
     differences = PRESETS["laptop_tuned"].differences(PRESETS["laptop_best"])
     length = {"train.total_steps", "train.valid_steps", "train.save_steps"}
     assert set(differences) == set(kept) | {"model.num_layers"} | length
@@ -109,7 +109,7 @@ def test_every_setting_has_a_name():
 
 
 def test_a_shorter_run_keeps_its_shape():
-    short = PRESETS["baseline"].train.shortened(2_000)
+    short = PRESETS["baseline"].train.with_total_steps(2_000)
     assert (short.total_steps, short.warmup_steps, short.valid_steps, short.save_steps) == (2_000, 200, 200, 200)
-    assert PRESETS["baseline"].train.shortened(3).warmup_steps == 1
-    assert PRESETS["baseline"].train.shortened(140_000).warmup_steps == 1_000
+    assert PRESETS["baseline"].train.with_total_steps(3).warmup_steps == 1
+    assert PRESETS["baseline"].train.with_total_steps(140_000).warmup_steps == 1_000

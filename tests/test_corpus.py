@@ -15,7 +15,7 @@ import torch
 from speaker_lib import Corpus, CorpusWriter
 from speaker_lib.data.corpus import check_corpus
 from speaker_lib.data.packing import cache_folder
-from speaker_lib.utils.errors import CorpusError, SpeakerError, escaped, is_text
+from speaker_lib.utils.errors import CorpusError, SpeakerError, escape_controls, is_text
 
 from .conftest import write_corpus
 
@@ -327,7 +327,7 @@ def test_names_of_every_script_are_names(tmp_path):
         for name in names:
             writer.add(np.zeros((40, 40), dtype=np.float32), name)
     assert set(Corpus.open(tmp_path / "corpus").speakers) == set(names)
-    assert all(is_text(name) and escaped(name) == name for name in names)
+    assert all(is_text(name) and escape_controls(name) == name for name in names)
     assert not any(map(is_text, ("a\nb", "\x1b[2J", "\u202eevil", "\ud800")))
 
 

@@ -17,7 +17,7 @@ from speaker_lib.evaluation.identification import (
     evaluate,
     full_logits,
     full_result,
-    held_out,
+    heldout_indices,
     length_sorted_batches,
     most_confused,
     predict,
@@ -68,7 +68,7 @@ def test_both_protocols_measure_the_utterances_that_were_held_out(trained):
 
 def test_full_is_what_one_utterance_after_another_gives(trained):
     run, corpus = trained
-    model, utterances = run.load_model(), held_out(*trained)
+    model, utterances = run.load_model(), heldout_indices(*trained)
     logits = full_logits(model, SpeakerDataset(corpus.labelled), utterances, CPU)
     with torch.no_grad():
         for i, found in zip(utterances.tolist(), logits, strict=True):
@@ -159,7 +159,7 @@ def test_another_corpus_is_judged_whole_and_only_when_asked(trained, tmp_path):
 
 def test_other_speakers_are_refused(trained, corpus):
     with pytest.raises(RunError, match=r"knows 6 speakers .* has 3"):
-        held_out(trained[0], corpus)
+        heldout_indices(trained[0], corpus)
 
 
 def test_an_evaluation_is_of_the_weights_that_are_there(trained, tmp_path):

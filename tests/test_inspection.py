@@ -16,7 +16,7 @@ from speaker_lib.plots.speech import lengths_figure, utterance_figure, voices_fi
 DEEP = ModelConfig(d_model=16, nhead=4, num_layers=2, dim_feedforward=16, activation="relu", norm="pre", n_speakers=5)
 
 
-def shown(figure, path) -> bool:
+def short_repr(figure, path) -> bool:
     save_figure(figure, path)
     drawn = all(axes.lines or axes.patches or axes.images or axes.collections for axes in figure.axes)
     return drawn and bool(matplotlib.image.imread(path).std() > 0.02)
@@ -105,7 +105,7 @@ def test_every_figure_is_drawn(signals, tmp_path):
         "utterance": utterance_figure(mel, 100),
         "lengths": lengths_figure(torch.randint(100, 900, (50,)).numpy(), 128, "invented"),
     }
-    assert [name for name, figure in figures.items() if not shown(figure, tmp_path / f"{name}.png")] == []
+    assert [name for name, figure in figures.items() if not short_repr(figure, tmp_path / f"{name}.png")] == []
     assert "head 4" in [axes.get_title() for axes in figures["attention"].axes]
     assert "a segment: 128 frames, 1.28 s" in figures["lengths"].axes[0].get_legend().get_texts()[0].get_text()
 

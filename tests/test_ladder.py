@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from speaker_lib import PRESETS, Corpus, Preset
-from speaker_lib.config.presets import RUNGS
+from speaker_lib.config.presets import LADDER
 from speaker_lib.course.profiles import PROFILES, AblationPlan
 from speaker_lib.experiments.conclusions import ladder_conclusions
-from speaker_lib.experiments.ladder import Ladder, Standing, climb, ladder_presets, run_ladder
+from speaker_lib.experiments.ladder import Ladder, StepResult, cumulative_presets, ladder_presets, run_ladder
 from speaker_lib.experiments.tables import ladder_table
 from speaker_lib.models.cost import Cost
 from speaker_lib.plots.experiments import ladder_figure
@@ -27,8 +27,8 @@ PLAN = AblationPlan(PROFILES["smoke"].ladder.train, seeds=(0, 1))
 
 
 def test_every_rung_keeps_what_the_ones_below_it_have():
-    presets = dict(climb(PRESETS["tuned"]))
-    assert presets[RUNGS[0]] == PRESETS["tuned"] and len({rung.name for rung in RUNGS}) == len(RUNGS)
+    presets = dict(cumulative_presets(PRESETS["tuned"]))
+    assert presets[LADDER[0]] == PRESETS["tuned"] and len({rung.name for rung in LADDER}) == len(LADDER)
     settled: dict[str, object] = {}
     for rung, preset in presets.items():
         here = settled | dict(rung.settings)
@@ -38,7 +38,7 @@ def test_every_rung_keeps_what_the_ones_below_it_have():
 
 def test_rungs_differ_in_their_own_settings_alone_whatever_the_size():
     for start in (PRESETS["tuned"], PRESETS["laptop_tuned"], PROFILES["smoke"].tuned):
-        rungs = list(climb(start))
+        rungs = list(cumulative_presets(start))
         kept = [pair for pair in rungs if pair[0].kept]
         pairs = [*pairwise(kept), *((kept[-1], pair) for pair in rungs if not pair[0].kept)]
         for (_, below), (rung, preset) in pairs:
@@ -49,7 +49,7 @@ def test_a_ladder_is_trained_once_and_refuses_other_settings(tmp_path):
     simulate(tmp_path / "voices", Simulation(speakers=4, utterances=8, test_utterances=0), workers=1)
     corpus = Corpus.open(tmp_path / "voices")
     ladder = run_ladder(TINY, PLAN, corpus, tmp_path / "ladder", workers=1)
-    assert [standing.rung for standing in ladder.standings] == list(RUNGS)
+    assert [standing.rung for standing in ladder.standings] == list(LADDER)
     assert ladder.split == "session" and ladder.kept[-1].rung.name == "average"
     for standing in ladder.standings:
         assert standing.full.shape == standing.crop.shape == (2,) and standing.steps == PLAN.train.total_steps
@@ -70,8 +70,8 @@ def test_a_ladder_of_unheard_recordings_holds_them_out():
 
 def ladder_of(*accuracies: tuple[float, ...]) -> Ladder:
     standings = [
-        Standing(rung, np.array(full) - 0.1, np.array(full), np.full(len(full), 20.0), 100, Cost(1_000 * (i + 1), 10))
-        for i, (rung, full) in enumerate(zip(RUNGS, accuracies, strict=False))
+        StepResult(rung, np.array(full) - 0.1, np.array(full), np.full(len(full), 20.0), 100, Cost(1_000 * (i + 1), 10))
+        for i, (rung, full) in enumerate(zip(LADDER, accuracies, strict=False))
     ]
     return Ladder(tuple(standings), "made-up numbers")
 
@@ -84,17 +84,17 @@ def test_the_table_says_what_each_rung_costs_and_reached():
 def test_sentences_follow_from_the_numbers():
     first, clear, unclear = ladder_conclusions(ladder_of((0.5, 0.52, 0.51), (0.8, 0.82, 0.81), (0.8, 0.85, 0.79)))
     assert "from 0.510 of the whole utterances" in first and "to 0.813 (+0.303" in first
-    assert RUNGS[1].label in clear and RUNGS[2].label not in clear and RUNGS[2].label in unclear
+    assert LADDER[1].label in clear and LADDER[2].label not in clear and LADDER[2].label in unclear
     alone = ladder_conclusions(ladder_of((0.5,), (0.9,)))
     assert "over 1 seed," in alone[0] and not any("Clear" in sentence for sentence in alone)
 
 
 def test_the_figure_has_a_bar_per_rung(tmp_path):
-    ladder = ladder_of(*((0.5 + 0.04 * i, 0.52 + 0.04 * i) for i in range(len(RUNGS))))
+    ladder = ladder_of(*((0.5 + 0.04 * i, 0.52 + 0.04 * i) for i in range(len(LADDER))))
     figure = ladder_figure(ladder)
     accuracy, time = figure.axes
-    assert len(accuracy.patches) == len(time.patches) == len(RUNGS)
-    assert [text.get_text() for text in accuracy.get_yticklabels()] == [rung.label for rung in RUNGS]
+    assert len(accuracy.patches) == len(time.patches) == len(LADDER)
+    assert [text.get_text() for text in accuracy.get_yticklabels()] == [rung.label for rung in LADDER]
     save_figure(figure, tmp_path / "ladder.png")
     assert matplotlib.image.imread(tmp_path / "ladder.png").std() > 0.05
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from speaker_lib import ModelConfig, Preset, Run, TrainConfig, get_dataloader, train
 from speaker_lib.data.batches import Batch, longest_cut
 from speaker_lib.models.pooling import padding_mask
-from speaker_lib.training.augment import Augmentation, played_at, stretch
+from speaker_lib.training.augment import Augmentation, random_mask, speed_perturb
 from speaker_lib.training.loop import StopTraining, begin, model_fn, train_step
 from speaker_lib.training.losses import TrainingLoss, with_margin
 from speaker_lib.training.step import TrainStep
@@ -117,9 +117,9 @@ def test_settings_that_do_not_go_together_are_refused(settings, said):
 
 
 def test_a_shorter_run_keeps_the_shares_of_its_phases():
-    short = EVERYTHING.train.shortened(12)
+    short = EVERYTHING.train.with_total_steps(12)
     assert (short.final_steps, short.margin_ramp_steps, short.warmup_steps) == (4, 3, 1)
-    longer, shortest = EVERYTHING.train.shortened(48), EVERYTHING.train.shortened(2)
+    longer, shortest = EVERYTHING.train.with_total_steps(48), EVERYTHING.train.with_total_steps(2)
     assert (longer.final_steps, longer.margin_ramp_steps) == (16, 12)
     assert (shortest.final_steps, shortest.margin_ramp_steps) == (1, 1)
 
@@ -132,7 +132,7 @@ def test_masks_hide_stretches_no_wider_than_asked():
     torch.manual_seed(0)
     mels = torch.randn(500, 40, 30)
     for axis, widest in ((1, 12), (2, 7)):
-        hidden = stretch(mels, axis, widest)
+        hidden = random_mask(mels, axis, widest)
         assert hidden.shape == ((500, 40, 1) if axis == 1 else (500, 1, 30))
         widths = hidden.sum(dim=axis).flatten()
         assert widths.max() in (widest, widest - 1) and widths.min() == 0
@@ -172,7 +172,7 @@ def test_an_utterance_is_played_faster_or_slower():
     torch.manual_seed(0)
     width = longest_cut(50, 0.2)
     ramp = torch.arange(width, dtype=torch.float32)[None, :, None].expand(2_000, width, 1)
-    played = played_at(Batch(ramp, None, torch.zeros(2_000, dtype=torch.long)), 50, 0.2).mels[..., 0]
+    played = speed_perturb(Batch(ramp, None, torch.zeros(2_000, dtype=torch.long)), 50, 0.2).mels[..., 0]
     slopes = played.diff(dim=1)
     torch.testing.assert_close(slopes, slopes[:, :1].expand_as(slopes), atol=1e-3, rtol=0)
     assert slopes.min() == pytest.approx(0.8, abs=0.01) and slopes.max() == pytest.approx(1.2, abs=0.01)
@@ -184,10 +184,10 @@ def test_lengths_follow_the_speed():
     width = longest_cut(50, 0.2)
     lengths = torch.full((2_000,), 30)
     mels = torch.arange(width, dtype=torch.float32)[None, :, None].expand(2_000, width, 1)
-    played = played_at(Batch(mels, lengths, torch.zeros(2_000, dtype=torch.long)), 50, 0.2)
+    played = speed_perturb(Batch(mels, lengths, torch.zeros(2_000, dtype=torch.long)), 50, 0.2)
     last = played.mels[torch.arange(2_000), played.lengths - 1, 0]  # the place of the last frame that counts
     assert last.max() <= 29.01 and last.min() > 29 - 1.3
-    full = played_at(Batch(mels, torch.full((2_000,), width), torch.zeros(2_000, dtype=torch.long)), 50, 0.2)
+    full = speed_perturb(Batch(mels, torch.full((2_000,), width), torch.zeros(2_000, dtype=torch.long)), 50, 0.2)
     assert (full.lengths == 50).all()
 
 

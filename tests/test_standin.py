@@ -15,7 +15,7 @@ from speaker_lib import Corpus
 from speaker_lib.config.schema import TrainConfig
 from speaker_lib.data.corpus import check_corpus
 from speaker_lib.data.splits import split_utterances
-from speaker_lib.simulation.phantoms import FLOOR, Spreads
+from speaker_lib.simulation.phantoms import FLOOR, Variability
 from speaker_lib.simulation.standin import StandIn, lengths_like_hw4, make_standin, plan, write_standin
 from speaker_lib.utils.errors import ConfigError, CorpusError
 
@@ -102,7 +102,7 @@ def test_the_seed_decides_everything_and_the_number_of_processes_nothing(standin
 
 def test_people_differ_by_as_much_as_asked():
     def apart(speaker: float) -> float:
-        quiet = Spreads(speaker, mood=0.0, session=0.0, token=0.5)
+        quiet = Variability(speaker, mood=0.0, session=0.0, token=0.5)
         labelled = make_standin(StandIn(speakers=8, utterances=6, spreads=quiet)).labelled
         means = [np.mean([labelled.mel(i).mean(axis=0) for i in np.flatnonzero(labelled.labels == s)], axis=0) for s in range(8)]
         return float(np.std(means, axis=0).mean())
@@ -112,7 +112,7 @@ def test_people_differ_by_as_much_as_asked():
 
 def test_some_utterances_are_clear_and_some_hopeless():
     def from_clear_to_hopeless(variety: float) -> float:
-        moody = Spreads(speaker=0.0, mood=4.0, session=0.0, token=0.0, variety=variety)
+        moody = Variability(speaker=0.0, mood=4.0, session=0.0, token=0.0, variety=variety)
         labelled = make_standin(StandIn(speakers=4, utterances=50, spreads=moody)).labelled
         typical = np.array([np.median(labelled.mel(i).astype(np.float32), axis=0) for i in range(len(labelled))])
         off = np.linalg.norm(typical - np.median(typical, axis=0), axis=1)
@@ -122,7 +122,7 @@ def test_some_utterances_are_clear_and_some_hopeless():
 
 
 def test_the_widest_spreads_still_make_utterances():
-    widest = Spreads(speaker=10.0, mood=10.0, session=10.0, token=10.0, variety=1.0)
+    widest = Variability(speaker=10.0, mood=10.0, session=10.0, token=10.0, variety=1.0)
     labelled = make_standin(StandIn(speakers=8, utterances=200, spreads=widest)).labelled
     assert np.isfinite(labelled.frames).all()
 
@@ -148,7 +148,7 @@ def test_other_spreads_are_other_data(standin, tmp_path):
     done = run_command("simulate", str(tmp_path / "d"), "--spreads", "3", "1", "1", "1", "0")
     assert done.returncode == 2 and "--spreads is for a stand-in: add --like hw4" in done.stderr
     assert not (tmp_path / "d").exists()
-    assert " ".join(map(str, astuple(Spreads()))) in " ".join(run_command("simulate", "--help").stdout.split())
+    assert " ".join(map(str, astuple(Variability()))) in " ".join(run_command("simulate", "--help").stdout.split())
 
 
 def test_what_is_there_is_not_written_over(standin, tmp_path):
@@ -177,11 +177,11 @@ def test_settings_that_make_no_sense_are_refused():
     with pytest.raises(ConfigError, match="speakers is 0"):
         StandIn(speakers=0)
     with pytest.raises(ConfigError, match="mood spread is nan"):
-        Spreads(mood=float("nan"))
+        Variability(mood=float("nan"))
     with pytest.raises(ConfigError, match="token spread is 11: choose a number from 0 to 10"):
-        Spreads(token=11)
+        Variability(token=11)
     with pytest.raises(ConfigError, match="variety spread is 4: choose a number from 0 to 1"):
-        Spreads(variety=4)
+        Variability(variety=4)
 
 
 def test_the_search_for_its_knobs_prints_lines_of_json(monkeypatch, capsys):

@@ -13,7 +13,7 @@ import torch
 from speaker_lib import PRESETS, Classifier, Corpus, CorpusWriter, ModelConfig, Preset, Run, SpeakerDataset, TrainConfig
 from speaker_lib.cli.main import main
 from speaker_lib.data.splits import split_utterances
-from speaker_lib.evaluation.embeddings import embed, flatten_vectors, unheard, unit_vectors
+from speaker_lib.evaluation.embeddings import embed, flatten_vectors, unit_vectors, unseen_indices
 from speaker_lib.evaluation.identification import full_logits
 from speaker_lib.evaluation.trials import Trials, draw_trials, read_trials
 from speaker_lib.evaluation.verification import (
@@ -46,7 +46,7 @@ def trained(tmp_path_factory) -> tuple[Run, Corpus]:
 
 
 @pytest.fixture(scope="module")
-def strangers(tmp_path_factory) -> Corpus:
+def unseen_speakers(tmp_path_factory) -> Corpus:
     """Speakers that the run never saw, another number of them."""
     return Corpus.open(write_corpus(tmp_path_factory.mktemp("strangers") / "corpus", n_speakers=4, n_utterances=7, n_test=0))
 
@@ -139,10 +139,10 @@ def test_vectors_are_those_of_one_utterance_after_another(trained):
         torch.testing.assert_close(model.pred_layer[-1](torch.from_numpy(found.vectors)), logits, atol=1e-5, rtol=1e-5)
 
 
-def test_what_training_heard_takes_part_only_when_asked(trained, strangers):
+def test_what_training_heard_takes_part_only_when_asked(trained, unseen_speakers):
     run, corpus = trained
-    assert torch.equal(unheard(run, corpus), split_utterances(corpus.labelled, PRESET.train)[1])
-    assert len(unheard(run, corpus, everything=True)) == 72 and len(unheard(run, strangers)) == 28
+    assert torch.equal(unseen_indices(run, corpus), split_utterances(corpus.labelled, PRESET.train)[1])
+    assert len(unseen_indices(run, corpus, everything=True)) == 72 and len(unseen_indices(run, unseen_speakers)) == 28
 
 
 def every_pair(corpus: Corpus) -> tuple[set, set]:
@@ -158,8 +158,10 @@ def drawn(trials: Trials, same: bool) -> list[frozenset]:
 
 
 @pytest.mark.parametrize("with_sessions", [True, False])
-def test_pairs_are_different_half_of_each_kind_and_of_two_sessions(strangers, with_sessions):
-    corpus = strangers if with_sessions else replace(strangers, labelled=replace(strangers.labelled, sessions=None))
+def test_pairs_are_different_half_of_each_kind_and_of_two_sessions(unseen_speakers, with_sessions):
+    corpus = (
+        unseen_speakers if with_sessions else replace(unseen_speakers, labelled=replace(unseen_speakers.labelled, sessions=None))
+    )
     targets, others = every_pair(corpus)
     trials = draw_trials(corpus, torch.arange(28), 10**6)  # as many as there are of the rarer kind
     assert set(drawn(trials, True)) == targets and len(trials) == 2 * len(targets)
@@ -170,32 +172,34 @@ def test_pairs_are_different_half_of_each_kind_and_of_two_sessions(strangers, wi
     assert few.same.sum() == 5 and len(few) == 10 and drawn(few, True) == drawn(again, True) != drawn(other, True)
 
 
-def test_every_pair_is_equally_likely(strangers):
-    counts = Counter(pair for seed in range(600) for pair in drawn(draw_trials(strangers, torch.arange(28), 20, seed), False))
-    _, others = every_pair(strangers)
+def test_every_pair_is_equally_likely(unseen_speakers):
+    counts = Counter(
+        pair for seed in range(600) for pair in drawn(draw_trials(unseen_speakers, torch.arange(28), 20, seed), False)
+    )
+    _, others = every_pair(unseen_speakers)
     assert set(counts) == others and max(counts.values()) < 45  # 6,000 draws of 294 pairs: 20.4 each, deviation 4.4
 
 
-def test_only_the_chosen_utterances_are_paired(strangers):
+def test_only_the_chosen_utterances_are_paired(unseen_speakers):
     chosen = torch.tensor([20, 4, 5, 9, 16, 8, 12])
-    trials = draw_trials(strangers, chosen, 100)
+    trials = draw_trials(unseen_speakers, chosen, 100)
     assert {*trials.first, *trials.second} <= set(chosen.tolist())
 
 
-def test_pairs_that_cannot_be_are_explained(strangers):
+def test_pairs_that_cannot_be_are_explained(unseen_speakers):
     with pytest.raises(CorpusError, match="two utterances from two sessions"):
-        draw_trials(strangers, torch.arange(0, 28, 7))  # one of each speaker
+        draw_trials(unseen_speakers, torch.arange(0, 28, 7))  # one of each speaker
     with pytest.raises(CorpusError, match="one speaker only"):
-        draw_trials(strangers, torch.tensor([0, 1, 2]))
+        draw_trials(unseen_speakers, torch.tensor([0, 1, 2]))
     for changes, said in (({"count": 1}, "trials is 1"), ({"seed": -1}, "seed is -1")):
         with pytest.raises(ConfigError, match=said):
-            draw_trials(strangers, torch.arange(28), **changes)
+            draw_trials(unseen_speakers, torch.arange(28), **changes)
 
 
-def test_a_file_of_pairs_is_read_as_it_stands(strangers, tmp_path):
-    paths = strangers.labelled.paths
+def test_a_file_of_pairs_is_read_as_it_stands(unseen_speakers, tmp_path):
+    paths = unseen_speakers.labelled.paths
     (tmp_path / "pairs.txt").write_text(f"1 {paths[0]} {paths[4]}\n0\t{paths[3]} {paths[9]}\n\n1 {paths[8]} {paths[7]}")
-    trials = read_trials(tmp_path / "pairs.txt", strangers)
+    trials = read_trials(tmp_path / "pairs.txt", unseen_speakers)
     assert trials.first.tolist() == [0, 3, 8] and trials.second.tolist() == [4, 9, 7] and trials.same.tolist() == [1, 0, 1]
 
 
@@ -213,11 +217,11 @@ def test_a_file_of_pairs_is_read_as_it_stands(strangers, tmp_path):
         ("\0\x1b[2J", "is '"),
     ],
 )
-def test_a_bad_line_is_named(strangers, tmp_path, line, said):
-    paths, file = strangers.labelled.paths, tmp_path / "pairs.txt"
+def test_a_bad_line_is_named(unseen_speakers, tmp_path, line, said):
+    paths, file = unseen_speakers.labelled.paths, tmp_path / "pairs.txt"
     file.write_text(f"1 {paths[0]} {paths[4]}\n" + line.format(*paths) + "\n")
     with pytest.raises(CorpusError) as problem:
-        read_trials(file, strangers)
+        read_trials(file, unseen_speakers)
     assert str(problem.value).startswith(f"{file}, line 2 ") and said in str(problem.value)
 
 
@@ -225,19 +229,19 @@ def test_a_bad_line_is_named(strangers, tmp_path, line, said):
     ("content", "said"),
     [(None, "cannot be read"), (b"\xff\xfe", "cannot be read"), (b"", "has not both"), (b"\n\n", "has not both")],
 )
-def test_a_file_that_holds_no_pairs_is_refused(strangers, tmp_path, content, said):
+def test_a_file_that_holds_no_pairs_is_refused(unseen_speakers, tmp_path, content, said):
     if content is not None:
         (tmp_path / "pairs.txt").write_bytes(content)
     with pytest.raises(CorpusError, match=r"pairs\.txt .*" + said):
-        read_trials(tmp_path / "pairs.txt", strangers)
+        read_trials(tmp_path / "pairs.txt", unseen_speakers)
 
 
-def test_strangers_are_told_apart_and_drawn(trained, strangers, tmp_path):
+def test_strangers_are_told_apart_and_drawn(trained, unseen_speakers, tmp_path):
     run, _ = trained
-    trials = draw_trials(strangers, unheard(run, strangers))
-    result, scores = verify(run, strangers, trials, CPU)
+    trials = draw_trials(unseen_speakers, unseen_indices(run, unseen_speakers))
+    result, scores = verify(run, unseen_speakers, trials, CPU)
     assert result.eer < 0.35 and scores.shape == (len(trials),) and np.abs(scores).max() <= 1 + 1e-12
-    found = embed(run, strangers, torch.arange(28), CPU)
+    found = embed(run, unseen_speakers, torch.arange(28), CPU)
     units = unit_vectors(found.vectors)
     np.testing.assert_allclose(scores, (units[trials.first] * units[trials.second]).sum(axis=1), atol=1e-9)
     assert (result.n_speakers, result.n_utterances, result.n_targets) == (4, 28, int(trials.same.sum()))
@@ -257,7 +261,7 @@ def test_other_mel_bands_are_refused(trained, tmp_path):
         for i in range(8):
             writer.add(np.random.default_rng(i).normal(size=(60, 20)).astype(np.float32), f"s{i % 2}")
     with pytest.raises(RunError, match=r"hears 40 mel bands, .* has 20"):
-        unheard(trained[0], Corpus.open(tmp_path / "corpus"))
+        unseen_indices(trained[0], Corpus.open(tmp_path / "corpus"))
 
 
 def test_a_map_keeps_groups_together_and_is_the_same_each_time():
@@ -277,15 +281,15 @@ def test_few_vectors_have_a_map_too(n, d):
     assert (flatten_vectors(np.ones((n, d), dtype=np.float32)) == 0).all()
 
 
-def test_the_commands_do_what_they_say(trained, strangers, tmp_path, capsys):
+def test_the_commands_do_what_they_say(trained, unseen_speakers, tmp_path, capsys):
     run, corpus = (str(part.folder) for part in trained)
-    base = ["--run", run, "--data", str(strangers.folder)]
+    base = ["--run", run, "--data", str(unseen_speakers.folder)]
     assert main(["embed", *base, "--out", str(tmp_path / "v.npz"), "--figure", str(tmp_path / "map.png")]) == 0
     assert "28 vectors of 16 numbers, not normalised" in capsys.readouterr().out
     with np.load(tmp_path / "v.npz") as found:
         assert found["vectors"].shape == (28, 16) and found["vectors"].dtype == np.float32
-        assert tuple(found["paths"].tolist()) == strangers.labelled.paths and found["speakers"][8] == "speaker1"
-        assert found["lengths"].tolist() == strangers.labelled.lengths.tolist() and str(found["source"]) == "random numbers"
+        assert tuple(found["paths"].tolist()) == unseen_speakers.labelled.paths and found["speakers"][8] == "speaker1"
+        assert found["lengths"].tolist() == unseen_speakers.labelled.lengths.tolist() and str(found["source"]) == "random numbers"
     assert matplotlib.image.imread(tmp_path / "map.png").std() > 0.05
     first = (tmp_path / "v.npz").read_bytes()
     assert main(["embed", *base, "--out", str(tmp_path / "v.npz")]) == 0 and (tmp_path / "v.npz").read_bytes() == first
@@ -304,7 +308,7 @@ def test_the_commands_do_what_they_say(trained, strangers, tmp_path, capsys):
     found = json.loads(capsys.readouterr().out)
     assert found["n_targets"] == found["n_nontargets"] == 20 and set(found["min_dcf"]) == {"0.01", "0.05"}
     assert found["verified_on"] == "random numbers" and (tmp_path / "f.svg").read_text().startswith("<?xml")
-    paths = strangers.labelled.paths
+    paths = unseen_speakers.labelled.paths
     (tmp_path / "pairs").write_text(f"1 {paths[0]} {paths[4]}\n0 {paths[0]} {paths[7]}\n")
     assert main(["verify", *base, "--pairs", str(tmp_path / "pairs")]) == 0
     text = capsys.readouterr().out
@@ -330,10 +334,10 @@ def test_the_commands_do_what_they_say(trained, strangers, tmp_path, capsys):
         ("verify --run {run} --data {single}", 1, "no speaker of"),
     ],
 )
-def test_problems_are_one_sentence(trained, strangers, single, tmp_path, monkeypatch, capsys, arguments, code, said):
+def test_problems_are_one_sentence(trained, unseen_speakers, single, tmp_path, monkeypatch, capsys, arguments, code, said):
     monkeypatch.chdir(tmp_path)
     try:
-        words = arguments.format(run=trained[0].folder, data=strangers.folder, single=single).split()
+        words = arguments.format(run=trained[0].folder, data=unseen_speakers.folder, single=single).split()
         found = main(words)
     except SystemExit as end:
         found = end.code

@@ -8,7 +8,7 @@ import pytest
 from speaker_lib import Corpus
 from speaker_lib.data.features import SAMPLE_RATE, log_mel, normalise_peak, remove_silence
 from speaker_lib.simulation.corpus import Simulation, simulate, simulated_recording
-from speaker_lib.simulation.sessions import draw_session, record
+from speaker_lib.simulation.sessions import apply_session, draw_session
 from speaker_lib.simulation.voices import Voice, draw_voice, speak
 from speaker_lib.utils.errors import ConfigError, CorpusError
 
@@ -65,7 +65,7 @@ def test_speech_is_a_waveform_of_the_length_asked_for():
 def test_a_session_leaves_its_mark():
     samples = speak(voice(), 3.0, np.random.default_rng(0))
     one, other = (draw_session(np.random.default_rng(seed)) for seed in (1, 2))
-    mel = [log_mel(normalise_peak(record(samples, s, np.random.default_rng(0)))).mean(axis=0) for s in (one, one, other)]
+    mel = [log_mel(normalise_peak(apply_session(samples, s, np.random.default_rng(0)))).mean(axis=0) for s in (one, one, other)]
     np.testing.assert_array_equal(mel[0], mel[1])
     assert np.abs(mel[0] - mel[2]).mean() > 0.5
 

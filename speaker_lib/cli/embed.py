@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from ..utils.errors import ConfigError, escaped
+from ..utils.errors import ConfigError, escape_controls
 
 
 def add_embed_options(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +20,7 @@ def add_embed_options(parser: argparse.ArgumentParser) -> None:
 def embed_command(options: argparse.Namespace) -> int:
     """Writes a vector per utterance, perhaps a map of them; returns the exit code."""
     from ..data.corpus import Corpus
-    from ..evaluation.embeddings import embed, embed_test, unheard
+    from ..evaluation.embeddings import embed, embed_test, unseen_indices
     from ..training.run import Run
     from ..utils.device import get_device
 
@@ -29,7 +29,7 @@ def embed_command(options: argparse.Namespace) -> int:
     if options.test:
         found = embed_test(run, corpus, get_device())
     else:
-        found = embed(run, corpus, unheard(run, corpus, options.all), get_device())
+        found = embed(run, corpus, unseen_indices(run, corpus, options.all), get_device())
     if options.figure:
         from ..plots.embeddings import map_figure
         from ..plots.runs import save_figure
@@ -37,7 +37,7 @@ def embed_command(options: argparse.Namespace) -> int:
         save_figure(map_figure(found), options.figure)
     found.save(options.out)
     count, width = found.vectors.shape
-    print(f"{escaped(options.out)}: {count:,} vectors of {width} numbers, not normalised.")
+    print(f"{escape_controls(options.out)}: {count:,} vectors of {width} numbers, not normalised.")
     _say_figure(options.figure)
     return 0
 
@@ -56,7 +56,7 @@ def add_verify_options(parser: argparse.ArgumentParser) -> None:
 def verify_command(options: argparse.Namespace) -> int:
     """Scores pairs of utterances and says how often that errs; returns the exit code."""
     from ..data.corpus import Corpus
-    from ..evaluation.embeddings import unheard
+    from ..evaluation.embeddings import unseen_indices
     from ..evaluation.trials import draw_trials, read_trials
     from ..evaluation.verification import verify
     from ..experiments.tables import verification_text
@@ -66,7 +66,7 @@ def verify_command(options: argparse.Namespace) -> int:
     run, corpus = Run.open(options.run), Corpus.open(options.data)
     _check_figure(options.figure)
     if options.pairs is None:
-        trials = draw_trials(corpus, unheard(run, corpus, options.all), options.trials, options.seed or 0)
+        trials = draw_trials(corpus, unseen_indices(run, corpus, options.all), options.trials, options.seed or 0)
     elif options.all or options.seed is not None:
         raise ConfigError("--pairs names the pairs, and none are drawn: leave --all and --seed away.")
     else:
@@ -93,4 +93,4 @@ def _check_figure(figure: str | None) -> None:
 
 def _say_figure(figure: str | None) -> None:
     if figure:
-        print(f"Figure: {escaped(figure)}")
+        print(f"Figure: {escape_controls(figure)}")

@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from ..utils.errors import ConfigError, escaped
+from ..utils.errors import ConfigError, escape_controls
 
 if TYPE_CHECKING:
     from ..training.run import Run
@@ -25,20 +25,20 @@ def add_evaluate_options(parser: argparse.ArgumentParser) -> None:
 def evaluate_command(options: argparse.Namespace) -> int:
     """Measures a run by both protocols and saves that, or the average of several runs; returns the exit code."""
     from ..data.corpus import Corpus
-    from ..evaluation.ensemble import Averaging, evaluate_jointly
+    from ..evaluation.ensemble import EnsembleConfig, evaluate_ensemble
     from ..evaluation.identification import evaluate
-    from ..experiments.tables import evaluation_text, joint_evaluation_text
+    from ..experiments.tables import ensemble_text, evaluation_text
     from ..utils.device import get_device
 
-    runs, averaging, corpus = _open_runs(options), Averaging(options.average), Corpus.open(options.data)
+    runs, averaging, corpus = _open_runs(options), EnsembleConfig(options.average), Corpus.open(options.data)
     if len(runs) == 1:
         result, logits, labels = evaluate(runs[0], corpus, get_device(), options.all)
         if not options.all:
             runs[0].save_evaluation(result.to_dict())
         text = evaluation_text
     else:
-        result, logits, labels = evaluate_jointly(runs, corpus, get_device(), options.all, averaging)
-        text = joint_evaluation_text
+        result, logits, labels = evaluate_ensemble(runs, corpus, get_device(), options.all, averaging)
+        text = ensemble_text
     print(json.dumps(asdict(result), indent=1) if options.json else text(result, logits, labels, corpus.speakers))
     return 0
 
@@ -54,12 +54,12 @@ def add_predict_options(parser: argparse.ArgumentParser) -> None:
 def predict_command(options: argparse.Namespace) -> int:
     """Writes the competition's CSV; returns the exit code."""
     from ..data.corpus import Corpus
-    from ..evaluation.ensemble import Averaging, predict_jointly
+    from ..evaluation.ensemble import EnsembleConfig, predict_ensemble
     from ..utils.device import get_device
 
-    averaging = Averaging(options.average, options.crops, options.crop_len)
-    count = predict_jointly(_open_runs(options), Corpus.open(options.data), options.out, get_device(), averaging)
-    print(f"{escaped(options.out)}: {count:,} predictions.")
+    averaging = EnsembleConfig(options.average, options.crops, options.crop_len)
+    count = predict_ensemble(_open_runs(options), Corpus.open(options.data), options.out, get_device(), averaging)
+    print(f"{escape_controls(options.out)}: {count:,} predictions.")
     return 0
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from ..config.presets import PRESETS
 from ..config.schema import setting_names
-from ..utils.errors import ConfigError, SpeakerError, escaped
+from ..utils.errors import ConfigError, SpeakerError, escape_controls
 from .embed import add_embed_options, add_verify_options, embed_command, verify_command
 from .evaluate import (
     add_evaluate_options,
@@ -61,7 +61,7 @@ def _is_lack_of_memory(problem: Exception) -> bool:
 def _complain(problem: object, code: int) -> int:
     if os.environ.get("RANK", "0") != "0":
         time.sleep(3)  # where all processes have one problem, the first one says it, and torchrun ends the others meanwhile
-    print(f"error: {escaped(str(problem))}", file=sys.stderr)
+    print(f"error: {escape_controls(str(problem))}", file=sys.stderr)
     return code
 
 
@@ -111,7 +111,7 @@ def _add_simulate(commands: argparse._SubParsersAction) -> None:
 
 def _simulate(options: argparse.Namespace) -> int:
     from ..simulation.corpus import Simulation, simulate
-    from ..simulation.phantoms import Spreads
+    from ..simulation.phantoms import Variability
     from ..simulation.standin import StandIn, write_standin
 
     names = ("speakers", "utterances", "test_utterances", "sessions", "seed")
@@ -119,10 +119,10 @@ def _simulate(options: argparse.Namespace) -> int:
     if options.spreads:
         if not options.like:
             raise ConfigError("--spreads is for a stand-in: add --like hw4, or leave it out.")
-        given["spreads"] = Spreads(*options.spreads)
+        given["spreads"] = Variability(*options.spreads)
     settings = StandIn(**given) if options.like else Simulation(**given)
     (write_standin if options.like else simulate)(options.out, settings, options.workers)
-    print(f"{escaped(options.out)}: {settings.source}.")
+    print(f"{escape_controls(options.out)}: {settings.source}.")
     return 0
 
 
@@ -140,9 +140,9 @@ def _prepare(options: argparse.Namespace) -> int:
 
     done = prepare(options.audio, options.out, options.chunk, options.test, options.workers)
     for sentence in done.skipped:
-        print(f"skipped: {escaped(sentence)}", file=sys.stderr)
+        print(f"skipped: {escape_controls(sentence)}", file=sys.stderr)
     print(
-        f"{escaped(options.out)}: {done.n_utterances:,} utterances of {done.n_speakers} speakers and {done.n_test:,} "
+        f"{escape_controls(options.out)}: {done.n_utterances:,} utterances of {done.n_speakers} speakers and {done.n_test:,} "
         f"for the test set, from {done.n_recordings:,} recordings; {len(done.skipped)} skipped."
     )
     return 0
@@ -159,7 +159,7 @@ def _check(options: argparse.Namespace) -> int:
     summary, problems = check_corpus(options.data)
     print(summary)
     for problem in problems:
-        print(f"error: {escaped(problem)}", file=sys.stderr)
+        print(f"error: {escape_controls(problem)}", file=sys.stderr)
     print(f"{len(problems)} problems." if problems else "Every file can be used.")
     return 1 if problems else 0
 
@@ -211,9 +211,10 @@ def _compare(options: argparse.Namespace) -> int:
     print(table)
     for run in runs:
         if run.evaluation() is None:
-            print(f"{run.name} was not evaluated yet: run `evaluate --data {run.data.folder} --run {escaped(str(run.folder))}`.")
+            folder = escape_controls(str(run.folder))
+            print(f"{run.name} was not evaluated yet: run `evaluate --data {run.data.folder} --run {folder}`.")
     print(f"Data: {'; '.join(dict.fromkeys(run.data.source for run in runs))}.")
-    print(f"Figure: {escaped(options.out)}")
+    print(f"Figure: {escape_controls(options.out)}")
     return 0
 
 

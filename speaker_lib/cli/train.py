@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..config.fields import split_settings
 from ..config.presets import PRESETS, get_preset
 from ..config.schema import Preset
-from ..utils.errors import ConfigError, RunError, escaped, shown
+from ..utils.errors import ConfigError, RunError, escape_controls, short_repr
 
 if TYPE_CHECKING:
     from ..data.corpus import Corpus
@@ -83,30 +83,28 @@ def _train_one(options: argparse.Namespace, preset: Preset | None, corpus: Corpu
     if state.step < run.preset.train.total_steps:
         return 1
     if team.first:
-        where = escaped(str(run.folder))
+        where = escape_controls(str(run.folder))
         print(f"Best validation accuracy {state.best_accuracy:.4f} after {state.step:,} steps; the run is in {where}.")
     return 0
 
 
 def _train_seeds(options: argparse.Namespace, presets: list[Preset], corpus: Corpus) -> int:
-    from ..experiments.seeds import Replica, train_replicas
+    from ..experiments.seeds import Job, train_jobs
     from ..experiments.tables import comparison_table, seeds_summary
     from ..training.run import Run
     from ..training.saving import backup_of, fetch_backup
 
     backups = backup_of(options.run, options.backup)
     folders = [Path(options.run) / f"seed{preset.train.seed}" for preset in presets]
-    replicas = [
-        Replica.of(folder, preset, corpus, backup_of(folder, backups)) for folder, preset in zip(folders, presets, strict=True)
-    ]
+    jobs = [Job.of(folder, preset, corpus, backup_of(folder, backups)) for folder, preset in zip(folders, presets, strict=True)]
     if options.resume:
-        for replica in replicas:
-            fetch_backup(replica.folder, replica.backup)
-    begun = [replica for replica in replicas if Run.exists(replica.folder)]
+        for job in jobs:
+            fetch_backup(job.folder, job.backup)
+    begun = [job for job in jobs if Run.exists(job.folder)]
     if begun and not options.resume:
         raise RunError(f"{begun[0].folder} holds a run already: go on with --resume or name another folder (--run).")
     print(f"Training {len(presets)} seeds on {corpus.source}, {presets[0].train.total_steps:,} steps each.")
-    runs = train_replicas(replicas, corpus)
+    runs = train_jobs(jobs, corpus)
     print(comparison_table(runs))
     print(seeds_summary(runs))
     return 0
@@ -121,10 +119,10 @@ def _seeds(options: argparse.Namespace) -> list[int]:
         seeds = [int(text) for text in options.seeds.split(",")]
     except ValueError:
         raise ConfigError(
-            f"--seeds is {shown(options.seeds)}: write whole numbers with commas between them, like 0,1,2."
+            f"--seeds is {short_repr(options.seeds)}: write whole numbers with commas between them, like 0,1,2."
         ) from None
     if len(set(seeds)) < len(seeds):
-        raise ConfigError(f"--seeds names a seed twice ({shown(options.seeds)}): name each once.")
+        raise ConfigError(f"--seeds names a seed twice ({short_repr(options.seeds)}): name each once.")
     return seeds
 
 
@@ -136,5 +134,5 @@ def _chosen_preset(options: argparse.Namespace) -> Preset | None:
         return None
     preset = get_preset(options.preset)
     if options.steps is not None:
-        preset = Preset(preset.model, preset.train.shortened(options.steps))
+        preset = Preset(preset.model, preset.train.with_total_steps(options.steps))
     return preset.override(split_settings(options.set))

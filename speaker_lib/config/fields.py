@@ -7,23 +7,23 @@ import typing
 from collections.abc import Iterable
 from dataclasses import field, fields
 
-from ..utils.errors import ConfigError, shown
+from ..utils.errors import ConfigError, short_repr
 
 LARGEST = 2**31 - 1  # no setting is larger; beyond it PyTorch's own limits begin
 _KIND_NAMES = types.MappingProxyType({int: "a whole number", float: "a number", str: "a word"})
 
 
-def one_of(*choices: str) -> str:
+def choice(*choices: str) -> str:
     """A dataclass field that takes only these strings; the first is its default."""
     return field(default=choices[0], metadata={"choices": choices})
 
 
-def at_least(minimum: float, default: float, most: float = LARGEST) -> float:
+def bounded(minimum: float, default: float, most: float = LARGEST) -> float:
     """A dataclass field that takes numbers from ``minimum`` up to ``most``."""
     return field(default=default, metadata={"minimum": minimum, "most": most})
 
 
-def share(default: float = 0.0) -> float:
+def fraction(default: float = 0.0) -> float:
     """A dataclass field that takes numbers from 0 up to, not including, 1."""
     return field(default=default, metadata={"share": True})
 
@@ -52,7 +52,7 @@ def parse(name: str, value: object, kind: type) -> object:
     try:
         return kind(value)
     except ValueError:
-        raise ConfigError(f"{name} is {shown(value)}: it takes {_KIND_NAMES[kind]}.") from None
+        raise ConfigError(f"{name} is {short_repr(value)}: it takes {_KIND_NAMES[kind]}.") from None
 
 
 def check(config: object, part: str) -> None:
@@ -62,14 +62,14 @@ def check(config: object, part: str) -> None:
         value, kind, name = getattr(config, item.name), kinds[item.name], f"{part}.{item.name}"
         numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
         if type(value) is not kind and not (kind is float and numeric):
-            raise ConfigError(f"{name} is {shown(value)}: it takes {_KIND_NAMES[kind]}.")
+            raise ConfigError(f"{name} is {short_repr(value)}: it takes {_KIND_NAMES[kind]}.")
         choices = item.metadata.get("choices")
         if choices and value not in choices:
-            raise ConfigError(f"{name} is {shown(value)}: choose one of {', '.join(choices)}.")
+            raise ConfigError(f"{name} is {short_repr(value)}: choose one of {', '.join(choices)}.")
         minimum, most = item.metadata.get("minimum"), item.metadata.get("most")
         if minimum is not None and not minimum <= value <= most:  # NaN fails this too
-            raise ConfigError(f"{name} is {shown(value)}: choose {_KIND_NAMES[kind]} from {minimum} up to {most:,}.")
+            raise ConfigError(f"{name} is {short_repr(value)}: choose {_KIND_NAMES[kind]} from {minimum} up to {most:,}.")
         if "share" in item.metadata and not 0 <= value < 1:
-            raise ConfigError(f"{name} is {shown(value)}: choose a number from 0 up to, not including, 1.")
+            raise ConfigError(f"{name} is {short_repr(value)}: choose a number from 0 up to, not including, 1.")
         if kind is float:
             object.__setattr__(config, item.name, float(value))  # so that 0 and 0.0 are the same setting

@@ -18,7 +18,7 @@ from .schema import ModelConfig, Preset, TrainConfig
 
 
 @dataclass(frozen=True)
-class Rung:
+class LadderStep:
     """One step on the way from the report's second model: settings that are added to those of the rungs below."""
 
     name: str  # of the folder of its runs
@@ -36,34 +36,34 @@ def get_preset(name: str) -> Preset:
 
 
 # The way on from the tuned model, in the order in which it is climbed. None of it depends on a model's size.
-RUNGS = (
-    Rung("tuned", "the report's second model", "NTU machine learning, HW4"),
-    Rung(
+LADDER = (
+    LadderStep("tuned", "the report's second model", "NTU machine learning, HW4"),
+    LadderStep(
         "head",
         "+ linear head, BatchNorm before it",
         "public runs on HW4",
         (("model.head", "linear"), ("model.pooling_norm", "batch")),
     ),
-    Rung("pooling", "+ attentive statistics pooling", "Okabe et al. 2018", (("model.pooling", "attentive_statistics"),)),
-    Rung("half", "+ one vector for two frames", "Gulati et al. 2020", (("model.subsampling", 2),)),
-    Rung(
+    LadderStep("pooling", "+ attentive statistics pooling", "Okabe et al. 2018", (("model.pooling", "attentive_statistics"),)),
+    LadderStep("half", "+ one vector for two frames", "Gulati et al. 2020", (("model.subsampling", 2),)),
+    LadderStep(
         "conformer",
         "+ Conformer, all its blocks heard",
         "Zhang et al. 2022",
         (("model.encoder", "mfa_conformer"), ("model.kernel_size", 7)),
     ),
-    Rung("average", "+ average of the weights", "Polyak & Juditsky 1992", (("train.ema", 0.99),)),
-    Rung("embedding", "tried: a narrow embedding, 128 wide", "Snyder et al. 2018", (("model.d_embedding", 128),), False),
-    Rung("mean", "tried: each band's mean taken off", "Furui 1981", (("model.input_norm", "mean"),), False),
-    Rung(
+    LadderStep("average", "+ average of the weights", "Polyak & Juditsky 1992", (("train.ema", 0.99),)),
+    LadderStep("embedding", "tried: a narrow embedding, 128 wide", "Snyder et al. 2018", (("model.d_embedding", 128),), False),
+    LadderStep("mean", "tried: each band's mean taken off", "Furui 1981", (("model.input_norm", "mean"),), False),
+    LadderStep(
         "masks",
         "tried: masks of 4 bands, 10 frames",
         "Park et al. 2019",
         (("train.freq_mask", 4), ("train.time_mask", 10)),
         False,
     ),
-    Rung("speed", "tried: speed from 0.9 to 1.1", "Ko et al. 2015", (("train.speed", 0.1),), False),
-    Rung(
+    LadderStep("speed", "tried: speed from 0.9 to 1.1", "Ko et al. 2015", (("train.speed", 0.1),), False),
+    LadderStep(
         "margin",
         "tried: cosine head, margin 0.2 that grows",
         "Wang et al. 2018",
@@ -72,7 +72,7 @@ RUNGS = (
     ),
 )
 _FREE = ("model.head", "model.pooling_norm", "model.pooling", "model.subsampling")
-KEPT = {name: value for rung in RUNGS if rung.kept for name, value in rung.settings}
+KEPT = {name: value for rung in LADDER if rung.kept for name, value in rung.settings}
 
 _TUNED = ModelConfig(d_model=512, nhead=16, num_layers=6, activation="relu", norm="pre")
 _LAPTOP_BASELINE = ModelConfig(d_model=64, nhead=2, num_layers=1, activation="sigmoid", attention_dropout=0.0)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field, replace
 
-from ..utils.errors import ConfigError, shown
-from .fields import at_least, check, field_types, one_of, parse, share
+from ..utils.errors import ConfigError, short_repr
+from .fields import bounded, check, choice, field_types, fraction, parse
 
 # What a machine for this course can hold. Settings may come from a stranger's config.json.
 MOST_PARAMETERS = 10**9  # numbers a model learns
@@ -18,27 +18,27 @@ SCORING = 128  # width of the hidden layer that scores frames in attentive stati
 class ModelConfig:
     """The shape of a `Classifier`. The defaults are the sample code's model with the Sigmoid head of 2023."""
 
-    n_mels: int = at_least(1, 40, most=1_000)  # mel bands per frame
-    input_norm: str = one_of("none", "mean")  # whether each band's mean over the utterance, mostly the microphone's, is taken off
-    subsampling: int = at_least(1, 1, most=8)  # frames that one vector inside the encoder stands for
-    encoder: str = one_of("transformer", "conformer", "mfa_conformer")  # mfa: the outputs of all layers side by side
-    d_model: int = at_least(1, 80, most=16_384)  # width of every frame's vector inside the encoder
-    nhead: int = at_least(1, 2)  # attention heads; each sees d_model / nhead dimensions
-    num_layers: int = at_least(1, 1, most=1_000)  # encoder layers, all of which run
-    dim_feedforward: int = at_least(1, 256)  # width of the hidden layer inside each encoder layer
-    kernel_size: int = at_least(1, 15, most=1_001)  # frames that a Conformer's convolution sees; odd
-    positions: str = one_of("none", "rotary")  # whether attention knows how far apart two frames are
-    dropout: float = share(0.1)  # of the sublayers' outputs
-    attention_dropout: float = share(0.1)  # of the attention weights; a CPU then trains a tenth to a fifth slower
-    stochastic_depth: float = share()  # how often the last layer is left out, the others the less the lower they are
-    norm: str = one_of("post", "pre")  # a Transformer's LayerNorm after (Vaswani et al. 2017) or before each sublayer
-    pooling: str = one_of("mean", "self_attention", "attentive_statistics")  # how frames become one vector
-    pooling_norm: str = one_of("none", "batch")  # BatchNorm of that vector
-    head: str = one_of("two_layer", "linear", "cosine")  # from that vector to a number per speaker
-    activation: str = one_of("sigmoid", "relu")  # between the two linear layers of the head
-    d_embedding: int = at_least(0, 0, most=16_384)  # width to which a linear or cosine head first brings the vector; 0 leaves it
-    scale: float = at_least(1e-3, 30.0)  # what a cosine head multiplies its cosines by
-    n_speakers: int = at_least(1, 600)  # classes; training sets it to what the data hold
+    n_mels: int = bounded(1, 40, most=1_000)  # mel bands per frame
+    input_norm: str = choice("none", "mean")  # whether each band's mean over the utterance, mostly the microphone's, is taken off
+    subsampling: int = bounded(1, 1, most=8)  # frames that one vector inside the encoder stands for
+    encoder: str = choice("transformer", "conformer", "mfa_conformer")  # mfa: the outputs of all layers side by side
+    d_model: int = bounded(1, 80, most=16_384)  # width of every frame's vector inside the encoder
+    nhead: int = bounded(1, 2)  # attention heads; each sees d_model / nhead dimensions
+    num_layers: int = bounded(1, 1, most=1_000)  # encoder layers, all of which run
+    dim_feedforward: int = bounded(1, 256)  # width of the hidden layer inside each encoder layer
+    kernel_size: int = bounded(1, 15, most=1_001)  # frames that a Conformer's convolution sees; odd
+    positions: str = choice("none", "rotary")  # whether attention knows how far apart two frames are
+    dropout: float = fraction(0.1)  # of the sublayers' outputs
+    attention_dropout: float = fraction(0.1)  # of the attention weights; a CPU then trains a tenth to a fifth slower
+    stochastic_depth: float = fraction()  # how often the last layer is left out, the others the less the lower they are
+    norm: str = choice("post", "pre")  # a Transformer's LayerNorm after (Vaswani et al. 2017) or before each sublayer
+    pooling: str = choice("mean", "self_attention", "attentive_statistics")  # how frames become one vector
+    pooling_norm: str = choice("none", "batch")  # BatchNorm of that vector
+    head: str = choice("two_layer", "linear", "cosine")  # from that vector to a number per speaker
+    activation: str = choice("sigmoid", "relu")  # between the two linear layers of the head
+    d_embedding: int = bounded(0, 0, most=16_384)  # width to which a linear or cosine head first brings the vector; 0 leaves it
+    scale: float = bounded(1e-3, 30.0)  # what a cosine head multiplies its cosines by
+    n_speakers: int = bounded(1, 600)  # classes; training sets it to what the data hold
 
     def __post_init__(self) -> None:
         check(self, "model")
@@ -109,34 +109,34 @@ class ModelConfig:
 class TrainConfig:
     """How a model is trained. The defaults are the sample code's recipe for HW4."""
 
-    seed: int = at_least(0, 87)
-    batch_size: int = at_least(1, 32)  # utterances per step, over all processes
-    accumulate: int = at_least(1, 1)  # parts of a batch, one after the other, where memory is short; BatchNorm sees each alone
-    segment_len: int = at_least(1, 128, most=10_000)  # frames of 10 ms cut from each utterance; attention takes their square
-    crop_len: int = at_least(0, 0, most=10_000)  # frames that validation and the protocol `crop` cut; 0 for segment_len
-    learning_rate: float = at_least(0.0, 1e-3)  # the peak, reached after the warmup
-    weight_decay: float = at_least(0.0, 0.01)
-    clip_norm: float = at_least(0.0, 0.0)  # the longest that all gradients together may be; 0 leaves them as they are
-    warmup_steps: int = at_least(0, 1_000)
-    total_steps: int = at_least(1, 70_000)
-    final_steps: int = at_least(0, 0)  # the last steps, with segments and margin of their own
-    final_segment_len: int = at_least(1, 300, most=10_000)  # frames, in the last steps
-    final_margin: float = at_least(0.0, 0.0, most=1.5)  # in the last steps
-    margin: float = at_least(0.0, 0.0, most=1.5)  # by how much the right speaker must be ahead; needs model.head = cosine
-    margin_kind: str = one_of("cosine", "angle")  # subtracted from the cosine, or added to the angle, in radians
-    margin_ramp_steps: int = at_least(0, 0)  # after the warmup, over which the margin grows from 0
-    label_smoothing: float = share()  # share of the target that is spread over all speakers
-    ema: float = share()  # decay of a running average of the weights, which is judged and kept in their place; 0 for none
-    freq_mask: int = at_least(0, 0, most=1_000)  # widest stretch of mel bands to hide; 0 hides none
-    time_mask: int = at_least(0, 0, most=10_000)  # longest stretch of frames to hide; 0 hides none
-    speed: float = share()  # how much faster or slower an utterance may be played
-    valid_steps: int = at_least(1, 2_000)  # steps between validations
-    save_steps: int = at_least(1, 10_000)  # steps between saves of the state to go on from
-    save_minutes: float = at_least(0.0, 5.0)  # the longest between two saves, for machines that may vanish; 0 for no limit
-    split: str = one_of("random", "session")  # what validation holds out: utterances or whole sessions
-    valid_fraction: float = at_least(0.0, 0.1)
-    precision: str = one_of("auto", "float32", "bfloat16", "float16")
-    graph: str = one_of("auto", "off")  # auto: a GPU runs each step as one graph where it can
+    seed: int = bounded(0, 87)
+    batch_size: int = bounded(1, 32)  # utterances per step, over all processes
+    accumulate: int = bounded(1, 1)  # parts of a batch, one after the other, where memory is short; BatchNorm sees each alone
+    segment_len: int = bounded(1, 128, most=10_000)  # frames of 10 ms cut from each utterance; attention takes their square
+    crop_len: int = bounded(0, 0, most=10_000)  # frames that validation and the protocol `crop` cut; 0 for segment_len
+    learning_rate: float = bounded(0.0, 1e-3)  # the peak, reached after the warmup
+    weight_decay: float = bounded(0.0, 0.01)
+    clip_norm: float = bounded(0.0, 0.0)  # the longest that all gradients together may be; 0 leaves them as they are
+    warmup_steps: int = bounded(0, 1_000)
+    total_steps: int = bounded(1, 70_000)
+    final_steps: int = bounded(0, 0)  # the last steps, with segments and margin of their own
+    final_segment_len: int = bounded(1, 300, most=10_000)  # frames, in the last steps
+    final_margin: float = bounded(0.0, 0.0, most=1.5)  # in the last steps
+    margin: float = bounded(0.0, 0.0, most=1.5)  # by how much the right speaker must be ahead; needs model.head = cosine
+    margin_kind: str = choice("cosine", "angle")  # subtracted from the cosine, or added to the angle, in radians
+    margin_ramp_steps: int = bounded(0, 0)  # after the warmup, over which the margin grows from 0
+    label_smoothing: float = fraction()  # share of the target that is spread over all speakers
+    ema: float = fraction()  # decay of a running average of the weights, which is judged and kept in their place; 0 for none
+    freq_mask: int = bounded(0, 0, most=1_000)  # widest stretch of mel bands to hide; 0 hides none
+    time_mask: int = bounded(0, 0, most=10_000)  # longest stretch of frames to hide; 0 hides none
+    speed: float = fraction()  # how much faster or slower an utterance may be played
+    valid_steps: int = bounded(1, 2_000)  # steps between validations
+    save_steps: int = bounded(1, 10_000)  # steps between saves of the state to go on from
+    save_minutes: float = bounded(0.0, 5.0)  # the longest between two saves, for machines that may vanish; 0 for no limit
+    split: str = choice("random", "session")  # what validation holds out: utterances or whole sessions
+    valid_fraction: float = bounded(0.0, 0.1)
+    precision: str = choice("auto", "float32", "bfloat16", "float16")
+    graph: str = choice("auto", "off")  # auto: a GPU runs each step as one graph where it can
 
     def __post_init__(self) -> None:
         check(self, "train")
@@ -179,21 +179,21 @@ class TrainConfig:
         """Frames that validation and the protocol ``crop`` cut from each utterance."""
         return self.crop_len or self.segment_len
 
-    def shortened(self, total_steps: int) -> TrainConfig:
+    def with_total_steps(self, total_steps: int) -> TrainConfig:
         """The same recipe over ``total_steps``: what no longer fits (warmup, intervals) shrinks to a tenth of them.
 
         The last steps and the margin's rise keep their share of the whole, if they have any.
         """
         tenth = max(1, total_steps // 10)
 
-        def share(steps: int) -> int:
+        def scaled(steps: int) -> int:
             return max(1, round(steps * total_steps / self.total_steps)) if steps else 0
 
         return replace(
             self,
             total_steps=total_steps,
-            final_steps=share(self.final_steps),
-            margin_ramp_steps=share(self.margin_ramp_steps),
+            final_steps=scaled(self.final_steps),
+            margin_ramp_steps=scaled(self.margin_ramp_steps),
             warmup_steps=min(self.warmup_steps, tenth),
             valid_steps=min(self.valid_steps, tenth),
             save_steps=min(self.save_steps, tenth),
@@ -233,7 +233,7 @@ class Preset:
             part, _, field_name = name.partition(".")
             types_ = field_types(type(getattr(self, part))) if part in changes else {}
             if field_name not in types_:
-                raise ConfigError(f"there is no setting {shown(name)}: choose one of {', '.join(setting_names())}.")
+                raise ConfigError(f"there is no setting {short_repr(name)}: choose one of {', '.join(setting_names())}.")
             changes[part][field_name] = parse(name, value, types_[field_name])
         return Preset(replace(self.model, **changes["model"]), replace(self.train, **changes["train"]))
 

@@ -52,7 +52,7 @@ class Lesson:
         run = self.run(name) if Run.exists(self.runs / name) else None
         if run is None or not run.metrics():
             preset = getattr(self.profile, name)
-            run = self._open(f"{name}-short", replace(preset, train=preset.train.shortened(preset.train.total_steps // 5)))
+            run = self._open(f"{name}-short", replace(preset, train=preset.train.with_total_steps(preset.train.total_steps // 5)))
             print(f"There is no run of {name} yet, so a short one takes its place: {run.preset.train.total_steps:,} steps.")
             train(run, self.corpus, self.device)
         step, total = run.metrics()[-1]["step"], run.preset.train.total_steps
@@ -77,15 +77,15 @@ class Lesson:
             write_subset(self.corpus, folder, few)
         return Corpus.open(folder)
 
-    def strangers(self) -> Corpus:
+    def unseen_speakers(self) -> Corpus:
         """Simulated voices that no run of the lesson has heard, made on the first call."""
-        voices = self.profile.strangers
+        voices = self.profile.unseen_speakers
         return Corpus.open(_simulated(_home() / "data" / f"strangers-{voices.speakers}", voices, "Nobody whom a run has heard: "))
 
     def untrained(self, name: str) -> Run:
         """The run ``baseline`` or ``tuned`` with the weights that it begins with: one step of learning rate 0."""
         preset = getattr(self.profile, name)
-        run = self._open(f"{name}-untrained", replace(preset, train=replace(preset.train.shortened(1), learning_rate=0.0)))
+        run = self._open(f"{name}-untrained", replace(preset, train=replace(preset.train.with_total_steps(1), learning_rate=0.0)))
         if not run.metrics():
             train(run, self.corpus, self.device)
         return run

@@ -36,7 +36,7 @@ class Profile:
     ablation: AblationPlan
     ladder: AblationPlan
     simulation: Simulation = Simulation()
-    strangers: Simulation = Simulation(speakers=50, utterances=8, test_utterances=0, sessions=4, seed=1)
+    unseen_speakers: Simulation = Simulation(speakers=50, utterances=8, test_utterances=0, sessions=4, seed=1)
 
 
 def get_profile(has_gpu: bool) -> Profile:
@@ -73,7 +73,7 @@ PROFILES: typing.Mapping[str, Profile] = types.MappingProxyType(
                 ablation=AblationPlan(replace(_SMOKE_TRAIN, total_steps=4, valid_steps=2, warmup_steps=1), seeds=(0, 1)),
                 ladder=AblationPlan(replace(_SMOKE_TRAIN, total_steps=2, valid_steps=2, warmup_steps=1), seeds=(0, 1)),
                 simulation=Simulation(speakers=6, utterances=12, test_utterances=1, sessions=2),
-                strangers=Simulation(speakers=5, utterances=4, test_utterances=0, sessions=2, seed=1),
+                unseen_speakers=Simulation(speakers=5, utterances=4, test_utterances=0, sessions=2, seed=1),
             ),
             Profile(
                 name="laptop",
@@ -81,7 +81,7 @@ PROFILES: typing.Mapping[str, Profile] = types.MappingProxyType(
                 baseline=_BASELINE,
                 tuned=_TUNED,
                 # The narrower a model, the higher the rate that it bears: at this width 0.001 still trains.
-                collapse=_deep(_TUNED.model, replace(_LAPTOP_ABLATION.shortened(300), learning_rate=3e-3)),
+                collapse=_deep(_TUNED.model, replace(_LAPTOP_ABLATION.with_total_steps(300), learning_rate=3e-3)),
                 ablation=AblationPlan(_LAPTOP_ABLATION, seeds=(0, 1, 2), speakers=20),
                 ladder=AblationPlan(_LAPTOP_ABLATION, seeds=(0, 1, 2), speakers=20),
             ),
@@ -91,8 +91,8 @@ PROFILES: typing.Mapping[str, Profile] = types.MappingProxyType(
                 baseline=PRESETS["baseline"],
                 tuned=PRESETS["tuned"],
                 collapse=_deep(PRESETS["tuned"].model, _FULL_COLLAPSE),
-                ablation=AblationPlan(PRESETS["baseline"].train.shortened(10_000), seeds=(0, 1, 2)),
-                ladder=AblationPlan(PRESETS["baseline"].train.shortened(10_000), seeds=(0, 1, 2)),
+                ablation=AblationPlan(PRESETS["baseline"].train.with_total_steps(10_000), seeds=(0, 1, 2)),
+                ladder=AblationPlan(PRESETS["baseline"].train.with_total_steps(10_000), seeds=(0, 1, 2)),
             ),
         )
     }

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..utils.errors import CorpusError, escaped, is_text, shown
+from ..utils.errors import CorpusError, escape_controls, is_text, short_repr
 from ..utils.files import explain_os_errors, tensor_bytes
 from ..utils.progress import progress_bar
 from .hw4_format import MAPPING, METADATA, TESTDATA, Listing, read_mapping, read_metadata, read_testdata
@@ -78,7 +78,7 @@ class Corpus:
             labelled=_utterances(folder, metadata, _PARTS[0]),
             test=_utterances(folder, testdata, _PARTS[1]) if testdata else None,
             n_mels=metadata.n_mels,
-            source=metadata.source or f"the data set in {escaped(folder.resolve().name)}",
+            source=metadata.source or f"the data set in {escape_controls(folder.resolve().name)}",
             digest=hashlib.sha256("\n".join([metadata.digest, *speakers]).encode()).hexdigest(),
         )
 
@@ -187,7 +187,7 @@ class CorpusWriter:
 
     def _check_name(self, name: str) -> None:
         if not is_text(name):
-            raise CorpusError(f"the name {shown(name)} for {self.out} has characters that cannot be shown: choose another.")
+            raise CorpusError(f"the name {short_repr(name)} for {self.out} has characters that cannot be shown: choose another.")
 
     def _write_index(self) -> None:
         if not self._speakers:

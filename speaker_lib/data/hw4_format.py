@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..utils.errors import CorpusError, is_text, shown
+from ..utils.errors import CorpusError, is_text, short_repr
 
 METADATA, MAPPING, TESTDATA = "metadata.json", "mapping.json", "testdata.json"
 LONGEST = 10_000_000  # frames, 28 hours: a mel_len beyond it is a damaged index, not an utterance
@@ -55,7 +55,9 @@ def read_mapping(folder: Path) -> tuple[str, ...]:
             "fetch the data set again."
         )
     if unreadable := next((name for name in names if not is_text(name)), None):
-        raise CorpusError(f"{path}: the name {shown(unreadable)} has characters that cannot be shown: give that speaker another.")
+        raise CorpusError(
+            f"{path}: the name {short_repr(unreadable)} has characters that cannot be shown: give that speaker another."
+        )
     return tuple(names)
 
 
@@ -68,9 +70,9 @@ def read_metadata(folder: Path, speakers: tuple[str, ...]) -> Listing:
     entries, labels = [], []
     for name, utterances in by_speaker.items():
         if name not in ids:
-            raise CorpusError(f"{path} has speaker {shown(name)}, whom {MAPPING} does not know: fetch the data set again.")
+            raise CorpusError(f"{path} has speaker {short_repr(name)}, whom {MAPPING} does not know: fetch the data set again.")
         if not isinstance(utterances, list):
-            raise CorpusError(f"{path}: the utterances of speaker {shown(name)} are not a list: fetch the data set again.")
+            raise CorpusError(f"{path}: the utterances of speaker {short_repr(name)} are not a list: fetch the data set again.")
         entries += utterances
         labels += [ids[name]] * len(utterances)
     return _listing(path, metadata, entries, labels, digest)
@@ -89,7 +91,7 @@ def read_testdata(folder: Path) -> Listing | None:
 def _listing(path: Path, index: dict, entries: list, labels: list[int], digest: str) -> Listing:
     n_mels = _get(index, "n_mels", int, path)
     if not 1 <= n_mels <= 1_000:
-        raise CorpusError(f"{path}: n_mels is {shown(n_mels)}, which is no number of mel bands: fetch the data set again.")
+        raise CorpusError(f"{path}: n_mels is {short_repr(n_mels)}, which is no number of mel bands: fetch the data set again.")
     if not entries:
         raise CorpusError(f"{path} lists no utterances: fetch the data set again.")
     for number, entry in enumerate(entries):
@@ -103,7 +105,7 @@ def _listing(path: Path, index: dict, entries: list, labels: list[int], digest: 
         raise CorpusError(f"{path} gives a session for some utterances and not for others: give it for all or for none.")
     source = _get(index, "source", str, path) if "source" in index else None
     if source is not None and not is_text(source):
-        raise CorpusError(f"{path}: the source {shown(source)} has characters that cannot be shown: write it without them.")
+        raise CorpusError(f"{path}: the source {short_repr(source)} has characters that cannot be shown: write it without them.")
     return Listing(
         paths=paths,
         lengths=np.array([entry["mel_len"] for entry in entries], dtype=np.int64),
@@ -121,14 +123,20 @@ def _check_entry(path: Path, number: int, entry: object) -> None:
     name, mel_len = entry.get("feature_path"), entry.get("mel_len")
     plain = isinstance(name, str) and name not in ("", ".", "..") and not any(c in name for c in "/\\") and is_text(name)
     if not plain or len(name) > LONGEST_NAME:
-        raise CorpusError(f"{path}: feature_path {shown(name)} is not a plain file name: do not use this index, fetch it again.")
+        raise CorpusError(
+            f"{path}: feature_path {short_repr(name)} is not a plain file name: do not use this index, fetch it again."
+        )
     if type(mel_len) is not int or not 1 <= mel_len <= LONGEST:
-        raise CorpusError(f"{path}: mel_len of {name} is {shown(mel_len)}, not a number of frames: fetch the data set again.")
+        raise CorpusError(
+            f"{path}: mel_len of {name} is {short_repr(mel_len)}, not a number of frames: fetch the data set again."
+        )
     session = entry.get("session", "")
     if not isinstance(session, str):
         raise CorpusError(f"{path}: the session of {name} is not a string: write it as one.")
     if not is_text(session):
-        raise CorpusError(f"{path}: the session {shown(session)} has characters that cannot be shown: write it without them.")
+        raise CorpusError(
+            f"{path}: the session {short_repr(session)} has characters that cannot be shown: write it without them."
+        )
 
 
 def _read_json(path: Path) -> tuple[dict, str]:

@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import torch
 
-from ..utils.progress import say
+from ..utils.progress import log
 
 RESERVE = 3 * 2**30  # bytes of a GPU's memory that are left to the model
 _HOST_SHARE = 0.5  # of the free main memory, the most that frames may take
@@ -28,13 +28,13 @@ def place_frames(frames: np.ndarray, device: torch.device) -> torch.Tensor:
     size = f"{frames.nbytes / 1e9:.2f} GB of frames"
     free = torch.cuda.mem_get_info(device)[0]
     if frames.nbytes + RESERVE <= free:
-        say(f"{size} lie on the GPU.")
+        log(f"{size} lie on the GPU.")
         return mapped.to(device)
     why = f"{size} do not fit beside a model on the GPU ({free / 1e9:.1f} GB free)"
     if frames.nbytes <= _HOST_SHARE * _free_memory():
-        say(f"{why}: they lie in main memory, and each batch is sent.")
+        log(f"{why}: they lie in main memory, and each batch is sent.")
         return mapped.clone()
-    say(f"{why} and would crowd main memory: they stay on disk, mapped, and each batch is sent.")
+    log(f"{why} and would crowd main memory: they stay on disk, mapped, and each batch is sent.")
     return mapped
 
 

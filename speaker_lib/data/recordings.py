@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..utils.errors import ConfigError, CorpusError, SpeakerError, is_text, shown
+from ..utils.errors import ConfigError, CorpusError, SpeakerError, is_text, short_repr
 from ..utils.parallel import parallel_map
 from .corpus import CorpusWriter, refuse_existing
 from .features import FRAMES_PER_SECOND, LONGEST, extract_features
@@ -55,7 +55,7 @@ def prepare(
 
     for name in (audio_folder.resolve().name, *(str(path) for path in (*labelled, *test))):
         if not is_text(name):  # an index could not hold it
-            raise CorpusError(f"the name {shown(name)} has characters that cannot be shown: rename it.")
+            raise CorpusError(f"the name {short_repr(name)} has characters that cannot be shown: rename it.")
 
     frames = None if chunk is None else round(chunk * FRAMES_PER_SECOND)
     results = parallel_map(_extract, [*labelled, *test], "Prepare", "recording", workers)

@@ -68,7 +68,7 @@ def embed_test(run: Run, corpus: Corpus, device: torch.device) -> Embeddings:
     return _embed(run, corpus, corpus.test, everything, ("",) * len(everything), device)
 
 
-def unheard(run: Run, corpus: Corpus, everything: bool = False) -> torch.Tensor:
+def unseen_indices(run: Run, corpus: Corpus, everything: bool = False) -> torch.Tensor:
     """The labelled utterances that training did not hear, (n,) int64: of the run's own corpus those it held out, of another all.
 
     ``everything`` takes in those it was trained on.  Raises RunError if the corpus has other mel bands than the run's.

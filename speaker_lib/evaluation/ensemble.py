@@ -18,14 +18,14 @@ from ..data.corpus import Corpus
 from ..models.classifier import Classifier
 from ..training.run import Run
 from ..utils.errors import ConfigError, RunError
-from .identification import FullResult, full_result, held_out, of_whole_utterances, test_set, write_predictions
+from .identification import FullResult, full_result, heldout_indices, of_whole_utterances, test_set, write_predictions
 
 AVERAGES = ("probabilities", "logits")
 _SPLIT = ("train.seed", "train.split", "train.valid_fraction")  # what decides which utterances are held out
 
 
 @dataclass(frozen=True)
-class Averaging:
+class EnsembleConfig:
     """What is averaged, over runs and over crops. Raises ConfigError.
 
     ``probabilities`` have one scale in every run.  ``logits`` have not: a cosine head's stay within its scale, a linear
@@ -49,7 +49,7 @@ class Averaging:
 
 
 @dataclass(frozen=True)
-class JointEvaluation:
+class EnsembleEvaluation:
     """What ``evaluate --json`` prints for several runs: how well their average does on whole utterances."""
 
     full: FullResult
@@ -58,24 +58,32 @@ class JointEvaluation:
     runs: tuple[str, ...]  # their folders
 
 
-def evaluate_jointly(
-    runs: Sequence[Run], corpus: Corpus, device: torch.device, everything: bool = False, averaging: Averaging = Averaging()
-) -> tuple[JointEvaluation, torch.Tensor, torch.Tensor]:
-    """How well the average of the runs names the utterances that `held_out_by_all` gives.
+def evaluate_ensemble(
+    runs: Sequence[Run],
+    corpus: Corpus,
+    device: torch.device,
+    everything: bool = False,
+    averaging: EnsembleConfig = EnsembleConfig(),
+) -> tuple[EnsembleEvaluation, torch.Tensor, torch.Tensor]:
+    """How well the average of the runs names the utterances that `heldout_by_all` gives.
 
     Also returns the averaged logits, (utterances, n_speakers), and the labels, (utterances,).  Raises RunError.
     """
     check_same_classes(runs)
-    utterances = held_out_by_all(runs, corpus, everything)
+    utterances = heldout_by_all(runs, corpus, everything)
     dataset = SpeakerDataset(corpus.labelled, device=device)
-    logits, labels = joint_logits(runs, dataset, utterances, device, averaging), dataset.labels[utterances]
+    logits, labels = ensemble_logits(runs, dataset, utterances, device, averaging), dataset.labels[utterances]
     folders = tuple(str(run.folder) for run in runs)
-    result = JointEvaluation(full_result(logits, labels), len(utterances), averaging.average, folders)
+    result = EnsembleEvaluation(full_result(logits, labels), len(utterances), averaging.average, folders)
     return result, logits, labels
 
 
-def predict_jointly(
-    runs: Sequence[Run], corpus: Corpus, out: str | os.PathLike[str], device: torch.device, averaging: Averaging = Averaging()
+def predict_ensemble(
+    runs: Sequence[Run],
+    corpus: Corpus,
+    out: str | os.PathLike[str],
+    device: torch.device,
+    averaging: EnsembleConfig = EnsembleConfig(),
 ) -> int:
     """Writes the CSV that `evaluation.predict` writes, of the runs' average; returns its number of rows.
 
@@ -83,14 +91,14 @@ def predict_jointly(
     """
     check_same_classes(runs)
     dataset = SpeakerDataset(test_set(runs[0], corpus), device=device)
-    return write_predictions(corpus, joint_logits(runs, dataset, torch.arange(len(dataset)), device, averaging), out)
+    return write_predictions(corpus, ensemble_logits(runs, dataset, torch.arange(len(dataset)), device, averaging), out)
 
 
-def joint_logits(
-    runs: Sequence[Run], dataset: SpeakerDataset, utterances: torch.Tensor, device: torch.device, averaging: Averaging
+def ensemble_logits(
+    runs: Sequence[Run], dataset: SpeakerDataset, utterances: torch.Tensor, device: torch.device, averaging: EnsembleConfig
 ) -> torch.Tensor:
     """The runs' average for each utterance, (utterances, n_speakers) on the CPU, in the order given, as `mean_logits` says."""
-    found = (of_whole_utterances(by_crops(run.load_model(device), averaging), dataset, utterances, device) for run in runs)
+    found = (of_whole_utterances(crop_averaged(run.load_model(device), averaging), dataset, utterances, device) for run in runs)
     return mean_logits(found, averaging.average)
 
 
@@ -104,7 +112,7 @@ def mean_logits(parts: Iterable[torch.Tensor], average: str) -> torch.Tensor:
     return total / count if average == "logits" else total - math.log(count)
 
 
-def by_crops(model: Classifier, averaging: Averaging) -> Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]:
+def crop_averaged(model: Classifier, averaging: EnsembleConfig) -> Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]:
     """``model`` as a function of mels and lengths that judges long utterances by crops, (batch, n_speakers) as ever."""
     width, last = averaging.crop_len, averaging.crops - 1
 
@@ -133,12 +141,12 @@ def check_same_classes(runs: Sequence[Run]) -> None:
             raise RunError(f"{one}, {two}, and not the same in one order: average runs of the same data.")
 
 
-def held_out_by_all(runs: Sequence[Run], corpus: Corpus, everything: bool = False) -> torch.Tensor:
+def heldout_by_all(runs: Sequence[Run], corpus: Corpus, everything: bool = False) -> torch.Tensor:
     """The utterances that every run held out, or ``everything`` in another corpus, (n,) int64.
 
     Raises RunError if they did not hold out the same ones: the average would be judged by what some of it was trained on.
     """
-    first, *others = ((run, held_out(run, corpus, everything)) for run in runs)
+    first, *others = ((run, heldout_indices(run, corpus, everything)) for run in runs)
     for run, utterances in others:
         if set(utterances.tolist()) != set(first[1].tolist()):
             differing = first[0].preset.differences(run.preset).items()

@@ -33,7 +33,7 @@ FRAME_BUDGET = {"cpu": 2_000, "cuda": 65_536}  # frames in a batch, padding incl
 
 @dataclass(frozen=True)
 class CropResult:
-    """Random segments of `TrainConfig.judged_len` frames, as in the report."""
+    """Random segments of `TrainConfig.segment_len` frames, as in the report."""
 
     accuracy: float  # mean over the draws
     std: float  # of the accuracy, over the draws
@@ -75,11 +75,11 @@ class Confusion:
 def evaluate(
     run: Run, corpus: Corpus, device: torch.device, everything: bool = False
 ) -> tuple[Evaluation, torch.Tensor, torch.Tensor]:
-    """Both protocols on the utterances that `held_out` gives.
+    """Both protocols on the utterances that `heldout_indices` gives.
 
     Also returns the logits of ``full``, (utterances, n_speakers), and the labels, (utterances,), for a closer look.
     """
-    utterances = held_out(run, corpus, everything)
+    utterances = heldout_indices(run, corpus, everything)
     model = run.load_model(device)
     dataset = SpeakerDataset(corpus.labelled, run.preset.train.judged_len, device=device)
     logits, labels = full_logits(model, dataset, utterances, device), dataset.labels[utterances]
@@ -92,7 +92,7 @@ def evaluate(
     return result, logits, labels
 
 
-def held_out(run: Run, corpus: Corpus, everything: bool = False) -> torch.Tensor:
+def heldout_indices(run: Run, corpus: Corpus, everything: bool = False) -> torch.Tensor:
     """The utterances to judge a run by, (n,) int64: those its training held out, or ``everything`` in another corpus.
 
     Raises RunError if the corpus has other speakers, or is not the run's and ``everything`` was not asked for.

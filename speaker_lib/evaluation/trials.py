@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..data.corpus import Corpus
-from ..utils.errors import ConfigError, CorpusError, first_line, shown
+from ..utils.errors import ConfigError, CorpusError, first_line, short_repr
 
 LABELS = {"1": True, "0": False}  # VoxCeleb's: 1 for one speaker, 0 for two
 
@@ -90,10 +90,10 @@ def _trial(line: str, number_of: dict[str, int], labels: np.ndarray) -> tuple[bo
     """Raises ValueError saying what is wrong with a line."""
     words = line.split()
     if len(words) != 3 or words[0] not in LABELS:
-        raise ValueError(f"is {shown(line)}")
+        raise ValueError(f"is {short_repr(line)}")
     for name in words[1:]:
         if name not in number_of:
-            raise ValueError(f"names {shown(name)}, which is no labelled utterance of the data")
+            raise ValueError(f"names {short_repr(name)}, which is no labelled utterance of the data")
     same, first, second = LABELS[words[0]], *(number_of[name] for name in words[1:])
     if first == second:
         raise ValueError("compares an utterance with itself")

@@ -14,7 +14,7 @@ import torch
 from ..data.corpus import Corpus
 from ..training.run import Run
 from ..utils.errors import SpeakerError
-from .embeddings import embed, needing_sklearn, unheard, unit_vectors
+from .embeddings import embed, needing_sklearn, unit_vectors, unseen_indices
 from .trials import Trials
 
 P_TARGETS = (0.01, 0.05)  # how often, of all who ask, it is the speaker: for the detection cost
@@ -70,7 +70,7 @@ def verify(run: Run, corpus: Corpus, trials: Trials, device: torch.device) -> tu
         n_targets=int(trials.same.sum()),
         n_nontargets=int((~trials.same).sum()),
         n_utterances=len(used),
-        n_heard=len(np.setdiff1d(used, unheard(run, corpus).numpy())),
+        n_heard=len(np.setdiff1d(used, unseen_indices(run, corpus).numpy())),
         n_speakers=len(set(found.speakers)),
         rule=trials.rule,
         trained_on=run.data.source,

@@ -19,7 +19,7 @@ from ..data.splits import can_hold_out_sessions, split_utterances
 from ..models.cost import Cost, cost_of
 from ..training.run import Run
 from ..utils.errors import ConfigError
-from .seeds import Replica, reached, train_replicas
+from .seeds import Job, results_of, train_jobs
 
 # The report's order. A LayerNorm before the sublayers belongs to the layers: six of them do not train without.
 _STEPS = (("model.d_model",), ("model.nhead",), ("model.num_layers", "model.norm"), ("model.activation",))
@@ -122,22 +122,19 @@ def run_ablation(
     folder: str | os.PathLike[str],
     workers: int | None = None,
 ) -> Ablation:
-    """Trains and evaluates every variant for every seed, in ``workers`` processes as `train_replicas` does.
+    """Trains and evaluates every variant for every seed, in ``workers`` processes as `train_jobs` does.
 
     Interrupted, it goes on where it was. Raises RunError if a run of the folder has other settings or other data.
     """
-    replicas = {
+    jobs = {
         variant: [
-            Replica.of(Path(folder) / variant.name / f"seed{seed}", variant.preset(baseline, plan, seed), corpus)
+            Job.of(Path(folder) / variant.name / f"seed{seed}", variant.preset(baseline, plan, seed), corpus)
             for seed in plan.seeds
         ]
         for variant in planned_variants(baseline, tuned, corpus)
     }
-    train_replicas([replica for of_variant in replicas.values() for replica in of_variant], corpus, "Ablation", workers)
-    outcomes = [
-        _outcome(variant, [Run.open(replica.folder) for replica in of_variant], corpus)
-        for variant, of_variant in replicas.items()
-    ]
+    train_jobs([job for of_variant in jobs.values() for job in of_variant], corpus, "Ablation", workers)
+    outcomes = [_outcome(variant, [Run.open(job.folder) for job in of_variant], corpus) for variant, of_variant in jobs.items()]
     return Ablation(changes_between(baseline, tuned), tuple(outcomes), corpus.source)
 
 
@@ -145,7 +142,7 @@ def _outcome(variant: Variant, runs: list[Run], corpus: Corpus) -> Outcome:
     model, train_config = runs[0].preset.model, runs[0].preset.train
     return Outcome(
         variant,
-        **reached(runs),
+        **results_of(runs),
         n_train=len(split_utterances(corpus.labelled, train_config)[0]),
         cost=cost_of(model, train_config.batch_size, train_config.segment_len),
     )

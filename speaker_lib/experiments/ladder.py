@@ -13,21 +13,21 @@ from pathlib import Path
 
 import numpy as np
 
-from ..config.presets import RUNGS, Rung
+from ..config.presets import LADDER, LadderStep
 from ..config.schema import Preset
 from ..course.profiles import AblationPlan
 from ..data.corpus import Corpus
 from ..data.splits import can_hold_out_sessions
 from ..models.cost import Cost, cost_of
 from ..training.run import Run
-from .seeds import Replica, reached, train_replicas
+from .seeds import Job, results_of, train_jobs
 
 
 @dataclass(frozen=True)
-class Standing:
+class StepResult:
     """Where a rung stands: what its runs reached, a number per seed, on the utterances each held out."""
 
-    rung: Rung
+    rung: LadderStep
     crop: np.ndarray  # (seeds,) accuracy on random segments
     full: np.ndarray  # (seeds,) accuracy on whole utterances
     seconds: np.ndarray  # (seeds,) of training
@@ -39,12 +39,12 @@ class Standing:
 class Ladder:
     """All rungs from the lowest up, on the same data and seeds."""
 
-    standings: tuple[Standing, ...]
+    standings: tuple[StepResult, ...]
     source: str  # where the data come from
     split: str = "random"  # what was held out: utterances, or whole recordings ("session")
 
     @property
-    def kept(self) -> tuple[Standing, ...]:
+    def kept(self) -> tuple[StepResult, ...]:
         """The rungs that stand on each other; the others were tried on top of the last of them."""
         return tuple(standing for standing in self.standings if standing.rung.kept)
 
@@ -54,7 +54,7 @@ class Ladder:
         return "recordings that training never heard" if self.split == "session" else "utterances that training never heard"
 
 
-def climb(start: Preset, rungs: Sequence[Rung] = RUNGS) -> Iterator[tuple[Rung, Preset]]:
+def cumulative_presets(start: Preset, rungs: Sequence[LadderStep] = LADDER) -> Iterator[tuple[LadderStep, Preset]]:
     """Each rung with its preset: that of the rung below which is kept, with the rung's own settings."""
     for rung in rungs:
         preset = start.override(dict(rung.settings))
@@ -63,11 +63,14 @@ def climb(start: Preset, rungs: Sequence[Rung] = RUNGS) -> Iterator[tuple[Rung, 
 
 
 def ladder_presets(
-    start: Preset, plan: AblationPlan, split: str = "random", rungs: Sequence[Rung] = RUNGS
-) -> list[tuple[Rung, list[Preset]]]:
+    start: Preset, plan: AblationPlan, split: str = "random", rungs: Sequence[LadderStep] = LADDER
+) -> list[tuple[LadderStep, list[Preset]]]:
     """Each rung with a preset per seed, trained as the plan says."""
     start = Preset(start.model, replace(plan.train, split=split))
-    return [(rung, [preset.override({"train.seed": seed}) for seed in plan.seeds]) for rung, preset in climb(start, rungs)]
+    return [
+        (rung, [preset.override({"train.seed": seed}) for seed in plan.seeds])
+        for rung, preset in cumulative_presets(start, rungs)
+    ]
 
 
 def run_ladder(
@@ -77,28 +80,28 @@ def run_ladder(
     folder: str | os.PathLike[str],
     workers: int | None = None,
     split: str | None = None,
-    rungs: Sequence[Rung] = RUNGS,
+    rungs: Sequence[LadderStep] = LADDER,
 ) -> Ladder:
-    """Trains and evaluates every rung for every seed, in ``workers`` processes as `train_replicas` does.
+    """Trains and evaluates every rung for every seed, in ``workers`` processes as `train_jobs` does.
 
     Without a ``split`` whole recordings are held out, if the data know them: there is more left to gain.  Interrupted, it
     goes on where it was. Raises RunError if a run of the folder has other settings or other data.
     """
     split = split or ("session" if can_hold_out_sessions(corpus.labelled) else "random")
-    replicas = {
-        rung: [Replica.of(Path(folder) / rung.name / f"seed{preset.train.seed}", preset, corpus) for preset in presets]
+    jobs = {
+        rung: [Job.of(Path(folder) / rung.name / f"seed{preset.train.seed}", preset, corpus) for preset in presets]
         for rung, presets in ladder_presets(start, plan, split, rungs)
     }
-    train_replicas([replica for of_rung in replicas.values() for replica in of_rung], corpus, "Ladder", workers)
-    standings = [_standing(rung, [Run.open(replica.folder) for replica in of_rung]) for rung, of_rung in replicas.items()]
+    train_jobs([job for of_rung in jobs.values() for job in of_rung], corpus, "Ladder", workers)
+    standings = [_standing(rung, [Run.open(job.folder) for job in of_rung]) for rung, of_rung in jobs.items()]
     return Ladder(tuple(standings), corpus.source, split)
 
 
-def _standing(rung: Rung, runs: list[Run]) -> Standing:
+def _standing(rung: LadderStep, runs: list[Run]) -> StepResult:
     model, train_config = runs[0].preset.model, runs[0].preset.train
-    return Standing(
+    return StepResult(
         rung,
-        **reached(runs),
+        **results_of(runs),
         steps=train_config.total_steps,
         cost=cost_of(model, train_config.batch_size, train_config.segment_len),
     )

@@ -24,7 +24,7 @@ from ..utils.parallel import available_cores, parallel_map
 
 
 @dataclass(frozen=True)
-class Replica:
+class Job:
     """A run to be trained and evaluated: where it lies, what it trains, on which data, and where it is mirrored."""
 
     folder: Path
@@ -33,7 +33,7 @@ class Replica:
     backup: Path | None = None
 
     @classmethod
-    def of(cls, folder: Path, preset: Preset, corpus: Corpus, backup: Path | None = None) -> Replica:
+    def of(cls, folder: Path, preset: Preset, corpus: Corpus, backup: Path | None = None) -> Job:
         """With as many classes and mel bands as the data have."""
         return cls(folder, fit_to_data(preset, corpus), corpus.folder, backup)
 
@@ -47,23 +47,21 @@ class Replica:
         return run.evaluation() is not None
 
 
-def train_replicas(
-    replicas: Sequence[Replica], corpus: Corpus, description: str = "Train", workers: int | None = None
-) -> list[Run]:
+def train_jobs(jobs: Sequence[Job], corpus: Corpus, description: str = "Train", workers: int | None = None) -> list[Run]:
     """Trains and evaluates what is not finished, in ``workers`` processes (default: two on a GPU, else one per core).
 
     On a CPU, processes of one core each do more than one after the other with all cores: small kernels do not share well.
     Raises RunError if a folder holds another run, or if one was stopped.
     """
-    waiting = [replica for replica in replicas if not replica.finished(corpus)]
+    waiting = [job for job in jobs if not job.finished(corpus)]
     if workers is None:  # on a GPU each process needs some of its memory for itself
         workers = 2 if get_device().type == "cuda" else available_cores()
     for _ in parallel_map(_train_one, waiting, description, "run", workers, ahead=0):
         pass
-    return [Run.open(replica.folder) for replica in replicas]
+    return [Run.open(job.folder) for job in jobs]
 
 
-def reached(runs: Sequence[Run]) -> dict[str, np.ndarray]:
+def results_of(runs: Sequence[Run]) -> dict[str, np.ndarray]:
     """What evaluated runs came to, each (runs,): accuracy ``crop`` and ``full``, and ``seconds`` of training."""
     evaluations = [run.evaluation() for run in runs]
     accuracies = {kind: np.array([found[kind]["accuracy"] for found in evaluations]) for kind in ("crop", "full")}
@@ -75,12 +73,12 @@ def spread(values: np.ndarray) -> float:
     return float(values.std(ddof=1)) if len(values) > 1 else 0.0
 
 
-def _train_one(replica: Replica) -> None:
-    corpus = Corpus.open(replica.corpus)
-    run = Run.open(replica.folder) if Run.exists(replica.folder) else Run.create(replica.folder, replica.preset, corpus)
+def _train_one(job: Job) -> None:
+    corpus = Corpus.open(job.corpus)
+    run = Run.open(job.folder) if Run.exists(job.folder) else Run.create(job.folder, job.preset, corpus)
     # One bar counts the runs, theirs would be too many.
     with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
-        state = train(run, corpus, backup=replica.backup)
+        state = train(run, corpus, backup=job.backup)
         if state.step < run.preset.train.total_steps:
             raise RunError(f"{run.folder} was stopped at step {state.step}: give the same command again to go on.")
         run.save_evaluation(evaluate(run, corpus, get_device())[0].to_dict())

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ..config.schema import ModelConfig
-from ..evaluation.ensemble import JointEvaluation
+from ..evaluation.ensemble import EnsembleEvaluation
 from ..evaluation.identification import Evaluation, FullResult, most_confused, speaker_accuracy
 from ..evaluation.verification import Verification
 from ..models.classifier import Classifier, count_parameters
@@ -114,7 +114,7 @@ def evaluation_text(result: Evaluation, logits: torch.Tensor, labels: torch.Tens
     )
 
 
-def joint_evaluation_text(result: JointEvaluation, logits: torch.Tensor, labels: torch.Tensor, speakers: tuple[str, ...]) -> str:
+def ensemble_text(result: EnsembleEvaluation, logits: torch.Tensor, labels: torch.Tensor, speakers: tuple[str, ...]) -> str:
     """What several runs reach on average, in words, as `evaluation_text` says it of one."""
     return "\n".join(
         [

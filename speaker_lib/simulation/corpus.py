@@ -12,8 +12,8 @@ from ..data.corpus import CorpusWriter, refuse_existing
 from ..data.features import log_mel, normalise_peak, remove_silence
 from ..utils.errors import ConfigError
 from ..utils.parallel import parallel_map
-from .sessions import draw_session, record
-from .voices import draw_voice, mood_of, speak
+from .sessions import apply_session, draw_session
+from .voices import draw_voice, speak, vary_voice
 
 SHORTEST, LONGEST = 2.0, 8.0  # seconds of an utterance, drawn evenly
 _VOICE, _SESSION, _WORDS = range(3)  # what a random stream is for
@@ -61,9 +61,9 @@ def simulated_recording(simulation: Simulation, speaker: int, utterance: int) ->
     """The waveform of one utterance, to be listened to: (samples,) float32 at 16 kHz."""
     session = utterance % simulation.sessions
     words = _stream(simulation.seed, _WORDS, speaker, utterance)
-    voice = mood_of(draw_voice(_stream(simulation.seed, _VOICE, speaker)), words)
+    voice = vary_voice(draw_voice(_stream(simulation.seed, _VOICE, speaker)), words)
     place = draw_session(_stream(simulation.seed, _SESSION, speaker, session))
-    return record(speak(voice, words.uniform(SHORTEST, LONGEST), words), place, words)
+    return apply_session(speak(voice, words.uniform(SHORTEST, LONGEST), words), place, words)
 
 
 def speaker_name(speaker: int) -> str:

@@ -41,7 +41,7 @@ _LAST_PART = _FIRST_PART + np.array([len(c) - 1 for c in CONSONANTS])  # (conson
 
 
 @dataclass(frozen=True)
-class Spreads:
+class Variability:
     """How hard it is to tell the phantoms apart: how far people lie apart, and all that blurs them, relative to a first guess.
 
     The defaults are those with which the sample code of 2022 learns as fast as it does on HW4.
@@ -62,13 +62,13 @@ class Spreads:
                 raise ConfigError(f"the {item.name} spread is {value}: choose a number from 0 to {most}.")
 
 
-class Phantoms:
+class FeatureModel:
     """People and their sessions, drawn once; `frames` then makes what they say, on whichever device.
 
     ``n_sessions`` counts the sessions of all people together.
     """
 
-    def __init__(self, n_people: int, n_sessions: int, spreads: Spreads, seed: int, device: torch.device) -> None:
+    def __init__(self, n_people: int, n_sessions: int, spreads: Variability, seed: int, device: torch.device) -> None:
         self.spreads, self.seed, self.device = spreads, seed, device
         people = _stream(seed, 0).normal(0.0, 1.0, (n_people, len(_AMONG_PEOPLE)))
         people[:, _TRACT] = 0.8 * people[:, _PITCH] + 0.6 * people[:, _TRACT]  # small people speak high, but loosely so

@@ -39,7 +39,7 @@ def draw_session(rng: np.random.Generator) -> Session:
     )
 
 
-def record(samples: np.ndarray, session: Session, rng: np.random.Generator) -> np.ndarray:
+def apply_session(samples: np.ndarray, session: Session, rng: np.random.Generator) -> np.ndarray:
     """Speech (samples,) at 16 kHz as that session's microphone hears it: (samples,) float32."""
     n = len(samples)
     echo = _echo(session, rng)

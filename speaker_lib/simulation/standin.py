@@ -23,7 +23,7 @@ from ..utils.device import get_device
 from ..utils.errors import ConfigError
 from ..utils.parallel import parallel_results
 from ..utils.progress import progress_bar
-from .phantoms import Phantoms, Spreads
+from .phantoms import FeatureModel, Variability
 
 SPEAKERS, LABELLED, TEST = 600, 56_666, 8_000  # of HW4
 BLOCK = 64  # utterances drawn together; another number would make other data
@@ -46,7 +46,7 @@ class StandIn:
     test_utterances: float = TEST / SPEAKERS  # per speaker, on average
     sessions: int = 12  # per speaker: VoxCeleb2 cuts some 7 or 8 utterances from each video
     seed: int = 0
-    spreads: Spreads = field(default_factory=Spreads)
+    spreads: Variability = field(default_factory=Variability)
 
     def __post_init__(self) -> None:
         for name, least in (("speakers", 1), ("utterances", 1), ("test_utterances", 0), ("sessions", 1), ("seed", 0)):
@@ -179,8 +179,8 @@ def _block(standin: StandIn, device: torch.device, block: tuple[int, np.ndarray,
 
 
 @functools.lru_cache(maxsize=1)
-def _phantoms(standin: StandIn, device: torch.device) -> Phantoms:
-    return Phantoms(standin.speakers, standin.speakers * standin.sessions, standin.spreads, standin.seed, device)
+def _phantoms(standin: StandIn, device: torch.device) -> FeatureModel:
+    return FeatureModel(standin.speakers, standin.speakers * standin.sessions, standin.spreads, standin.seed, device)
 
 
 def _stream(standin: StandIn, *key: int) -> np.random.Generator:

@@ -92,7 +92,7 @@ def draw_voice(rng: np.random.Generator) -> Voice:
     )
 
 
-def mood_of(voice: Voice, rng: np.random.Generator) -> Voice:
+def vary_voice(voice: Voice, rng: np.random.Generator) -> Voice:
     """The same speaker in another mood, or with a cold: nobody says two things in quite the same voice."""
     return replace(
         voice,

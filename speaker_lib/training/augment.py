@@ -28,7 +28,7 @@ class Augmentation:
         if batch.lengths is not None and batch.lengths.device.type == "cpu" and not batch.padded:
             batch = batch._replace(lengths=None)
         if self.config.speed > 0:
-            batch = played_at(batch, n_frames, self.config.speed)
+            batch = speed_perturb(batch, n_frames, self.config.speed)
         if not (self.config.freq_mask or self.config.time_mask):
             return batch
         mels, lengths = batch.mels, batch.lengths
@@ -38,11 +38,11 @@ class Augmentation:
         mean = mean_pooling(mels, padding)[:, None]  # (batch, 1, n_mels)
         for axis, widest in ((1, self.config.time_mask), (2, self.config.freq_mask)):
             for _ in range(MASKS if widest else 0):
-                mels = torch.where(stretch(mels, axis, widest), mean, mels)
+                mels = torch.where(random_mask(mels, axis, widest), mean, mels)
         return batch._replace(mels=mels)
 
 
-def stretch(mels: torch.Tensor, axis: int, widest: int) -> torch.Tensor:
+def random_mask(mels: torch.Tensor, axis: int, widest: int) -> torch.Tensor:
     """A stretch of an axis, true where it lies: 0 to ``widest`` long, anew for each utterance.
 
     (batch, frames, 1) for axis 1, (batch, 1, n_mels) for axis 2 (Park et al. 2019, arXiv 1904.08779, section 2).
@@ -55,7 +55,7 @@ def stretch(mels: torch.Tensor, axis: int, widest: int) -> torch.Tensor:
     return (at >= starts) & (at < starts + widths)
 
 
-def played_at(batch: Batch, n_frames: int, speed: float) -> Batch:
+def speed_perturb(batch: Batch, n_frames: int, speed: float) -> Batch:
     """Every utterance resampled in time by a factor from 1 - speed to 1 + speed, in ``n_frames`` frames (Ko et al. 2015).
 
     The mel bands stay: the speaker talks faster or slower, in the same voice.

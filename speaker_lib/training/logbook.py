@@ -9,7 +9,7 @@ import torch
 from ..data.batches import DROPOUT, random_stream
 from ..utils.errors import RunError
 from ..utils.files import tensor_bytes
-from ..utils.progress import say
+from ..utils.progress import log
 from .diagnostics import check_finite, check_loss
 from .distributed import Team
 from .run import METRICS, RESUME, WEIGHTS, Run, metrics_bytes, weights_bytes
@@ -90,7 +90,7 @@ class Logbook:
             self._writer.write(METRICS, metrics_bytes(self.rows))
             if best:
                 self._writer.write(WEIGHTS, weights_bytes(state.judged))
-                say(f"Step {state.step}, best model saved. (accuracy={accuracy:.4f})")
+                log(f"Step {state.step}, best model saved. (accuracy={accuracy:.4f})")
         return row
 
     def finish(self) -> None:

@@ -21,7 +21,7 @@ from ..data.batches import Batch, get_dataloader
 from ..data.corpus import Corpus
 from ..models.classifier import Classifier
 from ..utils.device import get_autocast_dtype, get_device
-from ..utils.progress import progress_bar, say
+from ..utils.progress import log, progress_bar
 from ..utils.signals import stop_on_interrupt
 from .augment import Augmentation
 from .diagnostics import chance_warning, check_finite
@@ -84,7 +84,7 @@ def train(
                 row = logbook.record(state, accuracy, loss)
                 n_validated = len(valid_loader.batch_sampler.utterances) * team.size
                 if team.first and (warning := chance_warning(logbook.rows, n_validated, run.preset)):
-                    say(warning)
+                    log(warning)
                 for callback in callbacks:
                     callback(row)
                 if state.step == config.total_steps or logbook.due(state.step):
@@ -95,7 +95,7 @@ def train(
             logbook.save(state)
         logbook.finish()
     if state.step < config.total_steps:
-        say(
+        log(
             f"Stopped at step {state.step} of {config.total_steps}; the state is saved in {run.folder}: "
             "go on with --resume, in a notebook by running the cell again."
         )

@@ -28,7 +28,7 @@ from ..config.schema import ModelConfig, Preset
 from ..data.corpus import Corpus
 from ..data.splits import split_utterances
 from ..models.classifier import Classifier
-from ..utils.errors import ConfigError, CorpusError, RunError, escaped, first_line, is_text, shown
+from ..utils.errors import ConfigError, CorpusError, RunError, escape_controls, first_line, is_text, short_repr
 from ..utils.files import explain_os_errors, load_tensors, remove_partial, replacing
 
 # What training writes, in this order: the state to go on from last, after all that it counts on.
@@ -122,7 +122,7 @@ class Run:
     @property
     def name(self) -> str:
         """What tables and figures call it."""
-        return escaped(self.folder.resolve().name)
+        return escape_controls(self.folder.resolve().name)
 
     def check_same_data(self, corpus: Corpus) -> None:
         """Raises RunError unless the corpus is the one this run was trained on."""
@@ -274,7 +274,7 @@ def _check_header(path: Path, config: ModelConfig) -> None:
         if name not in found:
             raise RuntimeError(f"it lacks {name}")
         if name not in wanted:
-            raise RuntimeError(f"it holds {shown(name)}, which the model has not")
+            raise RuntimeError(f"it holds {short_repr(name)}, which the model has not")
         if found[name] != wanted[name]:
             raise RuntimeError(f"{name} is {_described(found[name])}, in the model {_described(wanted[name])}")
 

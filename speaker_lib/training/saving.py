@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..utils.errors import ConfigError, RunError, WriteError
 from ..utils.files import explain_os_errors, remove_partial, replacing
-from ..utils.progress import say
+from ..utils.progress import log
 from .run import EVALUATION, RESUME, WEIGHTS, WRITTEN, Run
 
 
@@ -71,14 +71,14 @@ class RunWriter:
                 copy.write()
             except WriteError as problem:
                 if not copy.behind:
-                    say(
+                    log(
                         f"Warning: {problem.what}: {problem.advice}. Training goes on, what was saved before is intact, "
                         "and every save tries again."
                     )
                 copy.behind = True
             else:
                 if copy.behind:
-                    say(f"What waited for room in {copy.folder} is saved now.")
+                    log(f"What waited for room in {copy.folder} is saved now.")
                 copy.behind = False
 
 
@@ -133,7 +133,7 @@ def fetch_backup(folder: str | os.PathLike[str], backup: Path | None) -> None:
         copy = _Copy(Path(folder))
         copy.waiting = _files(backup)
         copy.write()
-    say(f"{folder} goes on from its backup in {backup}, at step {step:,}.")
+    log(f"{folder} goes on from its backup in {backup}, at step {step:,}.")
 
 
 def _is_as_far(run: Run, kept: Run) -> bool:

@@ -14,7 +14,7 @@ import torch
 
 from ..data.batches import Batch
 from ..utils.errors import first_line
-from ..utils.progress import say
+from ..utils.progress import log
 from .state import TrainState
 
 WARMUP = 3  # steps of a kind before one is captured: they create what a step finds already there, the optimizer's moments
@@ -62,7 +62,7 @@ class TrainStep:
                 self._graphs[kind] = _Graph(self._eager, batch, self.device, self.capture)
             except RuntimeError as error:
                 self.capture = None
-                say(f"Each step is launched kernel by kernel: the GPU did not take it as one graph ({first_line(error)}).")
+                log(f"Each step is launched kernel by kernel: the GPU did not take it as one graph ({first_line(error)}).")
                 return self._eager(batch)
         return self._graphs[kind](batch)
 
@@ -96,7 +96,7 @@ def choose_capture(device: torch.device, graph: str, team_size: int = 1) -> Capt
     if graph == "auto" and team_size == 1:
         return cuda_graph
     reason = "train.graph is off" if graph == "off" else f"{team_size} processes average their gradients within it"
-    say(f"Each step is launched kernel by kernel: {reason}.")
+    log(f"Each step is launched kernel by kernel: {reason}.")
     return None
 
 

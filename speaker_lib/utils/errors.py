@@ -14,7 +14,7 @@ def first_line(error: Exception) -> str:
     return str(error).strip().split("\n")[0][:120] or type(error).__name__
 
 
-def shown(value: object) -> str:
+def short_repr(value: object) -> str:
     """A value from outside as a sentence can show it: on one line, and short however long or deep it is."""
     return _SHORT.repr(value)
 
@@ -24,7 +24,7 @@ def is_text(text: str) -> bool:
     return text.isprintable() or all(map(_is_shown, text))
 
 
-def escaped(text: str) -> str:
+def escape_controls(text: str) -> str:
     """The text on one line, with what `is_text` would refuse written out as in ``\\x1b``."""
     return "".join(c if _is_shown(c) else c.encode("unicode_escape").decode() for c in text)
 

@@ -24,7 +24,7 @@ def in_notebook() -> bool:
     return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None
 
 
-def say(sentence: str) -> None:
+def log(sentence: str) -> None:
     """Prints a line without tearing a bar that is being drawn; of processes that train together, the first one speaks."""
     if os.environ.get("RANK", "0") == "0":
         tqdm.write(sentence, file=_stream())
