@@ -1,10 +1,13 @@
 """Where the frames lie while a GPU trains. Its memory is played here; that they can lie in it, only a GPU shows."""
 
+import os
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
-from speaker_lib.data import placement
 from speaker_lib.data.placement import place_frames
 
 GPU = torch.device("cuda")
@@ -21,10 +24,17 @@ def test_on_a_cpu_they_stay_mapped_and_nothing_is_said(frames, capsys):
     assert placed.data_ptr() == frames.__array_interface__["data"][0] and capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize(("free", "mapped", "said"), [(1e9, False, "they lie in main memory"), (1e5, True, "they stay on disk")])
-def test_what_does_not_fit_on_the_gpu_lies_as_near_as_there_is_room(frames, capsys, monkeypatch, free, mapped, said):
+@pytest.mark.parametrize("psutil_installed", [True, False])
+@pytest.mark.parametrize(("room", "mapped", "said"), [(1e9, False, "they lie in main memory"), (1e5, True, "they stay on disk")])
+def test_what_does_not_fit_on_the_gpu_lies_as_near_as_there_is_room(
+    frames, capsys, monkeypatch, room, mapped, said, psutil_installed
+):
+    """What the file cache holds can be had, but only psutil knows it; without it, what is free must do."""
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2e9, 4e9))  # too little beside a model
-    monkeypatch.setattr(placement, "_free_memory", lambda: free)
+    memory = SimpleNamespace(available=int(room), free=0)
+    monkeypatch.setitem(sys.modules, "psutil", SimpleNamespace(virtual_memory=lambda: memory) if psutil_installed else None)
+    free_pages = 0 if psutil_installed else int(room) // 4096
+    monkeypatch.setattr(os, "sysconf", {"SC_AVPHYS_PAGES": free_pages, "SC_PAGE_SIZE": 4096}.__getitem__)
     placed = place_frames(frames, GPU)
     assert torch.equal(placed, torch.ones(1000, 40, dtype=torch.float16)) and placed.device.type == "cpu"
     assert (placed.data_ptr() == frames.__array_interface__["data"][0]) == mapped

@@ -11,7 +11,7 @@ import torch
 from ..utils.progress import log
 
 RESERVE = 3 * 2**30  # bytes of a GPU's memory that are left to the model
-_HOST_SHARE = 0.5  # of the free main memory, the most that frames may take
+_HOST_SHARE = 0.5  # of the main memory that is to be had, the most that frames may take
 
 
 def place_frames(frames: np.ndarray, device: torch.device) -> torch.Tensor:
@@ -31,15 +31,25 @@ def place_frames(frames: np.ndarray, device: torch.device) -> torch.Tensor:
         log(f"{size} lie on the GPU.")
         return mapped.to(device)
     why = f"{size} do not fit beside a model on the GPU ({free / 1e9:.1f} GB free)"
-    if frames.nbytes <= _HOST_SHARE * _free_memory():
+    if frames.nbytes <= _HOST_SHARE * _available_memory():
         log(f"{why}: they lie in main memory, and each batch is sent.")
         return mapped.clone()
     log(f"{why} and would crowd main memory: they stay on disk, mapped, and each batch is sent.")
     return mapped
 
 
-def _free_memory() -> int:
-    """Bytes of main memory that nothing holds; 0 where the system does not say."""
+def _available_memory() -> int:
+    """Bytes of main memory that a program can get; 0 where the system does not say.
+
+    The file cache, which reading and packing fill, counts as available: the system gives it up on demand.  Without psutil
+    only free memory is known, which is less.
+    """
+    try:
+        import psutil
+
+        return psutil.virtual_memory().available
+    except ImportError:
+        pass
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
