@@ -109,7 +109,7 @@ def rows_of(ladders: dict[str, Ladder], steps: int) -> list[dict[str, object]]:
 def table(rows: list[dict[str, object]]) -> str:
     """As Markdown: the rung, what it costs, what it reached by each protocol, and its lead over the first row, seed by seed.
 
-    Every seed holds out others, which is most of the spread between seeds, but the same for every rung.
+    Runs of one seed see the same segments in the same order, whatever the rung, so their difference spreads less than they do.
     """
     names = {"random_crop": "crop", "random_full": "full", "session_crop": "crop, unheard", "session_full": "full, unheard"}
     shown = [key for key in names if key in rows[0]]

@@ -163,8 +163,8 @@ show(lengths_figure(corpus.labelled.lengths, segment_len, corpus.source))
 #
 # ## What is held out
 #
-# A model is judged by utterances that it was not trained on: a random tenth, the *validation set*. The *seed*, the number that
-# starts the random generator, decides which. With the assignment's 56,666 utterances and its seed, this is how that tenth begins; your
+# A model is judged by utterances that it was not trained on: a random tenth, the *validation set*. A *seed*, a number that
+# starts the random generator, decides which (`train.split_seed`). With the assignment's 56,666 utterances and its seed, this is how that tenth begins; your
 # classmates' must begin the same way, or your numbers cannot be compared:
 
 # %% tags=["NBVAL_CHECK_OUTPUT"]

@@ -109,7 +109,7 @@ for variant in variants_of(changes, sessions=False):
 
 # %% [markdown]
 # The layers come with pre-norm, because at full size six layers do not train without it; pre-norm by itself is not tested here. Every model
-# is trained several times from other **seeds**: another split, other first weights, other segments. How far apart such twins end is the
+# is trained several times from other **seeds**: other first weights, another order, other segments, but the same utterances held out. How far apart such twins end is the
 # yardstick: a difference between two models that is no larger than that may be an accident.
 #
 # Both ends are also trained with whole recordings held out (`session` in the table below; the last section needs them). That makes many

@@ -10,6 +10,7 @@ import torch
 
 from speaker_lib import Classifier, Corpus, CorpusWriter, ModelConfig, Preset, Run, SpeakerDataset, TrainConfig
 from speaker_lib.cli.main import main
+from speaker_lib.data.splits import split_utterances
 from speaker_lib.evaluation.ensemble import (
     EnsembleConfig,
     check_same_classes,
@@ -182,7 +183,7 @@ def test_runs_of_other_speakers_or_mel_bands_are_refused_by_name(made, tmp_path)
     assert not (tmp_path / "s.csv").exists()
 
 
-@pytest.mark.parametrize("changed", ["train.seed=5", "train.valid_fraction=0.5", "train.split=session"])
+@pytest.mark.parametrize("changed", ["train.split_seed=5", "train.valid_fraction=0.5", "train.split=session"])
 def test_runs_that_held_out_other_utterances_are_not_judged_together(made, tmp_path, changed):
     (run, *_), corpus = made
     name, value = changed.split("=")
@@ -193,6 +194,22 @@ def test_runs_that_held_out_other_utterances_are_not_judged_together(made, tmp_p
     assert f"{run.folder} and {other.folder} held out other" in str(problem.value) and f"({name} is" in str(problem.value)
     assert "model" not in str(problem.value).split("(")[1].split(")")[0]
     assert predict_ensemble([run, other], corpus, tmp_path / "s.csv", CPU) == 9  # nobody heard the test set
+
+
+def test_runs_of_two_seeds_are_judged_by_what_neither_was_trained_on(made, tmp_path, capsys):
+    _, corpus = made
+    data, settings = ["--data", str(corpus.folder)], ["--set", "train.valid_fraction=0.25", "--set", "train.batch_size=8"]
+    training = ["train", *data, "--preset", "laptop_baseline", "--steps", "2", *settings, "--run", str(tmp_path)]
+    assert main([*training, "--seeds", "0,1"]) == 0
+    capsys.readouterr()
+    folders = [tmp_path / "seed0", tmp_path / "seed1"]
+    assert main(["evaluate", *data, *map(str, folders), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["n_utterances"] == 12
+    runs = [Run.open(folder) for folder in folders]
+    trained_on = [set(split_utterances(corpus.labelled, run.preset.train)[0].tolist()) for run in runs]
+    assert not set(heldout_by_all(runs, corpus).tolist()) & (trained_on[0] | trained_on[1])
+    weights = [run.load_model().state_dict()["prenet.weight"] for run in runs]
+    assert not torch.equal(*weights)
 
 
 def test_other_data_are_judged_whole_and_only_when_asked(made, tmp_path):

@@ -69,6 +69,14 @@ def test_a_preset_survives_being_written_down(preset):
     assert Preset.from_dict(preset.to_dict()) == preset
 
 
+def test_a_run_from_before_the_splits_own_seed_keeps_its_split():
+    stored = Preset().override({"train.seed": 5, "train.split_seed": 9}).to_dict()
+    assert Preset.from_dict(stored).train.split_seed == 9
+    del stored["train"]["split_seed"]
+    assert Preset.from_dict(stored).train.split_seed == 5
+    assert Preset().override({"train.seed": 5}).train.split_seed == 87
+
+
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [

@@ -30,7 +30,7 @@ def test_the_split_is_the_sample_codes():
 def test_the_split_is_that_of_random_split():
     torch.manual_seed(3)
     theirs = random_split(range(101), [90, 11])
-    ours = split_utterances(listing(101), TrainConfig(seed=3))
+    ours = split_utterances(listing(101), TrainConfig(split_seed=3))
     assert [list(part.indices) for part in theirs] == [part.tolist() for part in ours]
 
 
@@ -44,8 +44,15 @@ def test_sessions_are_held_out_whole():
     in_validation = {(labels[i], names[i]) for i in validation.tolist()}
     assert not in_training & in_validation
     assert sorted(label for label, _ in in_validation) == [1, 2, 3, 4]  # a tenth of each speaker's ten
-    other = split_utterances(utterances, TrainConfig(split="session", seed=1))[1]
+    other = split_utterances(utterances, TrainConfig(split="session", split_seed=1))[1]
     assert other.tolist() != validation.tolist()
+
+
+@pytest.mark.parametrize("kind", ["random", "session"])
+def test_the_seed_of_training_does_not_decide_what_is_held_out(kind):
+    utterances = listing(60, tuple(f"s{i % 6}" for i in range(60)), np.repeat(np.arange(5), 12))
+    held_out = [split_utterances(utterances, TrainConfig(split=kind, seed=seed))[1].tolist() for seed in (0, 1, 87)]
+    assert held_out[0] == held_out[1] == held_out[2]
 
 
 def test_a_split_that_cannot_be_made_says_why():

@@ -109,7 +109,7 @@ class ModelConfig:
 class TrainConfig:
     """How a model is trained. The defaults are the sample code's recipe for HW4."""
 
-    seed: int = bounded(0, 87)
+    seed: int = bounded(0, 87)  # first weights, order of the utterances, crops, dropout; not what is held out
     batch_size: int = bounded(1, 32)  # utterances per step, over all processes
     accumulate: int = bounded(1, 1)  # parts of a batch, one after the other, where memory is short; BatchNorm sees each alone
     segment_len: int = bounded(1, 128, most=10_000)  # frames of 10 ms cut from each utterance; attention takes their square
@@ -134,6 +134,7 @@ class TrainConfig:
     save_steps: int = bounded(1, 10_000)  # steps between saves of the state to go on from
     save_minutes: float = bounded(0.0, 5.0)  # the longest between two saves, for machines that may vanish; 0 for no limit
     split: str = choice("random", "session")  # what validation holds out: utterances or whole sessions
+    split_seed: int = bounded(0, 87)  # which utterances or sessions are held out; one for all runs that are compared
     valid_fraction: float = bounded(0.0, 0.1)
     precision: str = choice("auto", "float32", "bfloat16", "float16")
     graph: str = choice("auto", "off")  # auto: a GPU runs each step as one graph where it can
@@ -244,7 +245,10 @@ class Preset:
     @classmethod
     def from_dict(cls, values: dict[str, dict[str, object]]) -> Preset:
         """The inverse of `to_dict`. Raises ConfigError for a field or value that is not valid."""
-        return cls().override({f"{part}.{name}": v for part in ("model", "train") for name, v in values[part].items()})
+        settings = {f"{part}.{name}": v for part in ("model", "train") for name, v in values[part].items()}
+        if "train.seed" in settings:  # which decided the split, too, before ``train.split_seed`` was there
+            settings.setdefault("train.split_seed", settings["train.seed"])
+        return cls().override(settings)
 
     def differences(self, other: Preset) -> dict[str, tuple[object, object]]:
         """The settings in which two presets differ: ``{"model.d_model": (80, 512)}``."""

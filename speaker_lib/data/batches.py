@@ -1,6 +1,6 @@
 """From packed utterances to batches: the assignment's ``myDataset`` and ``get_dataloader``.
 
-What a training step sees depends on the seed and on the number of the step, on nothing else.  So a run that is continued
+What a training step sees depends on the settings and on the number of the step, on nothing else.  So a run that is continued
 at step 35,000 sees what it would have seen without the interruption, and no random state has to be kept for it.
 """
 

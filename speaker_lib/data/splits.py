@@ -12,16 +12,17 @@ from .corpus import Utterances
 def split_utterances(utterances: Utterances, config: TrainConfig) -> tuple[torch.Tensor, torch.Tensor]:
     """Indices of the utterances to train on and of those held out, each (n,) int64.
 
-    ``random`` is the sample code's split, ``torch.manual_seed(seed)`` and ``random_split(dataset, [0.9 n, rest])``, bit
-    for bit.  ``session`` holds out whole recordings: of each speaker with several, about ``valid_fraction`` of them and at
-    least one.  Raises CorpusError if one side would be empty.
+    ``config.split_seed`` alone decides which, so that runs of several seeds hold out the same utterances.  ``random`` is
+    the sample code's split, ``torch.manual_seed(split_seed)`` and ``random_split(dataset, [0.9 n, rest])``, bit for bit.
+    ``session`` holds out whole recordings: of each speaker with several, about ``valid_fraction`` of them and at least one.
+    Raises CorpusError if one side would be empty.
     """
     if config.split == "session":
         held_out = _held_out_sessions(utterances, config)
         training, validation = torch.nonzero(~held_out)[:, 0], torch.nonzero(held_out)[:, 0]
     else:
         n_train = int((1 - config.valid_fraction) * len(utterances))
-        order = torch.randperm(len(utterances), generator=torch.Generator().manual_seed(config.seed))
+        order = torch.randperm(len(utterances), generator=torch.Generator().manual_seed(config.split_seed))
         training, validation = order[:n_train], order[n_train:]
     if not len(training) or not len(validation):
         raise CorpusError(
@@ -48,7 +49,7 @@ def _held_out_sessions(utterances: Utterances, config: TrainConfig) -> torch.Ten
         sessions.setdefault(label, []).append(session)
     if all(len(names) < 2 for names in sessions.values()):
         raise CorpusError("no speaker in these data has two recordings, one to hold out: train with train.split=random.")
-    generator = torch.Generator().manual_seed(config.seed)
+    generator = torch.Generator().manual_seed(config.split_seed)
     held_out: set[tuple[int, str]] = set()
     for label, names in sessions.items():
         if len(names) > 1:

@@ -21,7 +21,7 @@ from ..utils.errors import ConfigError, RunError
 from .identification import FullResult, full_result, heldout_indices, of_whole_utterances, test_set, write_predictions
 
 AVERAGES = ("probabilities", "logits")
-_SPLIT = ("train.seed", "train.split", "train.valid_fraction")  # what decides which utterances are held out
+_SPLIT = ("train.split", "train.split_seed", "train.valid_fraction")  # what decides which utterances are held out
 
 
 @dataclass(frozen=True)

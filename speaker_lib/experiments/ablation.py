@@ -55,7 +55,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the runs of a variant reached, a number per seed, on the utterances each held out."""
+    """What the runs of a variant reached, a number per seed, on the utterances held out."""
 
     variant: Variant
     crop: np.ndarray  # (seeds,) accuracy on random segments

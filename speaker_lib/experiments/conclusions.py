@@ -22,7 +22,7 @@ _T95_MORE = 2.57
 
 @dataclass(frozen=True)
 class Gain:
-    """How much one outcome is ahead of another, seed by seed: the same seed means the same split and the same segments."""
+    """How much one outcome is ahead of another, seed by seed: runs of one seed see the same segments in the same order."""
 
     differences: np.ndarray  # (seeds,)
 

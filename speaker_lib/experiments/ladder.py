@@ -25,7 +25,7 @@ from .seeds import Job, results_of, train_jobs
 
 @dataclass(frozen=True)
 class StepResult:
-    """Where a rung stands: what its runs reached, a number per seed, on the utterances each held out."""
+    """Where a rung stands: what its runs reached, a number per seed, on the utterances held out."""
 
     rung: LadderStep
     crop: np.ndarray  # (seeds,) accuracy on random segments
