@@ -6,6 +6,7 @@ import torch
 from torch.utils.data import random_split
 
 from speaker_lib import Corpus, SpeakerDataset, TrainConfig, get_dataloader
+from speaker_lib.data.batches import random_stream
 from speaker_lib.data.corpus import Utterances
 from speaker_lib.data.splits import split_utterances
 from speaker_lib.utils.errors import CorpusError
@@ -113,6 +114,16 @@ def test_the_loaders_are_what_the_assignment_expects(corpus):
     assert seen == 3  # of 24 utterances a tenth, and the rest of rounding: none dropped
     first, again = (torch.cat([b.mels for b in valid_loader]) for _ in range(2))
     assert torch.equal(first, again)
+
+
+def test_validation_cuts_where_it_always_did(corpus):
+    """`SeedSequence((seed, 2))` since the first version, so that old and new validations can be compared."""
+    _, loader, _ = get_dataloader(corpus, replace(CONFIG, seed=7))
+    held_out = split_utterances(corpus.labelled, CONFIG)[1]
+    positions = torch.rand(len(held_out), generator=random_stream(7, 2), dtype=torch.float64)
+    dataset = SpeakerDataset(corpus.labelled)
+    expected = dataset.__getitems__(dataset.segments(held_out, positions)).mels
+    assert torch.equal(torch.cat([batch.mels for batch in loader]), expected)
 
 
 def test_an_epoch_shows_every_utterance_once(corpus):

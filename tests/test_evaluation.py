@@ -7,12 +7,26 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from speaker_lib import Corpus, CorpusWriter, ModelConfig, Preset, Run, SpeakerDataset, TrainConfig, train
+from speaker_lib import (
+    Classifier,
+    Corpus,
+    CorpusWriter,
+    ModelConfig,
+    Preset,
+    Run,
+    SpeakerDataset,
+    TrainConfig,
+    get_dataloader,
+    train,
+    valid,
+)
 from speaker_lib.data.splits import split_utterances
 from speaker_lib.evaluation.identification import (
+    CROP_SEEDS,
     FRAME_BUDGET,
     CropResult,
     Evaluation,
+    crop_draws,
     crop_result,
     evaluate,
     full_logits,
@@ -64,6 +78,18 @@ def test_both_protocols_measure_the_utterances_that_were_held_out(trained):
         "top5",
         "loss",
     }
+
+
+def test_no_draw_of_crops_is_the_one_that_validation_chose_the_weights_by(trained):
+    _, corpus = trained
+    torch.manual_seed(0)
+    model, dataset = Classifier(replace(PRESET.model, n_speakers=6)), SpeakerDataset(corpus.labelled, PRESET.train.judged_len)
+    utterances = split_utterances(corpus.labelled, PRESET.train)[1]
+    drawn = crop_draws(model.eval(), dataset, utterances, CPU)[:, 1]  # losses: equal only where all crops are
+    assert len(set(drawn)) == CROP_SEEDS
+    for seed in range(CROP_SEEDS):
+        loader = get_dataloader(corpus, replace(PRESET.train, seed=seed))[1]
+        assert abs(drawn - valid(loader, model, torch.nn.CrossEntropyLoss(), CPU)[1]).min() > 1e-5
 
 
 def test_full_is_what_one_utterance_after_another_gives(trained):

@@ -22,7 +22,7 @@ from .placement import place_frames
 from .splits import split_utterances
 
 PADDING = -20.0  # what stands beyond the end of an utterance, about the lowest value a feature takes
-_SHUFFLE, _TRAIN_CROPS, _VALID_CROPS, _SINGLE, DROPOUT = range(5)  # what a random stream is for
+_SHUFFLE, _TRAIN_CROPS, _VALID_CROPS, _SINGLE, DROPOUT, EVALUATION_CROPS = range(6)  # what a random stream is for
 
 
 class Batch(NamedTuple):
@@ -170,11 +170,20 @@ def shared_batch(config: TrainConfig, n_utterances: int, team: Team) -> tuple[in
 class ValidSampler(Sampler[Segments]):
     """Every utterance once, none dropped, cut where the seed says: the same segments at every validation.
 
-    Each process of a team takes its share of the utterances.
+    Each process of a team takes its share of the utterances.  ``purpose`` names the random stream, so that evaluation cuts
+    elsewhere than the validation that chose the weights.
     """
 
-    def __init__(self, dataset: SpeakerDataset, utterances: torch.Tensor, batch_size: int, seed: int, team: Team = ALONE) -> None:
-        positions = torch.rand(len(utterances), generator=random_stream(seed, _VALID_CROPS), dtype=torch.float64)
+    def __init__(
+        self,
+        dataset: SpeakerDataset,
+        utterances: torch.Tensor,
+        batch_size: int,
+        seed: int,
+        team: Team = ALONE,
+        purpose: int = _VALID_CROPS,
+    ) -> None:
+        positions = torch.rand(len(utterances), generator=random_stream(seed, purpose), dtype=torch.float64)
         mine = slice(team.rank, None, team.size)
         self.utterances, self.batch_size = utterances[mine], batch_size
         self.segments = dataset.segments(self.utterances, positions[mine])

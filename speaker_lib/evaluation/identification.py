@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ..data.batches import Batch, SpeakerDataset, ValidSampler, segment_loader
+from ..data.batches import EVALUATION_CROPS, Batch, SpeakerDataset, ValidSampler, segment_loader
 from ..data.corpus import Corpus, Utterances
 from ..data.features import N_MELS, extract_features
 from ..data.splits import split_utterances
@@ -158,7 +158,8 @@ def crop_draws(model: Classifier, dataset: SpeakerDataset, utterances: torch.Ten
     with progress_bar(CROP_SEEDS * len(utterances), "Crop", "uttr", leave=False) as bar:
         for seed in range(CROP_SEEDS):
             sums = torch.zeros(2, dtype=torch.float64, device=device)  # right answers, loss
-            for batch in segment_loader(dataset, ValidSampler(dataset, utterances, size, seed)):
+            sampler = ValidSampler(dataset, utterances, size, seed, purpose=EVALUATION_CROPS)
+            for batch in segment_loader(dataset, sampler):
                 logits, labels = _apply(model, batch, device), batch.labels.to(device)
                 correct = (logits.argmax(dim=1) == labels).sum()
                 sums += torch.stack([correct, F.cross_entropy(logits, labels, reduction="sum")])
