@@ -281,6 +281,11 @@ def test_one_run_may_be_named_in_either_way(made, tmp_path, capsys):
         ("predict --data d r s --crops 0", "crops is 0"),
         ("predict --data d r --crops 5", "belong together"),
         ("evaluate --data d r s --average votes", "invalid choice"),
+        ("evaluate --data d r --average logits", "there is nothing to average"),
+        ("evaluate --data d --run r --average probabilities", "there is nothing to average"),
+        ("predict --data d r --average logits", "there is nothing to average"),
+        ("predict --data d --run r --average logits --crops 1", "there is nothing to average"),
+        ("evaluate --data d --average logits", "no run is named"),
     ],
 )
 def test_wrong_usage_is_one_sentence(tmp_path, monkeypatch, capsys, arguments, said):

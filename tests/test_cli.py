@@ -134,6 +134,7 @@ def test_seeds_are_trained_side_by_side_and_averaged(corpus_folder, tmp_path, ca
         ("train --data d --run r --preset baseline --seeds 1,1", 2, "names a seed twice"),
         ("train --data d --run r --preset baseline --seeds -1", 2, "train.seed is -1"),
         ("train --data d --run r --resume --seeds 1", 2, "name it with --preset"),
+        ("train --data d --run r --preset baseline --seeds 1,2 --set train.seed=3", 2, "both choose the seed"),
         ("train --data d --run r --preset baseline", 1, "d/mapping.json is missing"),
         ("check d", 1, "d/mapping.json is missing"),
         ("evaluate --data d --run r", 1, "r/config.json is missing"),

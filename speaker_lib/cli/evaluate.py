@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..utils.errors import ConfigError, escape_controls
 
 if TYPE_CHECKING:
+    from ..evaluation.ensemble import EnsembleConfig
     from ..training.run import Run
 
 
@@ -25,12 +26,12 @@ def add_evaluate_options(parser: argparse.ArgumentParser) -> None:
 def evaluate_command(options: argparse.Namespace) -> int:
     """Measures a run by both protocols and saves that, or the average of several runs; returns the exit code."""
     from ..data.corpus import Corpus
-    from ..evaluation.ensemble import EnsembleConfig, evaluate_ensemble
+    from ..evaluation.ensemble import evaluate_ensemble
     from ..evaluation.identification import evaluate
     from ..experiments.tables import ensemble_text, evaluation_text
     from ..utils.device import get_device
 
-    runs, averaging, corpus = _open_runs(options), EnsembleConfig(options.average), Corpus.open(options.data)
+    averaging, runs, corpus = _averaging(options), _open_runs(options), Corpus.open(options.data)
     if len(runs) == 1:
         result, logits, labels = evaluate(runs[0], corpus, get_device(), options.all)
         if not options.all:
@@ -54,10 +55,10 @@ def add_predict_options(parser: argparse.ArgumentParser) -> None:
 def predict_command(options: argparse.Namespace) -> int:
     """Writes the competition's CSV; returns the exit code."""
     from ..data.corpus import Corpus
-    from ..evaluation.ensemble import EnsembleConfig, predict_ensemble
+    from ..evaluation.ensemble import predict_ensemble
     from ..utils.device import get_device
 
-    averaging = EnsembleConfig(options.average, options.crops, options.crop_len)
+    averaging = _averaging(options, options.crops, options.crop_len)
     count = predict_ensemble(_open_runs(options), Corpus.open(options.data), options.out, get_device(), averaging)
     print(f"{escape_controls(options.out)}: {count:,} predictions.")
     return 0
@@ -85,17 +86,31 @@ def _add_runs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--average",
         choices=["probabilities", "logits"],
-        default="probabilities",
-        help="what is averaged, of runs or crops (%(default)s); logits suit runs of one head, since their scales must agree",
+        help="what is averaged, of runs or crops (probabilities); logits suit runs of one head, since their scales must agree",
     )
 
 
-def _open_runs(options: argparse.Namespace) -> list[Run]:
-    """The runs that were named. Raises ConfigError where none is, or in both ways, and RunError for what is no run."""
-    from ..training.run import Run
+def _averaging(options: argparse.Namespace, crops: int = 1, crop_len: int | None = None) -> EnsembleConfig:
+    """What is averaged. Raises ConfigError for what cannot be, and for ``--average`` with one run and no crops."""
+    from ..evaluation.ensemble import EnsembleConfig
 
+    averaging = EnsembleConfig(options.average or EnsembleConfig.average, crops, crop_len)
+    if options.average is not None and len(_named_runs(options)) * crops == 1:
+        raise ConfigError("--average is given, but with one run, judged whole, there is nothing to average: omit it.")
+    return averaging
+
+
+def _named_runs(options: argparse.Namespace) -> list[str]:
+    """The folders of runs on the command line. Raises ConfigError where there is none, or where they are named in both ways."""
     if options.runs and options.run is not None:
         raise ConfigError("runs are named in both ways, as RUN and with --run: use one of them.")
     if not options.runs and options.run is None:
         raise ConfigError("no run is named: write the folder of one that `train` made, or of several.")
-    return [Run.open(folder) for folder in options.runs or [options.run]]
+    return list(options.runs) or [options.run]
+
+
+def _open_runs(options: argparse.Namespace) -> list[Run]:
+    """The runs that were named. Raises ConfigError as `_named_runs`, and RunError for what is no run."""
+    from ..training.run import Run
+
+    return [Run.open(folder) for folder in _named_runs(options)]

@@ -115,6 +115,8 @@ def _seeds(options: argparse.Namespace) -> list[int]:
         return []
     if options.preset is None:
         raise ConfigError("--seeds trains a preset anew for each seed: name it with --preset.")
+    if "train.seed" in split_settings(options.set):
+        raise ConfigError("--seeds and --set train.seed both choose the seed: omit one of them.")
     try:
         seeds = [int(text) for text in options.seeds.split(",")]
     except ValueError:
