@@ -5,12 +5,13 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from speaker_lib import Corpus, Preset, Run, TrainConfig, train
+from speaker_lib import Corpus, Preset, Run, train
 from speaker_lib.training.loop import StopTraining
 from speaker_lib.training.run import WRITTEN
 from speaker_lib.training.saving import RunWriter, backup_of, fetch_backup
@@ -176,26 +177,30 @@ def test_the_command_line_says_it_in_one_sentence_where_the_disk_is_full(corpus,
     assert done.stderr.splitlines()[-1].startswith("error: the disk is full, ")
 
 
-def test_a_state_is_saved_by_the_clock_too(undisturbed, corpus, tmp_path, monkeypatch):
-    preset = PRESET.override({"train.save_steps": 1_000, "train.save_minutes": 2.0})
+def test_a_state_is_saved_by_the_clock_too(corpus, tmp_path, monkeypatch):
+    """Each step takes 50 seconds here, and a state may be two minutes old."""
+    settings = {"train.save_steps": 1_000, "train.save_minutes": 2.0, "train.valid_steps": 1, "train.total_steps": 12}
+    run, saved = Run.create(tmp_path / "run", PRESET.override(settings), corpus), []
+    monkeypatch.setattr(time, "monotonic", lambda: 50.0 * len(saved))
+
+    def look(row):
+        state = run.load_resume()
+        saved.append(state and state["step"])
+
+    train(run, corpus, callbacks=[look])
+    assert saved == [None, None, None, 3, 3, 3, 6, 6, 6, 9, 9, 9]
+
+
+@pytest.mark.parametrize(("minutes", "saved_at"), [(1e-9, 19), (0.0, None), (5.0, None)])
+def test_between_validations_the_clock_saves_where_it_has_a_limit(undisturbed, corpus, tmp_path, minutes, saved_at):
+    preset = PRESET.override({"train.save_steps": 1_000, "train.save_minutes": minutes})
     run, saved = Run.create(tmp_path / "run", preset, corpus), []
-    write, seconds = RunWriter.write, iter(range(0, 10_000, 50))  # a clock that is asked once a step and once a save
-    monkeypatch.setattr("speaker_lib.training.saving.time.monotonic", lambda: float(next(seconds)))
-
-    def note(writer, name, content):
-        write(writer, name, content)
-        if name == "resume.pt":
-            saved.append(run.load_resume()["step"])
-
-    monkeypatch.setattr(RunWriter, "write", note)
-    train(run, corpus)
-    assert saved[0] == 3 and saved[-1] == 60 and 15 <= len(saved) <= 25
+    train(run, corpus, callbacks=[lambda row: saved.append(run.load_resume())])
+    assert (saved[0] and saved[0]["step"]) == saved_at  # before the state of step 20 itself is saved
     assert_equal(weights(run), weights(undisturbed))  # saving in between changes nothing
 
 
-def test_without_a_limit_the_clock_saves_nothing(corpus, tmp_path):
-    config = TrainConfig(save_minutes=0.0)
-    assert config.save_minutes == 0 and TrainConfig().save_minutes == 5.0
+def test_a_limit_below_zero_is_refused():
     with pytest.raises(ConfigError, match=r"train\.save_minutes is -1"):
         Preset().override({"train.save_minutes": "-1"})
 
