@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from speaker_lib import Corpus, Run, train
+from speaker_lib import lesson as lesson_module
 from speaker_lib.course.lesson import DRIVE, FOUND, Lesson, open_lesson
 from speaker_lib.course.preflight import ablation_time, preflight
 from speaker_lib.course.profiles import PROFILES, get_profile
@@ -108,7 +109,7 @@ def test_in_a_checkout_data_and_runs_lie_beside_the_notebooks_folder(empty_folde
 def test_a_kaggle_competition_s_folder_is_found(empty_folder, monkeypatch):
     monkeypatch.setenv("SPEAKER_PROFILE", "laptop")
     folder = write_corpus(empty_folder / "kaggle" / "input" / "ml2022spring-hw4" / "Dataset")
-    monkeypatch.setattr("speaker_lib.course.lesson.KAGGLE_INPUT", empty_folder / "kaggle" / "input")
+    monkeypatch.setattr(lesson_module, "KAGGLE_INPUT", empty_folder / "kaggle" / "input")
     assert open_lesson().corpus.folder == folder
 
 
