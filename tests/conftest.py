@@ -6,6 +6,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -89,3 +91,12 @@ def command(*arguments: object, **options: object) -> subprocess.CompletedProces
 
 def command_line(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "speaker_lib", *map(str, arguments)]
+
+
+def wait_for(happened: Callable[[], bool], process: subprocess.Popen) -> None:
+    """Until ``happened()`` is true; fails if ``process``, which is to bring it about, ends or takes two minutes."""
+    deadline = time.monotonic() + 120
+    while not happened():
+        assert process.poll() is None, "the process ended too early"
+        assert time.monotonic() < deadline, "waited two minutes in vain"
+        time.sleep(0.02)

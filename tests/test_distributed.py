@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from speaker_lib.data.splits import split_utterances
 from speaker_lib.training.distributed import Team
 from speaker_lib.training.loop import valid
 
-from .conftest import command, write_corpus
+from .conftest import command, wait_for, write_corpus
 
 SETTINGS = ["--preset", "laptop_baseline"]
 for setting in ("model.dropout=0", "train.segment_len=48", "train.save_steps=7", "train.warmup_steps=2"):
@@ -89,9 +88,7 @@ def test_a_run_of_two_processes_is_stopped_and_goes_on_with_one(data, tmp_path):
         text=True,
         start_new_session=True,  # as a terminal does, send Ctrl-C to the processes and to torchrun, which passes it on
     )
-    deadline = time.monotonic() + 120
-    while not (run / "resume.pt").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_for((run / "resume.pt").exists, process)
     os.killpg(process.pid, signal.SIGINT)
     _, error = process.communicate(timeout=120)
     stopped = Run.open(run).load_resume()["step"]
@@ -116,15 +113,18 @@ import os, pathlib, sys, time
 import torch
 from speaker_lib.training.distributed import joined
 
-if os.environ["RANK"] == "0":
-    join, here = torch.distributed.init_process_group, pathlib.Path(sys.argv[1])
-    def slowly(backend):
-        join(backend)
-        time.sleep(1)
-        here.touch()
-    torch.distributed.init_process_group = slowly
-with joined(torch.device("cpu")) as team:
-    assert pathlib.Path(sys.argv[1]).exists(), "a process could leave before the other had joined"
+folder, join = pathlib.Path(sys.argv[1]), torch.distributed.init_process_group
+def join_second(backend):
+    join(backend)
+    if os.environ["RANK"] == "1":
+        (folder / "first").touch()
+        return
+    while not (folder / "first").exists():
+        time.sleep(0.02)
+    (folder / "second").touch()
+torch.distributed.init_process_group = join_second
+with joined(torch.device("cpu")):
+    assert (folder / "second").exists(), "a process could leave before the other had joined"
 """
 
 
@@ -132,7 +132,7 @@ def test_nobody_goes_ahead_before_all_have_joined(tmp_path):
     """Else an error that one process has at once breaks the connection of another, which then hides it."""
     script = tmp_path / "script.py"
     script.write_text(SLOW_TO_JOIN)
-    done = several(2, script, tmp_path / "here")
+    done = several(2, script, tmp_path)
     assert done.returncode == 0, done.stderr
 
 
@@ -143,6 +143,10 @@ def test_processes_see_every_utterance_of_a_batch_once(data):
     for whole, *parts in zip(alone[0], *(share[0] for share in shares), strict=True):
         for name in ("mels", "lengths", "labels"):
             assert torch.equal(getattr(whole, name), torch.cat([getattr(part, name) for part in parts]))
-    held_out = split_utterances(corpus.labelled, config)[1]
-    parts = [share[1].batch_sampler.utterances.tolist() for share in shares]
-    assert sorted(parts[0] + parts[1]) == sorted(held_out.tolist()) and len(parts[0]) == len(parts[1]) + 1
+    whole, *parts = [torch.cat([batch.mels for batch in loaders[1]]) for loaders in (alone, *shares)]  # (utterances, 48, 40)
+    assert len(parts[0]) == len(parts[1]) + 1 and len(whole) == len(split_utterances(corpus.labelled, config)[1])
+    assert sorted(map(bytes_of, torch.cat(parts))) == sorted(map(bytes_of, whole))
+
+
+def bytes_of(mel: torch.Tensor) -> bytes:
+    return mel.numpy().tobytes()

@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -8,6 +9,8 @@ import pytest
 
 from speaker_lib.utils.errors import ConfigError, SpeakerError
 from speaker_lib.utils.parallel import parallel_map
+
+from .conftest import wait_for
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -27,17 +30,14 @@ def test_at_least_one_worker_is_needed():
         list(parallel_map(abs, [1], "Count", "number", 0))
 
 
-def work_on(path: Path) -> None:
-    path.touch()
-    time.sleep(0.3)
-
-
 def test_after_an_interruption_nothing_new_begins(tmp_path):
-    results = parallel_map(work_on, [tmp_path / str(i) for i in range(12)], "Work", "piece", workers=2, ahead=0)
+    results = parallel_map(Path.touch, [tmp_path / str(i) for i in range(12)], "Work", "piece", workers=2, ahead=0)
     next(results)
     results.close()
-    time.sleep(3)  # in which two workers could do all the rest
-    assert 2 <= len(list(tmp_path.iterdir())) <= 3
+    for worker in multiprocessing.active_children():
+        worker.join(timeout=120)  # it ends when it has nothing left to do
+    assert multiprocessing.active_children() == []
+    assert 1 <= len(list(tmp_path.iterdir())) <= 3
 
 
 def linger(path: Path) -> None:
@@ -53,9 +53,7 @@ def test_no_worker_outlives_a_killed_parent(tmp_path):
     paths = [tmp_path / "one", tmp_path / "two"]
     parent = subprocess.Popen([sys.executable, "-c", script, *map(str, paths)], stdout=subprocess.PIPE, cwd=REPO)
     try:
-        while not all(path.exists() for path in paths):
-            assert parent.poll() is None
-            time.sleep(0.1)
+        wait_for(lambda: all(path.exists() for path in paths), parent)
     finally:
         parent.kill()
     parent.communicate(timeout=60)  # it ends when nobody is left who could write to it

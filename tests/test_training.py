@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,12 +29,12 @@ from speaker_lib import (
     train,
 )
 from speaker_lib.data.batches import Batch
-from speaker_lib.training.diagnostics import chance_warning, check_loss
+from speaker_lib.training import loop as training
+from speaker_lib.training.diagnostics import chance_warning, check_finite, check_loss
 from speaker_lib.training.loop import StopTraining, begin, model_fn
-from speaker_lib.training.state import TrainState
 from speaker_lib.utils.errors import CorpusError, RunError, TrainingDiverged
 
-from .conftest import command_line
+from .conftest import command_line, wait_for
 
 MODEL = ModelConfig(d_model=16, nhead=2, dim_feedforward=16, activation="relu", dropout=0.1, attention_dropout=0.1)
 PRESET = Preset(
@@ -142,12 +141,10 @@ def test_60_steps_at_once_equal_25_a_kill_and_35(uninterrupted, corpus, tmp_path
 
 def test_ctrl_c_on_the_command_line_saves_and_says_how_to_go_on(corpus_folder, tmp_path):
     run = tmp_path / "run"
-    arguments = ["train", "--data", corpus_folder, "--preset", "laptop_baseline", "--run", run, "--steps", "100000"]
+    arguments = ["train", "--data", corpus_folder, "--preset", "laptop_baseline", "--run", run]
+    arguments += ["--steps", "100000", "--set", "train.save_steps=1"]
     process = subprocess.Popen(command_line(*arguments), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not (run / ".lock").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    time.sleep(2.0)
+    wait_for((run / "resume.pt").exists, process)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=120)
     assert process.returncode == 1
@@ -173,39 +170,55 @@ def test_a_finished_run_stays_as_it_is(uninterrupted, corpus):
     assert {p.name: p.read_bytes() for p in uninterrupted.folder.iterdir()} == before
 
 
-@pytest.mark.parametrize("step", [1, 20, 60])
-def test_a_stop_button_ends_training_and_loses_no_validation(uninterrupted, corpus, tmp_path, monkeypatch, step):
-    run, stop = Run.create(tmp_path / "run", PRESET, corpus), threading.Event()
-    advance = TrainState.advance
+@pytest.mark.parametrize("valid_steps", [1, 10])
+def test_a_stop_button_ends_training_and_loses_no_validation(corpus, tmp_path, valid_steps):
+    """Pressed before the first step, which is the last before a validation or not."""
+    preset = PRESET.override({"train.total_steps": 20, "train.valid_steps": valid_steps})
+    whole, run = (Run.create(tmp_path / name, preset, corpus) for name in ("whole", "run"))
+    train(whole, corpus)
+    stop = threading.Event()
+    stop.set()
+    assert train(run, corpus, stop=stop).step == 1
+    assert [row["step"] for row in run.metrics()] == ([1] if valid_steps == 1 else [])
+    assert train(run, corpus).step == 20
+    assert_equal(weights(run), weights(whole))
+    assert_equal(last_weights(run), last_weights(whole))
+    assert without_speed(run.metrics()) == without_speed(whole.metrics())
 
-    def press(state, *outcome):
-        advance(state, *outcome)
-        if state.step == step:
+
+@pytest.mark.parametrize("step", [20, 60])
+def test_a_stop_button_ends_training_after_a_validation_too(uninterrupted, corpus, tmp_path, capsys, step):
+    run, stop = Run.create(tmp_path / "run", PRESET, corpus), threading.Event()
+
+    def press(row):
+        if row["step"] == step:
             stop.set()
 
-    monkeypatch.setattr(TrainState, "advance", press)
-    assert train(run, corpus, stop=stop).step == step
-    monkeypatch.undo()
+    assert train(run, corpus, callbacks=[press], stop=stop).step == step
+    assert ("Stopped at step" in capsys.readouterr().err) == (step < 60)
     assert train(run, corpus).step == 60
     assert_equal(weights(run), weights(uninterrupted))
     assert without_speed(run.metrics()) == without_speed(uninterrupted.metrics())
 
 
-def test_stopping_never_saves_a_state_that_is_not_a_number(corpus, tmp_path, monkeypatch):
-    run, stop = Run.create(tmp_path / "run", PRESET.override({"train.seed": 2}), corpus), threading.Event()
-    advance = TrainState.advance
-
-    def break_and_press(state, *outcome):
-        advance(state, *outcome)
-        if state.step == 7:
-            with torch.no_grad():
-                next(state.model.parameters()).fill_(torch.nan)
-            stop.set()
-
-    monkeypatch.setattr(TrainState, "advance", break_and_press)
-    with pytest.raises(TrainingDiverged):
+def test_stopping_never_saves_a_state_that_is_not_a_number(corpus, tmp_path):
+    """Step 1 makes the weights so large that step 2 loses them."""
+    run = Run.create(tmp_path / "run", PRESET.override({"train.learning_rate": 1e6, "train.warmup_steps": 0}), corpus)
+    stop = threading.Event()
+    stop.set()
+    train(run, corpus, stop=stop)
+    with pytest.raises(TrainingDiverged, match="no longer a number at step 2"):
         train(run, corpus, stop=stop)
-    assert run.load_resume() is None
+    assert run.load_resume()["step"] == 1
+
+
+def test_weights_that_are_not_numbers_are_found_before_the_loss_shows_them():
+    state = begin(PRESET, torch.device("cpu"), torch.float32)
+    check_finite(state, PRESET)
+    with torch.no_grad():
+        next(state.model.parameters()).fill_(torch.nan)
+    with pytest.raises(TrainingDiverged):
+        check_finite(state, PRESET)
 
 
 def test_gradients_are_clipped_where_that_is_asked_for(corpus, tmp_path):
@@ -249,7 +262,7 @@ def test_a_run_is_not_begun_over_another(uninterrupted, corpus):
 def test_a_validation_that_is_not_a_number_is_not_written_down(uninterrupted, corpus, tmp_path, monkeypatch):
     run = Run.create(tmp_path / "run", PRESET, corpus)
     with monkeypatch.context() as patch, pytest.raises(TrainingDiverged, match="no longer a number at step 20"):
-        patch.setattr("speaker_lib.training.loop.valid", lambda *_: (0.3, math.nan))
+        patch.setattr(training, "valid", lambda *_: (0.3, math.nan))
         train(run, corpus)
     assert run.metrics() == [] and run.load_resume()["step"] == 10
     train(run, corpus)
