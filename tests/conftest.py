@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import shutil
 import signal
 import subprocess
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 
 from speaker_lib import Corpus, CorpusWriter
+from speaker_lib.cli.main import main
 from speaker_lib.simulation.corpus import Simulation, simulate
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"  # beside the checkout, where it exists
@@ -85,8 +88,20 @@ def _shared(name: str) -> Path:
 
 
 def command(*arguments: object, **options: object) -> subprocess.CompletedProcess:
-    """Runs ``python -m speaker_lib`` as a user would."""
+    """Runs ``python -m speaker_lib`` as a user would, in a process of its own."""
     return subprocess.run(command_line(*arguments), capture_output=True, text=True, timeout=600, **options)
+
+
+def call(*arguments: object) -> subprocess.CompletedProcess:
+    """What `command` returns, from this process: no Python has to start and load PyTorch."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors=errors) for errors in ("strict", "backslashreplace"))
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = main(list(map(str, arguments)))
+        except SystemExit as end:  # argparse's own
+            code = end.code
+        out.flush(), err.flush()
+    return subprocess.CompletedProcess(arguments, code, out.buffer.getvalue().decode(), err.buffer.getvalue().decode())
 
 
 def command_line(*arguments: object) -> list[str]:

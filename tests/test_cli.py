@@ -15,7 +15,7 @@ from speaker_lib.config.schema import setting_names
 from speaker_lib.data.splits import split_utterances
 from speaker_lib.simulation.corpus import simulated_recording
 
-from .conftest import SMALL, command
+from .conftest import SMALL, call, command
 
 COMMANDS = ("simulate", "prepare", "check", "train", "evaluate", "compare", "predict", "identify", "embed", "verify")
 SHORT = ["--steps", "30", "--set", "train.segment_len=64", "--set", "train.split=session"]
@@ -52,26 +52,26 @@ def two_runs(simulated, tmp_path_factory):
 def test_from_nothing_to_a_prediction(simulated, two_runs, tmp_path):
     tuned, baseline, figure = two_runs / "laptop_tuned", two_runs / "laptop_baseline", tmp_path / "comparison.png"
 
-    done = command("evaluate", "--data", simulated, "--run", tuned, "--json")
+    done = call("evaluate", "--data", simulated, "--run", tuned, "--json")
     found = json.loads(done.stdout)
     assert set(found) == {"crop", "full", "n_utterances", "n_parameters"}
     corpus = Corpus.open(simulated)
     sessions = split_utterances(corpus.labelled, Run.open(tuned).preset.train)[1]
     assert found["n_utterances"] == len(sessions) and 4 * 3 <= len(sessions) <= 4 * 4  # one of three sessions of each voice
-    assert "most confused:" in command("evaluate", "--data", simulated, "--run", baseline).stdout
+    assert "most confused:" in call("evaluate", "--data", simulated, "--run", baseline).stdout
 
-    done = command("compare", baseline, tuned, "--out", figure)
+    done = call("compare", baseline, tuned, "--out", figure)
     assert done.returncode == 0, done.stderr
     assert f"{found['full']['accuracy']:.4f}" in done.stdout and f"Figure: {figure}" in done.stdout
     assert "simulated voices (not people)" in done.stdout
     assert matplotlib.image.imread(figure).std() > 0.05
 
-    done = command("predict", "--data", simulated, "--run", tuned, "--out", tmp_path / "submission.csv")
+    done = call("predict", "--data", simulated, "--run", tuned, "--out", tmp_path / "submission.csv")
     lines = (tmp_path / "submission.csv").read_text().splitlines()
     assert lines[0] == "Id,Category" and len(lines) == 9 and all(",sim000" in line for line in lines[1:])
 
     soundfile.write(tmp_path / "voice.wav", simulated_recording(SMALL, 2, 3), 16_000)
-    done = command("identify", "--run", tuned, tmp_path / "voice.wav")
+    done = call("identify", "--run", tuned, tmp_path / "voice.wav")
     rows = [line.split() for line in done.stdout.splitlines()]
     assert len(rows) == 4 and sum(float(p) for p, _ in rows) == pytest.approx(1.0, abs=1e-3)
     assert [float(p) for p, _ in rows] == sorted((float(p) for p, _ in rows), reverse=True)

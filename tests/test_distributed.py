@@ -16,7 +16,7 @@ from speaker_lib.data.splits import split_utterances
 from speaker_lib.training.distributed import Team
 from speaker_lib.training.loop import valid
 
-from .conftest import command, wait_for, write_corpus
+from .conftest import call, wait_for, write_corpus
 
 SETTINGS = ["--preset", "laptop_baseline"]
 for setting in ("model.dropout=0", "train.segment_len=48", "train.save_steps=7", "train.warmup_steps=2"):
@@ -53,7 +53,7 @@ def assert_close(one: Path, other: Path) -> None:
 
 def test_two_processes_train_what_one_would(data, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
-    assert command("train", "--data", data, "--run", one, *SETTINGS, *MORE).returncode == 0
+    assert call("train", "--data", data, "--run", one, *SETTINGS, *MORE).returncode == 0
     done = several(2, *SPEAKER_LIB, "train", "--data", data, "--run", two, *SETTINGS, *MORE)
     assert done.returncode == 0, done.stderr
     assert_close(one, two)
@@ -94,8 +94,8 @@ def test_a_run_of_two_processes_is_stopped_and_goes_on_with_one(data, tmp_path):
     stopped = Run.open(run).load_resume()["step"]
     assert error.count(f"Stopped at step {stopped} of 120") == 1 and 0 < stopped < 120
 
-    assert command("train", "--data", data, "--run", run, "--resume").returncode == 0
-    assert command(*arguments, "--run", whole).returncode == 0
+    assert call("train", "--data", data, "--run", run, "--resume").returncode == 0
+    assert call(*arguments, "--run", whole).returncode == 0
     for mine, theirs in zip(Run.open(whole).metrics(), Run.open(run).metrics(), strict=True):
         assert all(theirs[key] == pytest.approx(mine[key], rel=1e-3) for key in mine if key != "steps_per_second")
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import io
 import random
 import re
 import resource
@@ -30,14 +29,13 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from speaker_lib import Corpus, Run, train
-from speaker_lib.cli.main import main
 from speaker_lib.evaluation.identification import evaluate
 from speaker_lib.training.loop import StopTraining
 from speaker_lib.utils.device import get_device
 from speaker_lib.utils.errors import is_text
 
 from . import fuzzing
-from .conftest import write_corpus
+from .conftest import call, write_corpus
 from .test_training import PRESET
 
 MOST_GROWTH = 300  # MB of memory, over all cases
@@ -94,23 +92,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         patch.setenv("SPEAKER_CACHE", str(root / "cache"))
         made.fresh()
         for arguments in ("compare case/run --out case/c.svg", "identify --run case/run case/recordings/ada/a.wav"):
-            _call([str(root / word) if word.startswith("case/") else word for word in arguments.split()])  # loads what they need
+            call(*[str(root / word) if word.startswith("case/") else word for word in arguments.split()])  # loads what they need
         librosa.resample(rng.normal(size=8_000), orig_sr=44_100, target_sr=16_000)
         made.memory = _memory()
         yield made
-
-
-def _call(arguments: list[str]) -> tuple[int, str, str]:
-    """A command in this process: its exit code, and both streams as a terminal would get them."""
-    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors=e) for e in ("strict", "backslashreplace"))
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph|constrained_layout|Tight layout")  # a font without that character
-        try:
-            code = main(arguments)
-        except SystemExit as end:  # argparse's own
-            code = end.code
-        out.flush(), err.flush()
-    return code, out.buffer.getvalue().decode(), err.buffer.getvalue().decode()
 
 
 def _snapshot(root: Path) -> dict[str, object]:
@@ -127,7 +112,10 @@ def check(world: World, arguments: list[object], named: list[str], may_write: st
     there to write, relative to the copy.
     """
     before = _snapshot(world.case)
-    code, out, err = _call(list(map(str, arguments)))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph|constrained_layout|Tight layout")  # a font without that character
+        done = call(*arguments)
+    code, out, err = done.returncode, done.stdout, done.stderr
     world.counts["harmless" if code == 0 else "refused"] += 1
     after = _snapshot(world.case)
     assert not fuzzing.Evil.mark.exists(), "a pickle was believed"

@@ -17,7 +17,7 @@ from speaker_lib.training.run import WRITTEN
 from speaker_lib.training.saving import RunWriter, backup_of, fetch_backup
 from speaker_lib.utils.errors import ConfigError, RunError, WriteError
 
-from .conftest import command, write_corpus
+from .conftest import call, command, write_corpus
 from .test_training import PRESET, assert_equal, last_weights, weights, without_speed
 
 
@@ -94,7 +94,7 @@ def test_a_killed_run_is_not_locked_for_ever(corpus, tmp_path):
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(RunError, match="is being trained by another process"):
             train(run, corpus)
-        done = command("train", "--data", corpus.folder, "--run", run.folder, "--resume")
+        done = call("train", "--data", corpus.folder, "--run", run.folder, "--resume")
         assert done.returncode == 1 and "is being trained by another process" in done.stderr
         holder.kill()
     assert train(run, corpus).step == 60
@@ -172,7 +172,7 @@ def test_a_disk_that_is_really_full_is_survived(corpus, tmp_path, small_disk):
 def test_the_command_line_says_it_in_one_sentence_where_the_disk_is_full(corpus, small_disk):
     (small_disk / "hog").write_bytes(bytes(shutil.disk_usage(small_disk).free - 3 * 4096))
     arguments = ["--data", corpus.folder, "--preset", "laptop_baseline", "--run", small_disk / "run", "--steps", "20"]
-    done = command("train", *arguments)
+    done = call("train", *arguments)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith("error: the disk is full, ")
 
@@ -228,27 +228,27 @@ def test_a_fresh_machine_goes_on_from_the_backup(undisturbed, corpus, tmp_path, 
 def test_the_command_line_goes_on_from_a_backup(corpus, tmp_path):
     drive = tmp_path / "drive"
     data = ["train", "--data", corpus.folder, "--backup", drive]
-    assert command(*data, "--run", tmp_path / "a" / "run", "--preset", "laptop_baseline", "--steps", "4").returncode == 0
+    assert call(*data, "--run", tmp_path / "a" / "run", "--preset", "laptop_baseline", "--steps", "4").returncode == 0
     assert sorted(path.name for path in (drive / "run").iterdir()) == sorted(WRITTEN)
-    done = command(*data, "--run", tmp_path / "b" / "run", "--resume")  # a new machine, which need not name the preset
+    done = call(*data, "--run", tmp_path / "b" / "run", "--resume")  # a new machine, which need not name the preset
     assert done.returncode == 0, done.stderr
     assert f"goes on from its backup in {drive / 'run'}, at step 4" in done.stderr
     assert (tmp_path / "b" / "run" / "metrics.jsonl").read_bytes() == (drive / "run" / "metrics.jsonl").read_bytes()
 
-    done = command(*data, "--run", tmp_path / "c" / "run", "--preset", "laptop_baseline", "--steps", "4")
+    done = call(*data, "--run", tmp_path / "c" / "run", "--preset", "laptop_baseline", "--steps", "4")
     assert done.returncode == 1 and "is further than" in done.stderr and "--resume" in done.stderr
-    done = command(*data, "--run", tmp_path / "d" / "run", "--preset", "laptop_baseline", "--steps", "5")
+    done = call(*data, "--run", tmp_path / "d" / "run", "--preset", "laptop_baseline", "--steps", "5")
     assert done.returncode == 1 and "with another train.total_steps" in done.stderr
-    done = command(*data, "--run", drive / "run", "--resume")
+    done = call(*data, "--run", drive / "run", "--resume")
     assert done.returncode == 2 and "is where the run itself lies" in done.stderr
 
 
 def test_seeds_have_a_backup_each(corpus, tmp_path):
     options = ["--data", corpus.folder, "--preset", "laptop_baseline", "--steps", "3", "--seeds", "0,1"]
     drive = ["--backup", tmp_path / "drive"]
-    assert command("train", *options, *drive, "--run", tmp_path / "a" / "runs").returncode == 0
+    assert call("train", *options, *drive, "--run", tmp_path / "a" / "runs").returncode == 0
     assert (tmp_path / "drive" / "runs" / "seed1" / "resume.pt").exists()
-    done = command("train", *options, *drive, "--run", tmp_path / "b" / "runs", "--resume")
+    done = call("train", *options, *drive, "--run", tmp_path / "b" / "runs", "--resume")
     assert done.returncode == 0 and done.stderr.count("goes on from its backup") == 2
     assert Run.open(tmp_path / "b" / "runs" / "seed0").load_resume()["step"] == 3
 
