@@ -68,8 +68,7 @@ def _small_run(folder: Path, corpus: Corpus, until: int = 60) -> None:
         if row["step"] == until < 60:
             raise StopTraining
 
-    run = Run.create(folder, PRESET, corpus)
-    train(run, corpus, callbacks=[stop])
+    train(run := Run.create(folder, PRESET, corpus), corpus, callbacks=[stop])
     run.save_evaluation(evaluate(run, corpus, get_device())[0].to_dict())
 
 
@@ -160,18 +159,14 @@ def _arguments(case: Path, command: str) -> tuple[list[object], str]:
     }[command]
 
 
-def _spoil(world: World, where: str, mutate: fuzzing.Mutator, command: str, rng: random.Random, unpacked: bool = False) -> None:
+def _spoil(world: World, where: str, mutate: fuzzing.Mutator, command: str, rng: random.Random, unpacked: float = 0.0) -> None:
     case = world.fresh()
-    if unpacked:
+    if rng.random() < unpacked:
         shutil.rmtree(case / "data/packed")
     path = rng.choice(sorted(case.glob(where)))
     mutate(path, rng)
     arguments, may_write = _arguments(case, command)
     check(world, arguments, [str(path), str(path.parent)], may_write)
-
-
-def _index(world: World, name: str, mutate: fuzzing.Mutator, command: str, rng: random.Random) -> None:
-    _spoil(world, f"data/{name}", mutate, command, rng, unpacked=rng.random() < 0.5)
 
 
 def _config(world: World, mutate: fuzzing.Mutator, command: str, rng: random.Random) -> None:
@@ -193,19 +188,8 @@ WORDS = (
 )
 # Without a slash: they are to be files. The half character stands for a byte that is not UTF-8.
 FILE_NAMES = (
-    "\udce9",
-    "a\nb",
-    "\x1b[2J",
-    "$\\frac{$",
-    "\u202eevil",
-    "x" * 200,
-    "宋\u3000玉",
-    "_hidden",
-    "-x",
-    "ünï",
-    "{}",
-    "a b",
-    "%s",
+    *("\udce9", "a\nb", "\x1b[2J", "$\\frac{$", "\u202eevil", "x" * 200, "宋\u3000玉"),
+    *("_hidden", "-x", "ünï", "{}", "a b", "%s"),
 )
 NAMES = (
     *("model.d_model", "model.nhead", "model.num_layers", "model.dim_feedforward", "model.n_speakers", "model.norm"),
@@ -259,7 +243,7 @@ Body = tuple[int, Callable[..., None], dict[str, st.SearchStrategy]]  # how many
 def _bodies() -> dict[str, Body]:
     """By the name of what is spoiled."""
 
-    def file(n: int, where: str, kinds: tuple[fuzzing.Mutator, ...], *commands: str, unpacked: bool = False) -> Body:
+    def file(n: int, where: str, kinds: tuple[fuzzing.Mutator, ...], *commands: str, unpacked: float = 0.0) -> Body:
         return n, functools.partial(_spoil, where=where, unpacked=unpacked), of(kinds, *commands)
 
     def of(kinds: tuple[fuzzing.Mutator, ...], *commands: str) -> dict[str, st.SearchStrategy]:
@@ -267,11 +251,10 @@ def _bodies() -> dict[str, Body]:
         return {"mutate": st.sampled_from(kinds), "command": st.sampled_from(commands), "rng": rng}
 
     reading = ("evaluate", "check", "predict", "train", "embed", "verify")
-    indexes = st.sampled_from(("metadata.json", "mapping.json", "testdata.json"))
     options = st.sampled_from(("--set", "--set", "--steps", "--seeds", "--chunk"))
     return {
-        "an index": (80, _index, of(fuzzing.INDEX, *reading) | {"name": indexes}),
-        "a feature": file(60, "data/uttr-*.pt", fuzzing.FEATURE, *reading, unpacked=True),
+        "an index": file(80, "data/*.json", fuzzing.INDEX, *reading, unpacked=0.5),
+        "a feature": file(60, "data/uttr-*.pt", fuzzing.FEATURE, *reading, unpacked=1.0),
         "pairs of utterances": file(40, "pairs.txt", fuzzing.LINES, "verify"),
         "a recording": file(50, "recordings/ada/*.wav", fuzzing.AUDIO, "identify", "prepare"),
         "settings": (60, _config, of(fuzzing.JSON, "evaluate", "compare", "identify", "train", "average", "verify")),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from speaker_lib import preflight as preflight_module
 from speaker_lib.course.lesson import DOWNLOAD
 from speaker_lib.course.preflight import preflight
 from speaker_lib.utils.errors import CorpusError
@@ -290,7 +291,7 @@ def lesson_folder(tmp_path, monkeypatch) -> Path:
 
 
 def test_a_lesson_can_fetch_its_data(server, archive, lesson_folder, monkeypatch, capsys):
-    monkeypatch.setattr("speaker_lib.course.preflight.seconds_per_step", lambda *_: 0.1)  # how fast it trains is not the question
+    monkeypatch.setattr(preflight_module, "seconds_per_step", lambda *_: 0.1)  # how fast it trains is not the question
     server.files = parts(archive)
     lesson = preflight(DOWNLOAD)
     assert lesson.corpus.folder.samefile(lesson_folder / "data" / "Dataset") and len(lesson.corpus.labelled) == 24
