@@ -13,7 +13,7 @@ from speaker_lib import PRESETS, Classifier, Corpus, Run
 from speaker_lib.training.run import weights_bytes
 from speaker_lib.training.saving import RunWriter
 
-from .conftest import command
+from .conftest import call, command
 
 STEPS = 100
 
@@ -46,8 +46,8 @@ def run(held_out):
 
 
 def test_people_are_recognised_in_recordings_that_were_not_trained_on(held_out, run):
-    own = json.loads(command("evaluate", "--data", held_out / "known-corpus", "--run", run, "--json").stdout)
-    new = json.loads(command("evaluate", "--data", held_out / "unheard-corpus", "--run", run, "--json", "--all").stdout)
+    own = json.loads(call("evaluate", "--data", held_out / "known-corpus", "--run", run, "--json").stdout)
+    new = json.loads(call("evaluate", "--data", held_out / "unheard-corpus", "--run", run, "--json", "--all").stdout)
     print(f"held-out sessions {own['full']}, unheard recordings {new['full']}")
     assert own["full"]["accuracy"] >= 0.95 and new["full"]["accuracy"] >= 0.9
     assert Run.open(run).preset.model == PRESETS["laptop_tuned"].override({"model.n_speakers": 10}).model
@@ -57,7 +57,7 @@ def test_an_unheard_recording_is_given_its_speakers_name(held_out, run):
     right = 0
     for speaker in sorted((held_out / "unheard").iterdir())[::3]:
         (recording,) = speaker.glob("*.flac")
-        done = command("identify", "--run", run, recording)
+        done = call("identify", "--run", run, recording)
         assert done.returncode == 0, done.stderr
         right += done.stdout.split()[1] == speaker.name
     assert right >= 3  # of four
@@ -70,7 +70,7 @@ def test_people_that_a_run_never_heard_are_told_apart(held_out, run, simulated, 
     RunWriter(untrained).write("model.safetensors", weights_bytes(Classifier(untrained.preset.model)))
     found = {}
     for folder in (untrained.folder, run):
-        done = command("verify", "--run", folder, "--data", held_out / "known-corpus", "--all", "--trials", 4_000, "--json")
+        done = call("verify", "--run", folder, "--data", held_out / "known-corpus", "--all", "--trials", 4_000, "--json")
         assert done.returncode == 0, done.stderr
         found[folder] = json.loads(done.stdout)
     print(f"untrained {found[untrained.folder]}, trained {found[run]}")
