@@ -17,9 +17,11 @@ import torch
 
 from speaker_lib import PRESETS, Preset, Run, train
 from speaker_lib.data.batches import Batch, get_dataloader
-from speaker_lib.training.loop import StopTraining, begin, train_step
+from speaker_lib.training.cuda_graph import choose_capture
+from speaker_lib.training.loop import StopTraining
 from speaker_lib.training.run import fit_to_data
 from speaker_lib.training.state import TrainState
+from speaker_lib.training.step import TrainStep
 
 from .machine import corpus_in_memory, device_name, lengths_like_hw4
 
@@ -67,13 +69,16 @@ def trained(
 ) -> tuple[TrainState, torch.Tensor]:
     """The state after these batches, and the loss of each, (batches,)."""
     preset = preset.override({"train.graph": graph})
-    state = begin(preset, device, dtype)
-    step, losses = train_step(preset, state, device, dtype), []
+    state, capture, losses, captured = TrainState(preset, device, dtype), choose_capture(device, graph), [], []
+
+    def counted(function):
+        captured.append(capture(function))
+        return captured[-1]
+
+    step = TrainStep(preset, state, device, dtype, capture=counted if capture else None)
     for batch in batches:
-        outcome = step(batch)
-        state.advance(outcome, len(batch.labels))
-        losses.append(outcome[0].clone())  # it holds until the next call
-    if graph == "auto" and step.capture is None:
+        losses.append(step(batch)[0].clone())  # it holds until the next call
+    if graph == "auto" and not captured:
         raise SystemExit("error: the step was not captured; see the line above.")
     return state, torch.stack(losses).cpu()
 

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 
 from speaker_lib import PRESETS, Corpus, SpeakerDataset, TrainConfig
-from speaker_lib.data.batches import Batch, TrainSampler
+from speaker_lib.data.batches import Batch, TrainBatches
 from speaker_lib.data.hw4_format import read_mapping, read_metadata
-from speaker_lib.training.loop import begin, train_step
-from speaker_lib.training.step import WARMUP
+from speaker_lib.training.cuda_graph import choose_capture
+from speaker_lib.training.state import TrainState
+from speaker_lib.training.step import WARMUP, TrainStep
 from speaker_lib.utils.device import get_autocast_dtype
 
 from .machine import SPEAKERS, lengths_like_hw4, seconds
@@ -61,13 +62,13 @@ def measure_data(folder: str) -> None:
     opened = time.perf_counter() - began
     peak = memory_mb(peak=True)
     dataset, cpu = SpeakerDataset(corpus.labelled), torch.device("cpu")
-    segments = iter(TrainSampler(dataset, torch.arange(len(dataset)), TrainConfig(total_steps=2_000)))
+    batches = iter(TrainBatches(dataset, torch.arange(len(dataset)), TrainConfig(total_steps=2_000)))
     began = time.perf_counter()
-    next(segments)
+    next(batches)
     drawn = time.perf_counter() - began
     for _ in range(100):
-        dataset.__getitems__(next(segments))
-    cut = min(seconds(lambda: dataset.__getitems__(next(segments)), cpu, 50) for _ in range(5))
+        next(batches)
+    cut = min(seconds(lambda: next(batches), cpu, 50) for _ in range(5))
     found = {"open_s": opened, "epoch_ms": drawn * 1e3, "batch_ms": cut * 1e3, "memory_mb": peak - before}
     print(json.dumps(found))
 
@@ -86,7 +87,9 @@ def growth_with_frames(device: torch.device, name: str) -> list[dict[str, object
     dtype = get_autocast_dtype("auto", device)
     for n_frames in FRAMES:
         count = FRAMES[-1] // n_frames
-        step = train_step(preset, begin(preset, device, dtype), device, dtype)
+        step = TrainStep(
+            preset, TrainState(preset, device, dtype), device, dtype, capture=choose_capture(device, preset.train.graph)
+        )
         mels = torch.randn(count, n_frames, 40, device=device)
         batch = Batch(mels, torch.full((count,), n_frames), torch.zeros(count, dtype=torch.long, device=device))
         for _ in range(WARMUP + 2):

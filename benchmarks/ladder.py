@@ -37,11 +37,7 @@ _TRANSFORMER = ("model.encoder", "transformer")
 # What else the kit knows, tried on the last rung that is kept; steps and frames are for runs of the profile `laptop`.
 FURTHER = (
     LadderStep("kept", "all rungs that are kept", "", tuple(KEPT.items())),
-    LadderStep("rotary", "tried: rotary positions", "Su et al. 2021", (("model.positions", "rotary"),), False),
     LadderStep("smoothing", "tried: label smoothing of 0.1", "Szegedy et al. 2016", (("train.label_smoothing", 0.1),), False),
-    LadderStep(
-        "depth", "tried: the last layer left out once in ten", "Huang et al. 2016", (("model.stochastic_depth", 0.1),), False
-    ),
     LadderStep("long", "tried: 150 frames in the last 100 steps", "Thienpondt et al. 2021", _LONG, False),
     LadderStep(
         "angle",

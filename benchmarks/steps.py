@@ -14,9 +14,10 @@ from torch import nn
 from speaker_lib import PRESETS, Corpus, Preset
 from speaker_lib.data.batches import get_dataloader
 from speaker_lib.models.cost import cost_of
-from speaker_lib.training.loop import begin, train_step
+from speaker_lib.training.cuda_graph import WARMUP_STEPS, choose_capture
 from speaker_lib.training.run import fit_to_data
-from speaker_lib.training.step import WARMUP
+from speaker_lib.training.state import TrainState
+from speaker_lib.training.step import TrainStep
 from speaker_lib.utils.device import get_autocast_dtype
 from speaker_lib.utils.parallel import available_cores
 
@@ -83,16 +84,12 @@ def kit_steps(
     compiler: Callable[[nn.Module], nn.Module] = lambda model: model,
 ) -> Callable[[], object]:
     """A function that trains one step, as `train` does it."""
-    state = begin(preset, device, dtype)
-    state.model = compiler(state.model)
-    step = train_step(preset, state, device, dtype)
+    state = TrainState(preset, device, dtype)
+    capture = choose_capture(device, preset.train.graph)
+    step = TrainStep(preset, state, device, dtype, compiler(state.model), capture)
     batches = itertools.chain.from_iterable(itertools.repeat(get_dataloader(corpus, preset.train, device=device)[0]))
 
-    def one() -> None:
-        batch = next(batches)
-        state.advance(step(batch), len(batch.labels))
-
-    return one
+    return lambda: step(next(batches))
 
 
 def time_to_steady(step: Callable[[], object], device: torch.device) -> float:
@@ -106,4 +103,4 @@ def time_to_steady(step: Callable[[], object], device: torch.device) -> float:
 
 def warm_steps(device: torch.device) -> int:
     """After so many a way has found its pace."""
-    return WARMUP + 2 if device.type == "cuda" else 1
+    return WARMUP_STEPS + 2 if device.type == "cuda" else 1

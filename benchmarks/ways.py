@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from speaker_lib import PRESETS, Corpus, SpeakerDataset, TrainConfig
-from speaker_lib.data.batches import TrainSampler
+from speaker_lib.data.batches import TrainBatches
 from speaker_lib.evaluation.identification import full_logits
 from speaker_lib.experiments.seeds import Job, train_jobs
 from speaker_lib.models.classifier import Classifier
@@ -38,13 +38,13 @@ def compared(
 def bench_cutting(folder: Path, device: torch.device) -> list[Row]:
     """Batches of 32 segments of 128 frames; the plain way opens 32 files for each."""
     dataset = SpeakerDataset(Corpus.open(folder).labelled, device=device)
-    segments = iter(TrainSampler(dataset, torch.arange(len(dataset)), TrainConfig()))
+    batches = iter(TrainBatches(dataset, torch.arange(len(dataset)), TrainConfig()))
     plain, generator = PlainDataset(folder, 128), np.random.default_rng(0)
     for _ in range(50):
-        dataset.__getitems__(next(segments))  # an epoch is drawn, pages are mapped
+        next(batches)  # an epoch is drawn, pages are mapped
     ways = {
         "plain": lambda: [collate([plain[int(i)] for i in generator.integers(len(plain), size=32)]) for _ in range(10)],
-        "kit": lambda: [dataset.__getitems__(next(segments)) for _ in range(10)],
+        "kit": lambda: [next(batches) for _ in range(10)],
     }
     return compared("", "cutting batches", device, 320, ways)
 

@@ -153,7 +153,7 @@ from speaker_lib import SpeakerDataset
 from speaker_lib.evaluation.identification import crop_draws, heldout_indices
 
 tuned = lesson.trained("tuned")
-dataset = SpeakerDataset(corpus.labelled, tuned.preset.train.judged_len, device=lesson.device)
+dataset = SpeakerDataset(corpus.labelled, tuned.preset.train.segment_len, device=lesson.device)
 utterances = heldout_indices(tuned, corpus)
 draws = crop_draws(tuned.load_model(lesson.device), dataset, utterances, lesson.device)  # (10, 2)
 draws = draws[:, 0]  # (10,) the accuracies, without the losses

@@ -10,8 +10,11 @@ from .config.schema import ModelConfig, Preset, TrainConfig
 from .data.batches import SpeakerDataset, get_dataloader
 from .data.corpus import Corpus, CorpusWriter
 from .models.classifier import Classifier
-from .training.loop import get_cosine_schedule_with_warmup, model_fn, set_seed, train, valid
+from .training.loop import train, valid
 from .training.run import Run
+from .training.schedule import get_cosine_schedule_with_warmup
+from .training.state import set_seed
+from .training.step import model_fn
 from .utils.errors import SpeakerError
 
 __all__ = [

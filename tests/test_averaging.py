@@ -22,8 +22,9 @@ from speaker_lib.evaluation.ensemble import (
     predict_ensemble,
 )
 from speaker_lib.evaluation.identification import full_logits, full_result, heldout_indices, predict
+from speaker_lib.training.checkpoints import Checkpoints
+from speaker_lib.training.distributed import ALONE
 from speaker_lib.training.run import weights_bytes
-from speaker_lib.training.saving import RunWriter
 from speaker_lib.utils.errors import ConfigError, CorpusError, RunError
 
 from .conftest import write_corpus
@@ -39,7 +40,7 @@ def make_run(folder, corpus: Corpus, preset: Preset = PRESET, weights: int = 0) 
     """A run whose weights are as chance made them: they err, and each run differently."""
     run = Run.create(folder, preset, corpus)
     torch.manual_seed(weights)
-    RunWriter(run).write("model.safetensors", weights_bytes(Classifier(run.preset.model)))
+    Checkpoints(run, ALONE).write("model.safetensors", weights_bytes(Classifier(run.preset.model)))
     return run
 
 

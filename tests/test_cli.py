@@ -54,7 +54,7 @@ def test_from_nothing_to_a_prediction(simulated, two_runs, tmp_path):
 
     done = call("evaluate", "--data", simulated, "--run", tuned, "--json")
     found = json.loads(done.stdout)
-    assert set(found) == {"crop", "full", "n_utterances", "n_parameters"}
+    assert set(found) == {"crop", "full", "n_utterances", "n_parameters", "weights"}
     corpus = Corpus.open(simulated)
     sessions = split_utterances(corpus.labelled, Run.open(tuned).preset.train)[1]
     assert found["n_utterances"] == len(sessions) and 4 * 3 <= len(sessions) <= 4 * 4  # one of three sessions of each voice
@@ -110,7 +110,7 @@ def test_seeds_are_trained_side_by_side_and_averaged(corpus_folder, tmp_path, ca
     full = [Run.open(runs / name).evaluation()["full"]["accuracy"] for name in ("seed0", "seed4")]
     assert f"full {sum(full) / 2:.4f} ±" in table and "Mean over 2 seeds" in table and "seed4" in table
     assert main([*arguments, "--seeds", "0,4"]) == 1
-    assert "holds a run already: go on with --resume" in capsys.readouterr().err
+    assert "holds a run already: resume it with --resume" in capsys.readouterr().err
     before = (runs / "seed0" / "model.safetensors").stat().st_mtime_ns
     assert main([*arguments, "--seeds", "0,4,5", "--resume"]) == 0
     assert (runs / "seed0" / "model.safetensors").stat().st_mtime_ns == before and Run.exists(runs / "seed5")

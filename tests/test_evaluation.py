@@ -38,8 +38,9 @@ from speaker_lib.evaluation.identification import (
     speaker_accuracy,
 )
 from speaker_lib.experiments.tables import comparison_table, evaluation_text
+from speaker_lib.training.checkpoints import Checkpoints
+from speaker_lib.training.distributed import ALONE
 from speaker_lib.training.run import weights_bytes
-from speaker_lib.training.saving import RunWriter
 from speaker_lib.utils.errors import CorpusError, RunError
 
 from .conftest import write_corpus
@@ -72,7 +73,7 @@ def test_both_protocols_measure_the_utterances_that_were_held_out(trained):
     assert 0.5 < result.crop.accuracy <= 1.0 and result.crop.std < 0.2
     again, _, _ = evaluate(run, corpus, CPU)
     assert again == result
-    assert set(result.to_dict()) == {"crop", "full", "n_utterances", "n_parameters"}
+    assert set(result.to_dict()) == {"crop", "full", "n_utterances", "n_parameters", "weights"}
     assert set(result.to_dict()["crop"]) == {"accuracy", "std", "loss"} and set(result.to_dict()["full"]) == {
         "accuracy",
         "top5",
@@ -83,7 +84,7 @@ def test_both_protocols_measure_the_utterances_that_were_held_out(trained):
 def test_no_draw_of_crops_is_the_one_that_validation_chose_the_weights_by(trained):
     _, corpus = trained
     torch.manual_seed(0)
-    model, dataset = Classifier(replace(PRESET.model, n_speakers=6)), SpeakerDataset(corpus.labelled, PRESET.train.judged_len)
+    model, dataset = Classifier(replace(PRESET.model, n_speakers=6)), SpeakerDataset(corpus.labelled, PRESET.train.segment_len)
     utterances = split_utterances(corpus.labelled, PRESET.train)[1]
     drawn = crop_draws(model.eval(), dataset, utterances, CPU)[:, 1]  # losses: equal only where all crops are
     assert len(set(drawn)) == CROP_SEEDS
@@ -147,7 +148,7 @@ def test_numbers_by_hand():
     assert accuracy[[0, 1, 3, 5]].tolist() == [1.0, 0.0, 1.0, 0.0] and accuracy[[2, 4]].isnan().all()
     confused = most_confused(logits.repeat(2, 1)[:6], labels.repeat(2)[:6], tuple("abcdef"))
     assert [(c.speaker, c.taken_for, c.count) for c in confused] == [("b", "a", 2), ("f", "a", 1)]
-    evaluation = Evaluation(CropResult(0.5, 0.01, 1.0), result, 4, 100)
+    evaluation = Evaluation(CropResult(0.5, 0.01, 1.0), result, 4, 100, "")
     text = evaluation_text(evaluation, logits, labels, tuple("abcdef"))
     assert "b taken for a x1" in text and "hardest speakers: b 0.00" in text
 
@@ -184,7 +185,7 @@ def test_another_corpus_is_judged_whole_and_only_when_asked(trained, tmp_path):
 
 
 def test_other_speakers_are_refused(trained, corpus):
-    with pytest.raises(RunError, match=r"knows 6 speakers .* has 3"):
+    with pytest.raises(RunError, match=r"was trained on 6 speakers .* has 3"):
         heldout_indices(trained[0], corpus)
 
 
@@ -194,7 +195,7 @@ def test_an_evaluation_is_of_the_weights_that_are_there(trained, tmp_path):
         (run.folder / "evaluation.json").write_text(content)
         with pytest.raises(RunError, match=r"evaluation\.json is not an evaluation"):
             comparison_table([run])
-    RunWriter(run).write("model.safetensors", weights_bytes(trained[0].load_model()))
+    Checkpoints(run, ALONE).write("model.safetensors", weights_bytes(trained[0].load_model()))
     assert run.evaluation() is None
 
 

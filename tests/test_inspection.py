@@ -8,6 +8,7 @@ import torch
 
 from speaker_lib import PRESETS, Classifier, ModelConfig, TrainConfig
 from speaker_lib.experiments.tables import head_table, layer_table
+from speaker_lib.models.cost import parameters_of
 from speaker_lib.models.inspect import attention_maps, head_signals
 from speaker_lib.plots.model import activation_figure, attention_figure, cost_figure, schedule_figure
 from speaker_lib.plots.runs import confusion_figure, save_figure
@@ -37,7 +38,7 @@ def test_the_parts_of_a_rich_model_add_up():
     model = Classifier(PRESETS["laptop_best"].model)
     table = layer_table(model, torch.zeros(2, 12, 40))
     *parts, total = (int(line.split()[-1].replace(",", "")) for line in table.splitlines()[2:])
-    assert sum(parts) == total == model.config.n_parameters
+    assert sum(parts) == total == parameters_of(model.config)
 
 
 def test_attention_maps_are_what_the_model_attends_with():

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from speaker_lib import PRESETS, Classifier, Corpus, Run
+from speaker_lib.training.checkpoints import Checkpoints
+from speaker_lib.training.distributed import ALONE
 from speaker_lib.training.run import weights_bytes
-from speaker_lib.training.saving import RunWriter
 
 from .conftest import call, command
 
@@ -67,7 +68,7 @@ def test_people_that_a_run_never_heard_are_told_apart(held_out, run, simulated, 
     """Even by weights that never heard anybody, for the spectrum passes through them; better by some that know these people."""
     untrained = Run.create(tmp_path / "untrained", PRESETS["laptop_tuned"], Corpus.open(simulated))
     torch.manual_seed(0)
-    RunWriter(untrained).write("model.safetensors", weights_bytes(Classifier(untrained.preset.model)))
+    Checkpoints(untrained, ALONE).write("model.safetensors", weights_bytes(Classifier(untrained.preset.model)))
     found = {}
     for folder in (untrained.folder, run):
         done = call("verify", "--run", folder, "--data", held_out / "known-corpus", "--all", "--trials", 4_000, "--json")

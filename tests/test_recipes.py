@@ -9,11 +9,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from speaker_lib import ModelConfig, Preset, Run, TrainConfig, get_dataloader, train
-from speaker_lib.data.batches import Batch, longest_cut
+from speaker_lib.data.batches import Batch, frames_to_cut
 from speaker_lib.models.pooling import padding_mask
 from speaker_lib.training.augment import Augmentation, random_mask, speed_perturb
-from speaker_lib.training.loop import StopTraining, begin, model_fn, train_step
+from speaker_lib.training.loop import StopTraining
 from speaker_lib.training.losses import TrainingLoss, with_margin
+from speaker_lib.training.state import TrainState
 from speaker_lib.training.step import TrainStep
 from speaker_lib.utils.errors import ConfigError
 
@@ -34,8 +35,6 @@ EVERYTHING = Preset(
         pooling_norm="batch",
         head="cosine",
         d_embedding=8,
-        positions="rotary",
-        stochastic_depth=0.3,
     ),
     replace(
         TRAIN,
@@ -50,9 +49,7 @@ EVERYTHING = Preset(
         freq_mask=6,
         time_mask=6,
         speed=0.1,
-        accumulate=2,
         clip_norm=1.0,
-        crop_len=20,
     ),
 )
 
@@ -90,7 +87,7 @@ def test_the_margin_grows_after_the_warmup_and_has_a_last_value():
     loss, train_config = TrainingLoss(EVERYTHING), EVERYTHING.train
     seen = []
     for step in range(train_config.total_steps):
-        loss.at(step)
+        loss.set_margin(step)
         seen.append(float(loss.margin))
     assert seen[:5] == [0.0] * 5 and seen[7] == pytest.approx(0.1) and seen[10:16] == pytest.approx([0.2] * 6)
     assert seen[16:] == pytest.approx([0.3] * 8)
@@ -104,7 +101,7 @@ def test_the_margin_grows_after_the_warmup_and_has_a_last_value():
         ({"train.margin": 0.2}, "choose model.head = cosine"),
         ({"train.final_margin": 0.2, "train.final_steps": 9}, "choose model.head = cosine"),
         ({"model.head": "cosine", "train.final_margin": 0.2}, "train.final_steps is 0"),
-        ({"model.pooling_norm": "batch", "train.accumulate": 17}, "would see one at a time"),
+        ({"model.pooling_norm": "batch", "train.batch_size": 1}, "train.batch_size of at least 2"),
         ({"train.final_steps": 70_001}, "more than train.total_steps"),
         ({"train.ema": 1.0}, "not including, 1"),
         ({"train.margin_kind": "arc"}, "choose one of cosine, angle"),
@@ -170,7 +167,7 @@ def test_a_batch_passes_as_it_is_where_nothing_is_asked_for():
 
 def test_an_utterance_is_played_faster_or_slower():
     torch.manual_seed(0)
-    width = longest_cut(50, 0.2)
+    width = frames_to_cut(50, 0.2)
     ramp = torch.arange(width, dtype=torch.float32)[None, :, None].expand(2_000, width, 1)
     played = speed_perturb(Batch(ramp, None, torch.zeros(2_000, dtype=torch.long)), 50, 0.2).mels[..., 0]
     slopes = played.diff(dim=1)
@@ -181,7 +178,7 @@ def test_an_utterance_is_played_faster_or_slower():
 
 def test_lengths_follow_the_speed():
     torch.manual_seed(0)
-    width = longest_cut(50, 0.2)
+    width = frames_to_cut(50, 0.2)
     lengths = torch.full((2_000,), 30)
     mels = torch.arange(width, dtype=torch.float32)[None, :, None].expand(2_000, width, 1)
     played = speed_perturb(Batch(mels, lengths, torch.zeros(2_000, dtype=torch.long)), 50, 0.2)
@@ -191,12 +188,12 @@ def test_lengths_follow_the_speed():
     assert (full.lengths == 50).all()
 
 
-def test_the_last_steps_have_longer_segments_and_validation_its_own(corpus):
+def test_the_final_steps_have_longer_segments_and_validation_has_not(corpus):
     config = EVERYTHING.train
     training, validation, _ = get_dataloader(corpus, config)
     widths = [batch.mels.shape[1] for batch in training]
-    assert widths == [longest_cut(32, 0.1)] * 16 + [longest_cut(48, 0.1)] * 8
-    assert {batch.mels.shape[1] for batch in validation} == {20}
+    assert widths == [frames_to_cut(32, 0.1)] * 16 + [frames_to_cut(48, 0.1)] * 8
+    assert {batch.mels.shape[1] for batch in validation} == {32}
     for first in (5, 20):
         later = get_dataloader(corpus, config, first)[0]
         for ours, theirs in zip(list(training)[first:], later, strict=True):
@@ -219,7 +216,7 @@ def test_with_everything_on_a_stopped_run_goes_on_as_if_nothing_had_been(corpus,
     assert_equal(saved[0]["average"], saved[1]["average"])
     assert_equal(weights(whole), weights(parts))
     assert not torch.equal(saved[0]["average"]["prenet.convolution.weight"], saved[0]["model"]["prenet.convolution.weight"])
-    assert state.judged is state.average.model
+    assert state.eval_model is state.ema.module
     assert whole.metrics()[-1]["valid_accuracy"] > 1 / 3
 
 
@@ -227,55 +224,33 @@ def test_what_is_kept_is_the_average(corpus, tmp_path):
     preset = EVERYTHING.override({"train.valid_steps": 24})
     run = Run.create(tmp_path / "run", preset, corpus)
     state = train(run, corpus)
-    assert_equal(weights(run), {name: tensor.contiguous() for name, tensor in state.average.model.state_dict().items()})
+    assert_equal(weights(run), {name: tensor.contiguous() for name, tensor in state.ema.module.state_dict().items()})
     run.load_model()
 
 
 def test_the_average_is_the_one_of_the_textbook():
     preset = Preset(MODEL, replace(TRAIN, ema=0.8))
-    state = begin(preset, CPU, torch.float32)
-    step = train_step(preset, state, CPU, torch.float32)
+    state = TrainState(preset, CPU)
+    step = TrainStep(preset, state, CPU)
     expected = state.model.prenet.weight.detach().clone()
     batch = Batch(torch.randn(8, 32, 40), torch.full((8,), 32), torch.arange(8) % 3)
     for n in range(1, 31):
-        state.advance(step(batch), 8)
+        step(batch)
         decay = min(0.8, (1 + n) / (10 + n))
         expected = decay * expected + (1 - decay) * state.model.prenet.weight.detach()
-    torch.testing.assert_close(state.average.model.prenet.weight, expected)
-
-
-def gradients(accumulate: int) -> tuple[list[torch.Tensor], torch.Tensor]:
-    preset = Preset(replace(MODEL, dropout=0.0, attention_dropout=0.0), replace(TRAIN, accumulate=accumulate, learning_rate=0.0))
-    state, criterion = begin(preset, CPU, torch.float32), nn.CrossEntropyLoss()
-    step = TrainStep(state, lambda batch: model_fn(batch, state.model, criterion, CPU), CPU)
-    generator = torch.Generator().manual_seed(0)
-    lengths = torch.tensor([32, 32, 20, 32, 32, 32, 9])
-    outcome = step(Batch(torch.randn(7, 32, 40, generator=generator), lengths, torch.arange(7) % 3))
-    return [parameter.grad for parameter in state.model.parameters()], outcome
-
-
-@pytest.mark.parametrize("accumulate", [2, 3, 100])
-def test_a_batch_in_parts_gives_the_gradients_of_the_whole(accumulate):
-    (whole, outcome), (parts, outcome_of_parts) = gradients(1), gradients(accumulate)
-    for one, other in zip(whole, parts, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
-    torch.testing.assert_close(outcome, outcome_of_parts)
+    torch.testing.assert_close(state.ema.module.prenet.weight, expected)
 
 
 def test_a_captured_step_reads_the_margin_anew():
-    preset = Preset(replace(EVERYTHING.model, stochastic_depth=0.0, dropout=0.0, attention_dropout=0.0), EVERYTHING.train)
+    preset = Preset(replace(EVERYTHING.model, dropout=0.0, attention_dropout=0.0), EVERYTHING.train)
     preset = preset.override({"train.speed": 0.0, "train.freq_mask": 0, "train.time_mask": 0, "train.learning_rate": 0.0})
     batch = Batch(torch.randn(8, 32, 40), torch.full((8,), 32), torch.arange(8) % 3)
     losses = []
     for capture in (None, replayed):
-        state = begin(preset, CPU, torch.float32)
-        step = train_step(preset, state, CPU, torch.float32)
-        captured = TrainStep(state, step.loss_and_accuracy, CPU, capture, step.prepare)
+        captured = TrainStep(preset, TrainState(preset, CPU), CPU, capture=capture)
         losses.append([])
         for _ in range(20):
-            outcome = captured(batch)
-            losses[-1].append(float(outcome[0]))
-            state.advance(outcome, 8)
+            losses[-1].append(float(captured(batch)[0]))
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     assert losses[0][9] > losses[0][3] + 1  # with a learning rate of 0 only the margin moves it
 

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from speaker_lib import Corpus, Preset, Run, train
+from speaker_lib.training.backup import backup_of, fetch_backup
+from speaker_lib.training.checkpoints import Checkpoints
 from speaker_lib.training.loop import StopTraining
 from speaker_lib.training.run import WRITTEN
-from speaker_lib.training.saving import RunWriter, backup_of, fetch_backup
 from speaker_lib.utils.errors import ConfigError, RunError, WriteError
 
 from .conftest import call, command, write_corpus
@@ -142,7 +143,7 @@ def test_a_disk_that_stays_full_keeps_the_state_before_and_ends_with_an_error(un
         if row["step"] == 20:
             full_disk(monkeypatch, run.folder.resolve(), lambda name: True)
 
-    with pytest.raises(WriteError, match=r"the disk is full, .*: free some space there and run the same command again\."):
+    with pytest.raises(WriteError, match=r"the disk is full, .*: free some space there, then run the same command again\."):
         train(run, corpus, callbacks=[fill])
     monkeypatch.undo()
     assert run.load_resume()["step"] == 10 and [row["step"] for row in run.metrics()] == [20]
@@ -232,7 +233,7 @@ def test_the_command_line_goes_on_from_a_backup(corpus, tmp_path):
     assert sorted(path.name for path in (drive / "run").iterdir()) == sorted(WRITTEN)
     done = call(*data, "--run", tmp_path / "b" / "run", "--resume")  # a new machine, which need not name the preset
     assert done.returncode == 0, done.stderr
-    assert f"goes on from its backup in {drive / 'run'}, at step 4" in done.stderr
+    assert f"resumes from its backup in {drive / 'run'}, at step 4" in done.stderr
     assert (tmp_path / "b" / "run" / "metrics.jsonl").read_bytes() == (drive / "run" / "metrics.jsonl").read_bytes()
 
     done = call(*data, "--run", tmp_path / "c" / "run", "--preset", "laptop_baseline", "--steps", "4")
@@ -249,7 +250,7 @@ def test_seeds_have_a_backup_each(corpus, tmp_path):
     assert call("train", *options, *drive, "--run", tmp_path / "a" / "runs").returncode == 0
     assert (tmp_path / "drive" / "runs" / "seed1" / "resume.pt").exists()
     done = call("train", *options, *drive, "--run", tmp_path / "b" / "runs", "--resume")
-    assert done.returncode == 0 and done.stderr.count("goes on from its backup") == 2
+    assert done.returncode == 0 and done.stderr.count("resumes from its backup") == 2
     assert Run.open(tmp_path / "b" / "runs" / "seed0").load_resume()["step"] == 3
 
 
@@ -273,7 +274,7 @@ def test_whichever_is_further_is_gone_on_from(corpus, tmp_path):
     train(run, corpus)  # the folder is now ahead of its backup
     fetch_backup(run.folder, backup)
     assert run.load_resume()["step"] == 60
-    with pytest.raises(RunError, match=r"further than .*go on from it \(--resume\)"):
+    with pytest.raises(RunError, match=r"further than .*resume from it \(--resume\)"):
         train(Run.open(old), corpus, backup=backup)
     assert Run.open(backup).load_resume()["step"] == 40
 
@@ -283,7 +284,7 @@ def test_a_damaged_state_with_a_backup_names_the_backup_and_once_deleted_goes_on
     train(run, corpus, backup=backup)
     damaged = run.folder / "resume.pt"
     damaged.write_bytes(b"torn")
-    with pytest.raises(RunError, match=r"run/resume\.pt cannot be read: delete it to go on from .*drive/run, at step 60\.$"):
+    with pytest.raises(RunError, match=r"run/resume\.pt cannot be read: delete it to resume from .*drive/run, at step 60\.$"):
         fetch_backup(run.folder, backup)
     assert damaged.read_bytes() == b"torn"
     damaged.unlink()
@@ -324,7 +325,7 @@ def test_a_backup_of_another_run_is_not_touched(corpus, tmp_path):
     before = {path.name: path.read_bytes() for path in backup.iterdir()}
     other = Run.create(tmp_path / "other", PRESET.override({"train.seed": 3, "train.total_steps": 5}), corpus)
     for attempt in (lambda: train(other, corpus, backup=backup), lambda: fetch_backup(other.folder, backup)):
-        with pytest.raises(RunError, match=r"holds another run than .*, with another train\.seed: name another folder"):
+        with pytest.raises(RunError, match=r"holds a run with other settings \(train\.seed was 87 and is now 3\): name another"):
             attempt()
     assert {path.name: path.read_bytes() for path in backup.iterdir()} == before
 
@@ -348,7 +349,7 @@ def test_a_backup_that_fails_does_not_end_training(undisturbed, corpus, tmp_path
 def test_a_backup_is_brought_up_to_date_at_the_end_though_the_run_s_own_disk_is_full(corpus, tmp_path, monkeypatch):
     """Both disks were full at the last save; then there is room again on the backup's."""
     run, backup, tried = Run.create(tmp_path / "here" / "run", PRESET, corpus), tmp_path / "drive", []
-    finish = RunWriter.finish
+    finish = Checkpoints.finish
 
     def fill(row):
         if row["step"] == 60:
@@ -362,7 +363,7 @@ def test_a_backup_is_brought_up_to_date_at_the_end_though_the_run_s_own_disk_is_
         finish(writer)
 
     fsync = os.fsync
-    monkeypatch.setattr(RunWriter, "finish", clear_one)
+    monkeypatch.setattr(Checkpoints, "finish", clear_one)
     with pytest.raises(WriteError, match=r"here/run/resume\.pt could not be written"):
         train(run, corpus, callbacks=[fill], backup=backup)
     assert Run.open(backup).load_resume()["step"] == 60 and run.load_resume()["step"] == 50

@@ -31,7 +31,9 @@ from speaker_lib import (
 from speaker_lib.data.batches import Batch
 from speaker_lib.training import loop as training
 from speaker_lib.training.diagnostics import chance_warning, check_finite, check_loss
-from speaker_lib.training.loop import StopTraining, begin, model_fn
+from speaker_lib.training.loop import StopTraining
+from speaker_lib.training.state import TrainState
+from speaker_lib.training.step import model_fn
 from speaker_lib.utils.errors import CorpusError, RunError, TrainingDiverged
 
 from .conftest import command_line, wait_for
@@ -109,7 +111,7 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_been(uninterrupted, corpus, tmp
 KILLED_AT_25 = """
 import os, signal, sys
 from speaker_lib import Corpus, Run, train
-from speaker_lib.training import loop as training
+from speaker_lib.training import step as training
 steps, model_fn = 0, training.model_fn
 def count_then_die(batch, model, *rest):
     global steps
@@ -132,7 +134,7 @@ def test_60_steps_at_once_equal_25_a_kill_and_35(uninterrupted, corpus, tmp_path
     died = subprocess.run([sys.executable, "-c", script, run.folder, corpus.folder], capture_output=True, text=True)
     assert died.returncode == code, died.stderr
     assert run.load_resume()["step"] == saved_at
-    assert ("go on with --resume" in died.stderr) == (code == 0)
+    assert ("resume with --resume" in died.stderr) == (code == 0)
     train(Run.open(run.folder), corpus)
     assert_equal(weights(run), weights(uninterrupted))
     assert_equal(last_weights(run), last_weights(uninterrupted))
@@ -213,7 +215,7 @@ def test_stopping_never_saves_a_state_that_is_not_a_number(corpus, tmp_path):
 
 
 def test_weights_that_are_not_numbers_are_found_before_the_loss_shows_them():
-    state = begin(PRESET, torch.device("cpu"), torch.float32)
+    state = TrainState(PRESET, torch.device("cpu"))
     check_finite(state, PRESET)
     with torch.no_grad():
         next(state.model.parameters()).fill_(torch.nan)
@@ -273,7 +275,7 @@ def test_a_validation_that_is_not_a_number_is_not_written_down(uninterrupted, co
 def test_a_machine_of_another_precision_goes_on(saved_in, goes_on_in):
     """A state of a CPU or of a card with bfloat16, on a card without: it alone scales the loss."""
     device = torch.device("cpu")
-    saved, other = begin(PRESET, device, saved_in), begin(PRESET, device, goes_on_in)
+    saved, other = TrainState(PRESET, device, saved_in), TrainState(PRESET, device, goes_on_in)
     saved.step = saved.scheduler.last_epoch = 7
     other.load_state_dict(saved.state_dict())
     assert other.step == 7 and other.scaler.is_enabled() == (goes_on_in == torch.float16)
@@ -361,8 +363,9 @@ def test_model_fn_gives_loss_and_share_of_right_answers():
             return torch.tensor([[9.0, 0.0], [9.0, 0.0]])
 
     batch = Batch(torch.zeros(2, 4, 40), torch.tensor([4, 2]), torch.tensor([0, 1]))
-    for lengths in (batch.lengths, torch.tensor([4, 4])):
-        loss, accuracy = model_fn(batch._replace(lengths=lengths), Knows(), nn.CrossEntropyLoss(), torch.device("cpu"))
+    ordinary = [batch.mels, batch.labels]  # as the sample code's DataLoader gives it
+    for given in (batch, batch._replace(lengths=torch.tensor([4, 4])), ordinary):
+        loss, accuracy = model_fn(given, Knows(), nn.CrossEntropyLoss(), torch.device("cpu"))
         assert accuracy == 0.5 and loss.item() == pytest.approx((math.log1p(math.exp(-9)) + 9 + math.log1p(math.exp(-9))) / 2)
 
 
@@ -385,9 +388,9 @@ DAMAGES = {
     ),
     "resume.pt cannot be read": lambda r: (r / "resume.pt").write_bytes(b"no"),
     "resume.pt does not fit": lambda r: torch.save({"step": 3}, r / "resume.pt"),
-    "does not fit the run's settings (IndexError)": lambda r: torch.save(torch.zeros(3), r / "resume.pt"),
+    "resume.pt cannot be read (IndexError)": lambda r: torch.save(torch.zeros(3), r / "resume.pt"),
     "metrics.jsonl cannot be read": lambda r: (r / "metrics.jsonl").write_text("{"),
-    "a line is not a validation": lambda r: (r / "metrics.jsonl").write_text('{"step": 1}\n'),
+    "metrics.jsonl cannot be read ('train_accuracy')": lambda r: (r / "metrics.jsonl").write_text('{"step": 1}\n'),
 }
 
 
@@ -420,7 +423,7 @@ def test_other_data_or_settings_are_refused(uninterrupted, corpus, tmp_path):
         train(uninterrupted, Corpus.open(corpus.folder))
     other = replace(uninterrupted.preset, train=replace(PRESET.train, learning_rate=1e-4))
     with pytest.raises(RunError, match=r"train.learning_rate was 0.005 and is now 0.0001"):
-        uninterrupted.check_same_settings(other)
+        uninterrupted.check_same(other, uninterrupted.data.digest)
 
 
 @pytest.mark.parametrize(

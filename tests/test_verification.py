@@ -24,8 +24,9 @@ from speaker_lib.evaluation.verification import (
     verify,
 )
 from speaker_lib.plots.embeddings import map_figure, verification_figure
+from speaker_lib.training.checkpoints import Checkpoints
+from speaker_lib.training.distributed import ALONE
 from speaker_lib.training.run import weights_bytes
-from speaker_lib.training.saving import RunWriter
 from speaker_lib.utils.errors import ConfigError, CorpusError, RunError, SpeakerError
 
 from .conftest import write_corpus
@@ -41,7 +42,7 @@ def trained(tmp_path_factory) -> tuple[Run, Corpus]:
     corpus = Corpus.open(write_corpus(folder / "corpus", n_speakers=6, n_utterances=12, n_test=5))
     run = Run.create(folder / "run", PRESET, corpus)
     torch.manual_seed(0)
-    RunWriter(run).write("model.safetensors", weights_bytes(Classifier(run.preset.model)))
+    Checkpoints(run, ALONE).write("model.safetensors", weights_bytes(Classifier(run.preset.model)))
     return run, corpus
 
 

@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (MemoryError, RuntimeError) as problem:
         if not _is_lack_of_memory(problem):
             raise
-        advice = "close what else uses it, train with --set train.accumulate=2, or take a smaller model"
+        advice = "close what else uses it, train with a smaller train.batch_size, or take a smaller model"
         return _complain(f"this takes more memory than there is: {advice}.", 1)
     except KeyboardInterrupt:
         return _complain("interrupted; nothing half-written was left.", 1)

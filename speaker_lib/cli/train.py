@@ -24,7 +24,7 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
         "--steps", type=int, metavar="N", help="train N steps, with warmup and intervals of at most a tenth of that"
     )
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change one setting; may be repeated")
-    parser.add_argument("--resume", action="store_true", help="go on where the run was left, or begin it")
+    parser.add_argument("--resume", action="store_true", help="resume the run from its last checkpoint, or begin it")
     parser.add_argument(
         "--backup",
         metavar="DIR",
@@ -36,9 +36,9 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
 def train_command(options: argparse.Namespace) -> int:
     """Trains one run, perhaps in several processes, or one per seed; returns the exit code."""
     from ..data.corpus import Corpus
+    from ..training.backup import backup_of
     from ..training.distributed import joined
     from ..training.run import Run
-    from ..training.saving import backup_of
     from ..utils.device import get_device
 
     preset = _chosen_preset(options)
@@ -51,7 +51,7 @@ def train_command(options: argparse.Namespace) -> int:
         corpus = Corpus.open(options.data)
         if presets:
             if team.size > 1:
-                raise ConfigError("--seeds trains a process per seed by itself: leave torchrun away.")
+                raise ConfigError("--seeds trains a process per seed by itself: omit torchrun.")
             return _train_seeds(options, presets, corpus)
         return _train_one(options, preset, corpus, team, backup)
 
@@ -59,18 +59,19 @@ def train_command(options: argparse.Namespace) -> int:
 def _train_one(options: argparse.Namespace, preset: Preset | None, corpus: Corpus, team: Team, backup: Path | None) -> int:
     from ..data.batches import shared_batch
     from ..data.splits import split_utterances
+    from ..training.backup import fetch_backup
     from ..training.loop import train
     from ..training.run import Run, fit_to_data
-    from ..training.saving import fetch_backup
 
     if team.first and options.resume:
         fetch_backup(options.run, backup)
     team.wait()
     exists = Run.exists(options.run)
     if exists and options.resume and preset is not None:
-        Run.open(options.run).check_same_settings(fit_to_data(preset, corpus))
+        run = Run.open(options.run)
+        run.check_same(fit_to_data(preset, corpus), run.data.digest)
     settings = (preset or Run.open(options.run).preset).train
-    shared_batch(settings, len(split_utterances(corpus.labelled, settings)[0]), team)
+    shared_batch(settings, len(split_utterances(corpus.labelled, settings)[0]), team.rank, team.size)
     team.wait()  # every process has looked before the first one begins a run
     if team.first and not (exists and options.resume):
         Run.create(options.run, preset, corpus)
@@ -84,15 +85,17 @@ def _train_one(options: argparse.Namespace, preset: Preset | None, corpus: Corpu
         return 1
     if team.first:
         where = escape_controls(str(run.folder))
-        print(f"Best validation accuracy {state.best_accuracy:.4f} after {state.step:,} steps; the run is in {where}.")
+        kept = "Best" if run.preset.train.keep == "best" else "Last"
+        accuracy = state.best_accuracy if kept == "Best" else run.metrics()[-1]["valid_accuracy"]
+        print(f"{kept} validation accuracy {accuracy:.4f} after {state.step:,} steps; the run is in {where}.")
     return 0
 
 
 def _train_seeds(options: argparse.Namespace, presets: list[Preset], corpus: Corpus) -> int:
     from ..experiments.seeds import Job, train_jobs
     from ..experiments.tables import comparison_table, seeds_summary
+    from ..training.backup import backup_of, fetch_backup
     from ..training.run import Run
-    from ..training.saving import backup_of, fetch_backup
 
     backups = backup_of(options.run, options.backup)
     folders = [Path(options.run) / f"seed{preset.train.seed}" for preset in presets]
@@ -102,7 +105,7 @@ def _train_seeds(options: argparse.Namespace, presets: list[Preset], corpus: Cor
             fetch_backup(job.folder, job.backup)
     begun = [job for job in jobs if Run.exists(job.folder)]
     if begun and not options.resume:
-        raise RunError(f"{begun[0].folder} holds a run already: go on with --resume or name another folder (--run).")
+        raise RunError(f"{begun[0].folder} holds a run already: resume it with --resume or name another folder (--run).")
     print(f"Training {len(presets)} seeds on {corpus.source}, {presets[0].train.total_steps:,} steps each.")
     runs = train_jobs(jobs, corpus)
     print(comparison_table(runs))

@@ -1,4 +1,4 @@
-"""Dataclass fields that know what they take, so that every setting is checked the same way, wherever it comes from."""
+"""Dataclass fields that know their bounds and their help text, so that every setting is checked and explained in one way."""
 
 from __future__ import annotations
 
@@ -13,24 +13,34 @@ LARGEST = 2**31 - 1  # no setting is larger; beyond it PyTorch's own limits begi
 _KIND_NAMES = types.MappingProxyType({int: "a whole number", float: "a number", str: "a word"})
 
 
-def choice(*choices: str) -> str:
+def choice(*choices: str, help: str) -> str:
     """A dataclass field that takes only these strings; the first is its default."""
-    return field(default=choices[0], metadata={"choices": choices})
+    return field(default=choices[0], metadata={"choices": choices, "help": help})
 
 
-def bounded(minimum: float, default: float, most: float = LARGEST) -> float:
+def bounded(minimum: float, default: float, most: float = LARGEST, *, help: str) -> float:
     """A dataclass field that takes numbers from ``minimum`` up to ``most``."""
-    return field(default=default, metadata={"minimum": minimum, "most": most})
+    return field(default=default, metadata={"minimum": minimum, "most": most, "help": help})
 
 
-def fraction(default: float = 0.0) -> float:
+def fraction(default: float = 0.0, *, help: str) -> float:
     """A dataclass field that takes numbers from 0 up to, not including, 1."""
-    return field(default=default, metadata={"share": True})
+    return field(default=default, metadata={"fraction": True, "help": help})
 
 
 def field_types(config: type) -> dict[str, type]:
     """The type of each of a dataclass's fields, by name."""
     return typing.get_type_hints(config)
+
+
+def describe(config: type, part: str) -> str:
+    """A line per setting: its name, its default, what it means and which words it takes."""
+    lines = []
+    for item in fields(config):
+        words = item.metadata.get("choices")
+        takes = f" ({', '.join(words)})" if words else ""
+        lines.append(f"  {f'{part}.{item.name}={item.default}':<34} {item.metadata['help']}{takes}")
+    return "\n".join(lines)
 
 
 def split_settings(texts: Iterable[str]) -> dict[str, str]:
@@ -69,7 +79,7 @@ def check(config: object, part: str) -> None:
         minimum, most = item.metadata.get("minimum"), item.metadata.get("most")
         if minimum is not None and not minimum <= value <= most:  # NaN fails this too
             raise ConfigError(f"{name} is {short_repr(value)}: choose {_KIND_NAMES[kind]} from {minimum} up to {most:,}.")
-        if "share" in item.metadata and not 0 <= value < 1:
+        if "fraction" in item.metadata and not 0 <= value < 1:
             raise ConfigError(f"{name} is {short_repr(value)}: choose a number from 0 up to, not including, 1.")
         if kind is float:
             object.__setattr__(config, item.name, float(value))  # so that 0 and 0.0 are the same setting

@@ -14,9 +14,10 @@ from ..config.schema import Preset
 from ..data.batches import Batch, get_dataloader
 from ..data.corpus import Corpus
 from ..experiments.ablation import planned_variants
-from ..training.loop import begin, train_step
+from ..training.cuda_graph import WARMUP_STEPS, choose_capture
 from ..training.run import fit_to_data
-from ..training.step import WARMUP
+from ..training.state import TrainState
+from ..training.step import TrainStep
 from ..utils.device import get_autocast_dtype
 from ..utils.parallel import available_cores
 from .lesson import FOUND, HERE, Lesson, open_lesson
@@ -36,10 +37,11 @@ def seconds_per_step(preset: Preset, corpus: Corpus, device: torch.device) -> fl
     """What a training step takes here, timed on a few with a model that is thrown away."""
     preset = fit_to_data(preset, corpus)
     dtype = get_autocast_dtype(preset.train.precision, device)
-    step = train_step(preset, begin(preset, device, dtype), device, dtype)
+    capture = choose_capture(device, preset.train.graph)
+    step = TrainStep(preset, TrainState(preset, device, dtype), device, dtype, capture=capture)
     mels, lengths, labels = next(iter(get_dataloader(corpus, preset.train)[0]))
     batch = Batch(mels.to(device), lengths, labels.to(device))
-    for _ in range(1 if step.capture is None else WARMUP + 2):  # the first also warm up
+    for _ in range(1 if capture is None else WARMUP_STEPS + 2):  # the first also warm up
         float(step(batch)[0])
     began = time.perf_counter()
     for _ in range(_TIMED_STEPS):

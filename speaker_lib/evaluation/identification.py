@@ -17,18 +17,19 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ..data.batches import EVALUATION_CROPS, Batch, SpeakerDataset, ValidSampler, segment_loader
+from ..data.batches import EVALUATION_CROPS, Batch, SpeakerDataset, ValidBatches, lengths_of_padded
 from ..data.corpus import Corpus, Utterances
 from ..data.features import N_MELS, extract_features
 from ..data.splits import split_utterances
 from ..models.classifier import Classifier, count_parameters
-from ..training.run import Run
+from ..training.run import Run, digest
+from ..utils.device import sum_dtype
 from ..utils.errors import CorpusError, RunError
 from ..utils.files import replacing
 from ..utils.progress import progress_bar
 
 CROP_SEEDS = 10
-FRAME_BUDGET = {"cpu": 2_000, "cuda": 65_536}  # frames in a batch, padding included; a CPU is slower with more
+FRAME_BUDGET = {"cpu": 2_000, "cuda": 65_536, "mps": 16_384}  # frames in a batch, padding included; a CPU is slower with more
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Evaluation:
     full: FullResult
     n_utterances: int
     n_parameters: int
+    weights: str  # digest of the weights that were evaluated
 
     def to_dict(self) -> dict[str, object]:
         """Plain nested dictionaries, ready for JSON."""
@@ -80,14 +82,16 @@ def evaluate(
     Also returns the logits of ``full``, (utterances, n_speakers), and the labels, (utterances,), for a closer look.
     """
     utterances = heldout_indices(run, corpus, everything)
-    model = run.load_model(device)
-    dataset = SpeakerDataset(corpus.labelled, run.preset.train.judged_len, device=device)
+    weights = run.weights()
+    model = run.load_model(device, weights)
+    dataset = SpeakerDataset(corpus.labelled, run.preset.train.segment_len, device=device)
     logits, labels = full_logits(model, dataset, utterances, device), dataset.labels[utterances]
     result = Evaluation(
         crop=crop_result(model, dataset, utterances, device),
         full=full_result(logits, labels),
         n_utterances=len(utterances),
         n_parameters=count_parameters(model),
+        weights=digest(weights),
     )
     return result, logits, labels
 
@@ -157,9 +161,8 @@ def crop_draws(model: Classifier, dataset: SpeakerDataset, utterances: torch.Ten
     draws = []
     with progress_bar(CROP_SEEDS * len(utterances), "Crop", "uttr", leave=False) as bar:
         for seed in range(CROP_SEEDS):
-            sums = torch.zeros(2, dtype=torch.float64, device=device)  # right answers, loss
-            sampler = ValidSampler(dataset, utterances, size, seed, purpose=EVALUATION_CROPS)
-            for batch in segment_loader(dataset, sampler):
+            sums = torch.zeros(2, dtype=sum_dtype(device), device=device)  # right answers, loss
+            for batch in ValidBatches(dataset, utterances, size, seed, EVALUATION_CROPS):
                 logits, labels = _apply(model, batch, device), batch.labels.to(device)
                 correct = (logits.argmax(dim=1) == labels).sum()
                 sums += torch.stack([correct, F.cross_entropy(logits, labels, reduction="sum")])
@@ -245,4 +248,5 @@ def _apply(
     function: Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor], batch: Batch, device: torch.device
 ) -> torch.Tensor:
     """(batch, d) on the device."""
-    return function(batch.mels.to(device), batch.lengths.to(device) if batch.padded else None)
+    lengths = lengths_of_padded(batch.mels, batch.lengths)
+    return function(batch.mels.to(device), None if lengths is None else lengths.to(device))

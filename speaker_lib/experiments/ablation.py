@@ -50,7 +50,7 @@ class Variant:
     def preset(self, baseline: Preset, plan: AblationPlan, seed: int) -> Preset:
         """What one of its runs trains."""
         settings = dict(pair for change in self.changes for pair in change.settings)
-        return Preset(baseline.model, replace(plan.train, seed=seed, split=self.split)).override(settings)
+        return Preset(baseline.model, replace(plan.train, seed=seed, split=self.split, keep="last")).override(settings)
 
 
 @dataclass(frozen=True)

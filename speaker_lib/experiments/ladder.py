@@ -66,7 +66,7 @@ def ladder_presets(
     start: Preset, plan: AblationPlan, split: str = "random", rungs: Sequence[LadderStep] = LADDER
 ) -> list[tuple[LadderStep, list[Preset]]]:
     """Each rung with a preset per seed, trained as the plan says."""
-    start = Preset(start.model, replace(plan.train, split=split))
+    start = Preset(start.model, replace(plan.train, split=split, keep="last"))
     return [
         (rung, [preset.override({"train.seed": seed}) for seed in plan.seeds])
         for rung, preset in cumulative_presets(start, rungs)

@@ -5,8 +5,6 @@ What is finished is not trained again, and what was interrupted goes on where it
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ from ..training.run import Run, fit_to_data
 from ..utils.device import get_device
 from ..utils.errors import RunError
 from ..utils.parallel import available_cores, parallel_map
+from ..utils.progress import log, quietly
 
 
 @dataclass(frozen=True)
@@ -43,8 +42,8 @@ class Job:
             return False
         run = Run.open(self.folder)
         run.check_same_data(corpus)
-        run.check_same_settings(self.preset)
-        return run.evaluation() is not None
+        run.check_same(self.preset, corpus.digest)
+        return run.finished and run.evaluation() is not None
 
 
 def train_jobs(jobs: Sequence[Job], corpus: Corpus, description: str = "Train", workers: int | None = None) -> list[Run]:
@@ -56,8 +55,9 @@ def train_jobs(jobs: Sequence[Job], corpus: Corpus, description: str = "Train", 
     waiting = [job for job in jobs if not job.finished(corpus)]
     if workers is None:  # on a GPU each process needs some of its memory for itself
         workers = 2 if get_device().type == "cuda" else available_cores()
-    for _ in parallel_map(_train_one, waiting, description, "run", workers, ahead=0):
-        pass
+    for job, lines in zip(waiting, parallel_map(_train_one, waiting, description, "run", workers, ahead=0), strict=True):
+        for line in lines:
+            log(f"{job.folder}: {line}")
     return [Run.open(job.folder) for job in jobs]
 
 
@@ -73,12 +73,13 @@ def spread(values: np.ndarray) -> float:
     return float(values.std(ddof=1)) if len(values) > 1 else 0.0
 
 
-def _train_one(job: Job) -> None:
+def _train_one(job: Job) -> list[str]:
+    """Trains and evaluates a run without a bar of its own; returns the lines that it would have logged."""
     corpus = Corpus.open(job.corpus)
     run = Run.open(job.folder) if Run.exists(job.folder) else Run.create(job.folder, job.preset, corpus)
-    # One bar counts the runs, theirs would be too many.
-    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
-        state = train(run, corpus, backup=job.backup)
-        if state.step < run.preset.train.total_steps:
-            raise RunError(f"{run.folder} was stopped at step {state.step}: give the same command again to go on.")
+    with quietly() as lines:
+        train(run, corpus, backup=job.backup)
+        if not run.finished:
+            raise RunError(f"{run.folder} was stopped before its last step: run the same command again to resume it.")
         run.save_evaluation(evaluate(run, corpus, get_device())[0].to_dict())
+    return lines

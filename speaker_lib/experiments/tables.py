@@ -13,7 +13,7 @@ from ..evaluation.ensemble import EnsembleEvaluation
 from ..evaluation.identification import Evaluation, FullResult, most_confused, speaker_accuracy
 from ..evaluation.verification import Verification
 from ..models.classifier import Classifier, count_parameters
-from ..models.cost import cost_of
+from ..models.cost import cost_of, parameters_of
 from ..models.inspect import HeadSignals, layer_shapes
 from ..training.run import Run
 from .ablation import Ablation
@@ -173,7 +173,7 @@ def _row(run: Run) -> tuple[str, ...]:
     evaluation = run.evaluation()
     return (
         run.name,
-        f"{run.preset.model.n_parameters:,}",
+        f"{parameters_of(run.preset.model):,}",
         f"{median(speeds):.1f}" if speeds else "-",
         f"{evaluation['crop']['accuracy']:.4f} ± {evaluation['crop']['std']:.4f}" if evaluation else "-",
         f"{evaluation['full']['accuracy']:.4f}" if evaluation else "-",

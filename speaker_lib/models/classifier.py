@@ -1,8 +1,9 @@
-"""The model of the assignment: an encoder over frames, pooled over time, and a small head.
+"""The model of the assignment: an encoder over frames, pooling over time, and an output head.
 
-    mels (batch, frames, 40) -> prenet -> encoder -> pooling -> pred_layer -> logits (batch, n_speakers)
+    mels (batch, frames, n_mels) -> prenet -> encoder -> pooling -> pred_layer -> logits (batch, n_speakers)
 
-As in the sample code there is no positional encoding by default: the model hears *how* someone sounds, not in which order.
+In: mels, and how many frames of each are not padding.  Out: a logit per speaker.  As in the sample code there is no positional
+encoding: the order of the frames does not change the answer.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ class Classifier(nn.Module):
         return self.pred_layer[-1](self.embed(mels, lengths))  # (batch, n_speakers)
 
     def embed(self, mels: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
-        """What an utterance sounds like as one vector, (batch, width): what the head's last layer is given."""
+        """The utterance embedding, (batch, width): the input of the head's last layer."""
         padding = None if lengths is None else padding_mask(lengths, mels.shape[1])  # (batch, frames)
-        if self.config.input_norm == "mean":  # cepstral mean subtraction (Furui 1981, section III), before the cosine transform
+        if self.config.input_norm == "mean":  # CMN (Furui 1981, section III), on log-mels instead of cepstra
             mels = mels - mean_pooling(mels, padding)[:, None]  # (batch, frames, n_mels)
         if self.config.subsampling == 1:
             hidden = self.prenet(mels)  # (batch, frames, d_model)
@@ -54,5 +55,5 @@ class Classifier(nn.Module):
 
 
 def count_parameters(model: nn.Module) -> int:
-    """How many numbers the model learns."""
+    """How many parameters the model learns."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -1,4 +1,7 @@
-"""The Conformer's block: attention for what is far apart, a convolution for what is close by, between two half steps."""
+"""The Conformer's block: self-attention and a convolution between two half-step feed-forward modules.
+
+In and out: hidden (frames, batch, d_model).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from .transformer import Dropout, SelfAttention, attention_mask
 class ConformerLayer(nn.Module):
     """One block (Gulati et al. 2020, arXiv 2005.08100, section 2.4) for hidden (frames, batch, d_model).
 
-    Where the paper's attention has relative positions, this one has none or rotary ones (``model.positions``).
+    Unlike the paper's, its attention has no relative positions.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -20,7 +23,7 @@ class ConformerLayer(nn.Module):
         d_model = config.d_model
         self.feedforward1, self.feedforward2 = feedforward(config), feedforward(config)
         self.attention_norm = nn.LayerNorm(d_model)
-        self.self_attn = SelfAttention(d_model, config.nhead, config.attention_dropout, config.positions == "rotary")
+        self.self_attn = SelfAttention(d_model, config.nhead, dropout=config.attention_dropout)
         self.dropout = Dropout(config.dropout)
         self.convolution = Convolution(d_model, config.kernel_size, config.dropout)
         self.norm = nn.LayerNorm(d_model)
@@ -41,8 +44,7 @@ class ConformerLayer(nn.Module):
 class Convolution(nn.Module):
     """The convolution module (section 2.2, figure 2): a gate, then a filter of its own for each dimension.
 
-    Its BatchNorm mixes the utterances of a batch in training, as published, and counts padded frames among them; in evaluation
-    each is judged alone.
+    Its BatchNorm takes its statistics from all utterances of a training batch, as published, padded frames included.
     """
 
     def __init__(self, d_model: int, kernel_size: int, dropout: float) -> None:

@@ -19,6 +19,12 @@ class Cost:
     flops: int  # floating-point operations, forward and backward; a multiply-add counts as two
 
 
+def parameters_of(config: ModelConfig) -> int:
+    """How many parameters a model of these settings learns, counted without memory for them."""
+    with torch.device("meta"):
+        return count_parameters(Classifier(config))
+
+
 def cost_of(config: ModelConfig, batch_size: int = 32, n_frames: int = 128) -> Cost:
     """The cost of a model and of a training step on (batch_size, n_frames, n_mels).
 

@@ -1,6 +1,7 @@
-"""From a vector per frame to a vector per frame that knows the others: layers one after the other.
+"""Transformer and Conformer encoders: a stack of layers, and the subsampling before it.
 
-(batch, frames, n_mels) -> prenet -> (batch, frames, d_model) -> encoder -> (batch, frames, width)
+In: a vector per frame, hidden (batch, frames, d_model).  Out: the same with each frame informed by all others, (batch, frames,
+width), where width is d_model, or num_layers * d_model with multi-scale feature aggregation (MFA).
 """
 
 from __future__ import annotations
@@ -34,8 +35,6 @@ class Encoder(nn.Module):
             layers = [ConformerLayer(config) for _ in range(config.num_layers)]
             norm = nn.LayerNorm(config.num_layers * config.d_model) if self.aggregates else None
         self.layers, self.norm = nn.ModuleList(layers), norm
-        # Deeper layers are left out more often, in proportion (Huang et al. 2016, equation 4).
-        self.left_out = [config.stochastic_depth * (i + 1) / config.num_layers for i in range(config.num_layers)]
 
     def forward(self, hidden: torch.Tensor, padding: torch.Tensor | None = None) -> torch.Tensor:
         """(batch, frames, d_model) to the same, or (batch, frames, num_layers * d_model) for ``mfa_conformer``.
@@ -43,21 +42,14 @@ class Encoder(nn.Module):
         ``padding`` (batch, frames) is true where an utterance is over; what comes out there means nothing.
         """
         hidden, outputs = hidden.transpose(0, 1), []  # (frames, batch, d_model)
-        for layer, p in zip(self.layers, self.left_out, strict=True):
-            after = layer(hidden, src_key_padding_mask=padding)  # (frames, batch, d_model)
-            hidden = hidden + kept(after - hidden, p) if self.training and p > 0 else after
+        for layer in self.layers:
+            hidden = layer(hidden, src_key_padding_mask=padding)  # (frames, batch, d_model)
             outputs.append(hidden)
         if self.aggregates:
             hidden = torch.cat(outputs, dim=-1)  # (frames, batch, num_layers * d_model)
         if self.norm is not None:
             hidden = self.norm(hidden)
         return hidden.transpose(0, 1)  # (batch, frames, width)
-
-
-def kept(change: torch.Tensor, p: float) -> torch.Tensor:
-    """What a layer adds to (frames, batch, d_model): for each utterance nothing, with probability ``p``, or 1 / (1 - p) of it."""
-    stays = torch.rand(1, change.shape[1], 1, device=change.device) >= p  # (1, batch, 1)
-    return change * (stays / (1 - p)).to(change.dtype)
 
 
 class Subsampling(nn.Module):

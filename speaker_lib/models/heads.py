@@ -1,4 +1,8 @@
-"""From one vector per utterance to a number per speaker. What enters a head's last layer is the utterance's embedding."""
+"""Output heads.
+
+In: one pooled vector per utterance, (batch, pooled width).  Out: logits (batch, n_speakers).  The input of a head's last layer is
+the utterance embedding.
+"""
 
 from __future__ import annotations
 

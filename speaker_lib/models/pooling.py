@@ -1,12 +1,17 @@
-"""From a vector per frame to one per utterance, over real frames only."""
+"""Pooling over time, over real frames only.
+
+In: hidden (batch, frames, width), and padding (batch, frames), true where an utterance is over.  Out: one vector per utterance,
+(batch, width), or (batch, 2 * width) with a standard deviation beside the mean.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
-from ..config.schema import SCORING, ModelConfig
+from ..config.schema import ModelConfig
 
+SCORING = 128  # width of the hidden layer that scores frames in attentive statistics pooling
 LEAST_VARIANCE = 1e-5  # below it the slope of a square root is steep
 
 
@@ -25,7 +30,7 @@ def mean_pooling(hidden: torch.Tensor, padding: torch.Tensor | None) -> torch.Te
 
 
 class MeanPooling(nn.Module):
-    """Every frame counts the same."""
+    """The mean over frames."""
 
     def forward(self, hidden: torch.Tensor, padding: torch.Tensor | None) -> torch.Tensor:
         """(batch, frames, width) to (batch, width)."""
@@ -33,7 +38,7 @@ class MeanPooling(nn.Module):
 
 
 class SelfAttentionPooling(nn.Module):
-    """A learned vector says how much each frame counts (Safari et al. 2020, arXiv 2008.01077, equation 5)."""
+    """A weighted mean; a learned vector scores the frames (Safari et al. 2020, arXiv 2008.01077, equation 5)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -45,7 +50,7 @@ class SelfAttentionPooling(nn.Module):
 
 
 class AttentiveStatisticsPooling(nn.Module):
-    """The weighted mean, and beside it the weighted standard deviation (Okabe et al. 2018, arXiv 1803.10963, section 3.3)."""
+    """The weighted mean and the weighted standard deviation (Okabe et al. 2018, arXiv 1803.10963, section 3.3)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -60,13 +65,13 @@ class AttentiveStatisticsPooling(nn.Module):
 
 
 def frame_weights(scores: torch.Tensor, padding: torch.Tensor | None) -> torch.Tensor:
-    """Shares that sum to 1 over an utterance's real frames, of scores (batch, frames, 1): (batch, frames)."""
+    """Weights that sum to 1 over an utterance's real frames, of scores (batch, frames, 1): (batch, frames)."""
     scores = scores.squeeze(-1).float()  # (batch, frames)
     return (scores if padding is None else scores.masked_fill(padding, -torch.inf)).softmax(dim=1)  # (batch, frames)
 
 
 def weighted_sum(hidden: torch.Tensor, weights: torch.Tensor, padding: torch.Tensor | None) -> torch.Tensor:
-    """(batch, frames, width) by weights (batch, frames) to (batch, width), in float32."""
+    """The weighted sum over frames: (batch, frames, width) by weights (batch, frames) to (batch, width), in float32."""
     if padding is not None:
         hidden = hidden.masked_fill(padding[:, :, None], 0.0)
     # Not a matrix product: autocast would round its factors to 16 bits again.

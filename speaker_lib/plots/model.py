@@ -12,7 +12,7 @@ from ..config.schema import ModelConfig, TrainConfig
 from ..models.cost import cost_of
 from ..models.heads import ACTIVATIONS
 from ..models.inspect import HeadSignals
-from ..training.loop import get_cosine_schedule_with_warmup
+from ..training.schedule import get_cosine_schedule_with_warmup
 from .runs import COLOURS, finish
 
 

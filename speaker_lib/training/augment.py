@@ -1,6 +1,7 @@
-"""Other versions of the same utterance, made on the fly: hidden stretches and another speed. Only in training.
+"""Augmentation of log-mels, in training only: SpecAugment masks and speed perturbation.
 
-The random numbers come from PyTorch's global stream, as dropout's do, so a run that is continued draws what it would have drawn.
+In: a `Batch`.  Out: a `Batch` with mels (batch, n_frames, n_mels).  The random numbers come from PyTorch's global stream, as
+those of dropout do, so that a resumed run draws what it would have drawn.
 """
 
 from __future__ import annotations
@@ -8,10 +9,10 @@ from __future__ import annotations
 import torch
 
 from ..config.schema import TrainConfig
-from ..data.batches import Batch
+from ..data.batches import Batch, lengths_of_padded
 from ..models.pooling import mean_pooling, padding_mask
 
-MASKS = 2  # stretches of each kind, as in the paper's policy LD
+MASKS = 2  # of each kind, as in the paper's policy LD
 
 
 class Augmentation:
@@ -25,16 +26,15 @@ class Augmentation:
 
         Its lengths are left out where nothing is padding.
         """
-        if batch.lengths is not None and batch.lengths.device.type == "cpu" and not batch.padded:
-            batch = batch._replace(lengths=None)
+        batch = Batch(batch.mels, lengths_of_padded(batch.mels, batch.lengths), batch.labels)
         if self.config.speed > 0:
             batch = speed_perturb(batch, n_frames, self.config.speed)
         if not (self.config.freq_mask or self.config.time_mask):
             return batch
         mels, lengths = batch.mels, batch.lengths
         padding = None if lengths is None else padding_mask(lengths.to(mels.device), mels.shape[1])  # (batch, frames)
-        # A band's own mean stands where something is hidden, as zero does where means were taken off (Park et al., section 2):
-        # a level from elsewhere would be a lie about the voice, which is told by the levels of its bands.
+        # What is masked gets its band's mean over the utterance: zero after CMN, as in the paper (section 2). A level taken
+        # from elsewhere would misrepresent the voice, which the levels of the bands describe.
         mean = mean_pooling(mels, padding)[:, None]  # (batch, 1, n_mels)
         for axis, widest in ((1, self.config.time_mask), (2, self.config.freq_mask)):
             for _ in range(MASKS if widest else 0):
@@ -43,9 +43,9 @@ class Augmentation:
 
 
 def random_mask(mels: torch.Tensor, axis: int, widest: int) -> torch.Tensor:
-    """A stretch of an axis, true where it lies: 0 to ``widest`` long, anew for each utterance.
+    """True in one random stretch of an axis, 0 to ``widest`` long and drawn anew for each utterance.
 
-    (batch, frames, 1) for axis 1, (batch, 1, n_mels) for axis 2 (Park et al. 2019, arXiv 1904.08779, section 2).
+    (batch, frames, 1) for axis 1, (batch, 1, n_mels) for axis 2 (SpecAugment: Park et al. 2019, arXiv 1904.08779, section 2).
     """
     size, shape = mels.shape[axis], [len(mels), 1, 1]
     widths = torch.rand(shape, device=mels.device) * min(widest, size)  # (batch, 1, 1)

@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..utils.errors import SpeakerError, first_line
+from .state import Meter
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,16 @@ class Team:
         dist.all_reduce(sums)
         return sums.tolist()
 
+    def sum_meter(self, meter: Meter) -> Meter:
+        """The meter of all processes together; all of them must call this together."""
+        if self.size == 1:
+            return meter
+        loss, accuracy, count = self.total([*(meter.sums.tolist() if meter.count else (0.0, 0.0)), meter.count])
+        summed = Meter()
+        summed.sums = torch.tensor([loss, accuracy], dtype=torch.float64, device=self.device)  # (2,)
+        summed.count, summed.batches = int(count), meter.batches
+        return summed
+
     def any(self, flag: bool) -> bool:
         """Whether the flag is true in some process; all of them must call this together."""
         return self.total([float(flag)])[0] > 0
@@ -84,8 +95,9 @@ def joined(device: torch.device) -> Iterator[Team]:
     try:
         team.wait()  # one that left before the others had joined would fail them, in words that hide its own
         yield team
-    except RuntimeError as error:  # what a broken connection raises
-        if team.first:
+    except RuntimeError as error:
+        broken = isinstance(error, dist.DistError) or "gloo" in str(error)  # gloo has no class of its own for a lost connection
+        if team.first or not broken:
             raise
         raise SpeakerError(f"process {team.rank} lost the others ({first_line(error)}): see what they say.") from error
     finally:

@@ -1,4 +1,7 @@
-"""What training makes small: cross-entropy, with a margin that the right speaker must be ahead by, where one is asked for."""
+"""Training losses: cross-entropy, optionally with an AM-softmax or ArcFace margin.
+
+In: logits (batch, n_speakers) and labels (batch,).  Out: the mean loss, a scalar in nats.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +19,19 @@ _EDGE = 1e-6  # how near a cosine may come to 1: there the slope of its angle is
 class TrainingLoss(nn.Module):
     """The loss of a preset's training; without margin and smoothing it is `F.cross_entropy`.
 
-    The margin is taken off the cosine (Wang et al. 2018, arXiv 1801.05599, equation 6) or added to the angle (Deng et al.
-    2019, arXiv 1801.07698, equation 3).  It may grow with the step: from the start it can keep a model from learning.
+    AM-softmax subtracts the margin from the cosine (Wang et al. 2018, arXiv 1801.05599, equation 6), ArcFace adds it to the
+    angle (Deng et al. 2019, arXiv 1801.07698, equation 3).  A margin that is large from the start can keep a model from
+    learning, so it may grow with the step.
     """
 
     def __init__(self, preset: Preset) -> None:
         super().__init__()
         self.train_config, self.scale = preset.train, preset.model.scale
         self.has_margin = max(preset.train.margin, preset.train.final_margin) > 0
-        self.register_buffer("margin", torch.zeros(()), persistent=False)  # a tensor, so that a captured step reads it anew
+        self.register_buffer("margin", torch.zeros(()), persistent=False)  # a tensor, which a CUDA graph reads anew
 
-    def at(self, step: int) -> None:
-        """Makes the margin that of step number ``step``."""
+    def set_margin(self, step: int) -> None:
+        """Sets the margin of step number ``step``."""
         if self.has_margin:
             self.margin.fill_(self.train_config.margin_at(step))
 
@@ -39,7 +43,7 @@ class TrainingLoss(nn.Module):
 
 
 def with_margin(logits: torch.Tensor, labels: torch.Tensor, margin: torch.Tensor, kind: str, scale: float) -> torch.Tensor:
-    """The logits (batch, n_speakers) of a cosine head, the right speaker's lowered by the margin."""
+    """The logits (batch, n_speakers) of a cosine head, with the right speaker's lowered by the margin."""
     right = labels[:, None]  # (batch, 1)
     cosine = logits.gather(1, right) / scale  # (batch, 1)
     if kind == "cosine":

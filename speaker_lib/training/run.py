@@ -1,19 +1,22 @@
-"""A run is a folder: what was trained, how it went, the best weights, and the state to go on from.
+"""A training run on disk: settings, metrics, weights, and the state to resume from.
 
     config.json        the settings, and the speakers and the digest of the data
     metrics.jsonl      one line per validation
-    model.safetensors  the weights that did best on the validation set
-    resume.pt          the last state: model, optimizer, schedule, scaler, random states, step
+    model.safetensors  the weights of the best validation, or of the last (``train.keep``)
+    resume.pt          the last checkpoint: model, optimizer, schedule, scaler, random states, step
+    evaluation.json    what `evaluate` found, and the digest of the weights it is about
 
-Plots, comparison and prediction read this folder, never what a process happens to remember.
+A closed box: plots, comparison and prediction read a run through `Run`, never what a process happens to remember.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -23,28 +26,19 @@ import safetensors
 import safetensors.torch
 import torch
 
-from ..config.fields import LARGEST
-from ..config.schema import ModelConfig, Preset
+from ..config.schema import Preset
 from ..data.corpus import Corpus
 from ..data.splits import split_utterances
 from ..models.classifier import Classifier
-from ..utils.errors import ConfigError, CorpusError, RunError, escape_controls, first_line, is_text, short_repr
-from ..utils.files import explain_os_errors, load_tensors, remove_partial, replacing
+from ..utils.errors import ConfigError, CorpusError, RunError, escape_controls, first_line, is_text
+from ..utils.files import create_file, explain_os_errors, load_tensors, load_values, remove_partial, replacing
 
-# What training writes, in this order: the state to go on from last, after all that it counts on.
+# What training writes, in this order: the state to resume from last, after all that it counts on.
 WRITTEN = CONFIG, METRICS, WEIGHTS, RESUME = "config.json", "metrics.jsonl", "model.safetensors", "resume.pt"
 EVALUATION = "evaluation.json"
-_KINDS = {torch.float32: "F32", torch.int64: "I64"}  # of a model's tensors, as safetensors calls them
-# What plots and tables read of a validation, from where to where. A share may be off by a rounding.
-_SHARE, _LOSS = (0, 1 + 1e-6), (0, 1e30)
-_METRICS = {
-    "step": (1, LARGEST),
-    "train_accuracy": _SHARE,
-    "train_loss": _LOSS,
-    "valid_accuracy": _SHARE,
-    "valid_loss": _LOSS,
-    "steps_per_second": (1e-30, 1e30),
-}
+# What plots and tables read of a validation.
+_METRICS = ("step", "train_accuracy", "train_loss", "valid_accuracy", "valid_loss", "steps_per_second")
+_START = {"step": 0}
 
 
 @dataclass(frozen=True)
@@ -80,12 +74,16 @@ class Run:
         Raises RunError if there is a run in the folder already, CorpusError if the data cannot be split as the preset asks.
         """
         folder = Path(folder)
+        taken = RunError(f"{folder} holds a run already: resume it (--resume) or name another folder (--run).")
         if cls.exists(folder):
-            raise RunError(f"{folder} holds a run already: go on with it (--resume) or name another folder (--run).")
+            raise taken
         split_utterances(corpus.labelled, preset.train)  # before a folder is made that a corrected attempt would stumble on
         run = cls(folder, fit_to_data(preset, corpus), DataInfo.of(corpus))
-        with replacing(folder / CONFIG, "w", encoding="utf-8") as file:
-            json.dump({**run.preset.to_dict(), "data": asdict(run.data)}, file, indent=1, ensure_ascii=False)
+        content = json.dumps({**run.preset.to_dict(), "data": asdict(run.data)}, indent=1, ensure_ascii=False)
+        try:
+            create_file(folder / CONFIG, content.encode())
+        except FileExistsError:  # another process began a run there at the same moment
+            raise taken from None
         return run
 
     @classmethod
@@ -144,24 +142,16 @@ class Run:
         """Raises RunError unless the corpus has this run's speakers and mel bands."""
         if corpus.speakers != self.data.speakers or corpus.n_mels != self.preset.model.n_mels:
             raise RunError(
-                f"{self.folder} knows {len(self.data.speakers)} speakers by {self.preset.model.n_mels} mel bands, "
-                f"{corpus.folder} has {corpus.n_speakers} by {corpus.n_mels} and not the same: use the run's data."
+                f"{self.folder} was trained on {len(self.data.speakers)} speakers and {self.preset.model.n_mels} mel bands, "
+                f"{corpus.folder} has {corpus.n_speakers} and {corpus.n_mels}, and not the same ones: use the run's data."
             )
 
-    def check_same_settings(self, preset: Preset) -> None:
-        """Raises RunError listing the settings in which ``preset`` differs from the run's."""
-        differences = self.preset.differences(preset)
-        if differences:
-            listed = ", ".join(f"{name} was {was} and is now {now}" for name, (was, now) in differences.items())
-            raise RunError(f"{self.folder} cannot go on with other settings ({listed}): use the old ones, or another folder.")
-
-    def check_same_run(self, other: Run) -> None:
-        """Raises RunError unless the other folder holds this very run, with these settings and data."""
-        differing = [*self.preset.differences(other.preset), *["data"] * (self.data.digest != other.data.digest)]
+    def check_same(self, preset: Preset, data_digest: str, advice: str = "use the old ones, or another folder") -> None:
+        """Raises RunError listing the settings in which ``preset`` differs from the run's, and the data if they do."""
+        differing = [f"{name} was {was} and is now {now}" for name, (was, now) in self.preset.differences(preset).items()]
+        differing += ["the data are others"] * (data_digest != self.data.digest)
         if differing:
-            raise RunError(
-                f"{other.folder} holds another run than {self.folder}, with another {', '.join(differing)}: name another folder."
-            )
+            raise RunError(f"{self.folder} holds a run with other settings ({', '.join(differing)}): {advice}.")
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -186,17 +176,21 @@ class Run:
         path = self.folder / METRICS
         try:
             rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-            if not all(
-                isinstance(row, dict) and all(_lies_in(row.get(k), *limits) for k, limits in _METRICS.items()) for row in rows
-            ):
+            if not all(isinstance(row[name], (int, float)) and math.isfinite(row[name]) for row in rows for name in _METRICS):
                 raise ValueError("a line is not a validation")
-            if any(row["step"] <= before["step"] for before, row in pairwise(rows)):
+            if any(row["step"] <= before["step"] or row["steps_per_second"] <= 0 for before, row in pairwise([_START, *rows])):
                 raise ValueError("its steps do not rise")
             return rows
         except FileNotFoundError:
             return []
-        except (OSError, ValueError, RecursionError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise RunError(f"{path} cannot be read ({first_line(error)}): train the run again in another folder.") from error
+
+    @property
+    def finished(self) -> bool:
+        """Whether training has reached its last step."""
+        rows = self.metrics()
+        return bool(rows) and rows[-1]["step"] == self.preset.train.total_steps
 
     def training_seconds(self) -> float:
         """How long its steps took so far, validations not counted."""
@@ -206,32 +200,52 @@ class Run:
             before = row["step"]
         return seconds
 
-    def load_model(self, device: torch.device | str = "cpu") -> Classifier:
-        """The classifier with its best weights, ready to predict. Raises RunError if they are missing or do not fit."""
+    def weights(self) -> bytes:
+        """The content of model.safetensors. Raises RunError if it is missing."""
         path = self.folder / WEIGHTS
         try:
-            _check_header(path, self.preset.model)  # before a model is made that takes more room than the file
-            model = Classifier(self.preset.model)
-            model.load_state_dict(safetensors.torch.load_file(path))
+            return path.read_bytes()
         except FileNotFoundError:
-            raise RunError(f"{path} is missing: let `train` reach its first validation (go on with --resume).") from None
-        except (OSError, safetensors.SafetensorError) as error:
+            raise RunError(f"{path} is missing: let `train` reach its first validation (resume it with --resume).") from None
+        except OSError as error:
+            raise RunError(f"{path} cannot be read ({error.strerror}): check the path and its permissions.") from error
+
+    def load_model(self, device: torch.device | str = "cpu", weights: bytes | None = None) -> Classifier:
+        """The classifier with the run's ``weights`` (default: those on disk), ready to predict.
+
+        Raises RunError if they are missing or do not fit.
+        """
+        path = self.folder / WEIGHTS
+        weights = self.weights() if weights is None else weights
+        try:
+            with torch.device("meta"):  # shapes without memory, which the settings of a stranger could ask too much of
+                model = Classifier(self.preset.model)
+            model.load_state_dict(safetensors.torch.load(weights), assign=True)
+        except safetensors.SafetensorError as error:
             raise RunError(f"{path} is not a safetensors file ({first_line(error)}): train the run again.") from error
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()
             raise RunError(f"{path} does not fit the model in {self.folder / CONFIG} ({reason}): train the run again.") from error
         if not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
             raise RunError(f"{path} holds weights that are not numbers (NaN or infinity): train the run again.")
-        return model.to(device).eval()
+        return model.float().to(device).eval()
 
     def load_resume(self) -> dict[str, object] | None:
-        """The state to go on from, or None if none was saved yet. Raises RunError if it cannot be used."""
+        """The state to resume from, or None if none was saved yet. Raises RunError if it cannot be used."""
+        return self._read_resume(load_tensors)
+
+    def resume_step(self) -> int:
+        """The step that training would resume from, read without the tensors. Raises RunError if that cannot be read."""
+        state = self._read_resume(load_values)
+        return 0 if state is None else state["step"]
+
+    def _read_resume(self, read: Callable[[Path], object]) -> dict[str, object] | None:
         path = self.folder / RESUME
         if not path.exists():
             return None
         try:
-            state = load_tensors(path)
-            if isinstance(state, dict) and not (type(state.get("step")) is int and 0 <= state["step"] <= LARGEST):
+            state = read(path)
+            if not (type(state["step"]) is int and 0 <= state["step"] <= self.preset.train.total_steps):
                 raise ValueError("it does not say its step")
             return state
         except Exception as error:  # a damaged file makes torch.load raise nearly anything
@@ -240,48 +254,34 @@ class Run:
             ) from error
 
     def save_evaluation(self, result: dict[str, object]) -> None:
-        """Replaces what `evaluate` found."""
+        """Replaces what `evaluate` found; ``result["weights"]`` is the digest of the weights that it is about."""
         with replacing(self.folder / EVALUATION, "w", encoding="utf-8") as file:
             json.dump(result, file, indent=1)
 
     def evaluation(self) -> dict[str, object] | None:
-        """What `evaluate` last found, or None."""
+        """What `evaluate` last found, or None where there is nothing, or where it is about other weights than today's."""
         path = self.folder / EVALUATION
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-            shares = found["crop"]["accuracy"], found["crop"]["std"], found["full"]["accuracy"]
-            if not all(isinstance(share, float) and _lies_in(share, *_SHARE) for share in shares):
+            accuracies = found["crop"]["accuracy"], found["crop"]["std"], found["full"]["accuracy"]
+            if not all(isinstance(accuracy, float) and 0 <= accuracy <= 1 + 1e-6 for accuracy in accuracies):
                 raise TypeError("an accuracy is not a number from 0 to 1")
-            return found
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise RunError(f"{path} is not an evaluation ({first_line(error)}): delete it and run `evaluate` again.") from error
+        of_today = "weights" not in found or found["weights"] == digest(self.weights())  # earlier versions wrote no digest
+        return found if of_today else None
 
 
-def _lies_in(value: object, least: float, most: float) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value <= most  # NaN does not
+def digest(weights: bytes) -> str:
+    """What tells one file of weights from another: SHA-256, in hexadecimal."""
+    return hashlib.sha256(weights).hexdigest()
 
 
-def _check_header(path: Path, config: ModelConfig) -> None:
-    """Raises RuntimeError unless a safetensors file holds the model's tensors, each of its kind; reads its header only."""
-    with torch.device("meta"):  # shapes without memory
-        wanted = {name: (_KINDS[tensor.dtype], list(tensor.shape)) for name, tensor in Classifier(config).state_dict().items()}
-    with safetensors.safe_open(path, framework="pt") as file:
-        parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118, it is no dictionary
-        found = {name: (part.get_dtype(), part.get_shape()) for name, part in parts.items()}
-    for name in sorted(found.keys() | wanted.keys()):
-        if name not in found:
-            raise RuntimeError(f"it lacks {name}")
-        if name not in wanted:
-            raise RuntimeError(f"it holds {short_repr(name)}, which the model has not")
-        if found[name] != wanted[name]:
-            raise RuntimeError(f"{name} is {_described(found[name])}, in the model {_described(wanted[name])}")
-
-
-def _described(tensor: tuple[str, list[int]]) -> str:
-    kind, shape = tensor
-    return f"{kind} ({', '.join(map(str, shape))})"
+def read_files(folder: Path) -> dict[str, bytes]:
+    """The files that training wrote to a folder, in the order in which they are to be written."""
+    return {name: path.read_bytes() for name in WRITTEN if (path := folder / name).exists()}
 
 
 def metrics_bytes(rows: list[dict[str, float]]) -> bytes:

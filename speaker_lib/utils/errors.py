@@ -46,7 +46,7 @@ class WriteError(SpeakerError):
         self.what, self.advice = what, advice
 
     def __str__(self) -> str:
-        return f"{self.what}: {self.advice} and run the same command again."
+        return f"{self.what}: {self.advice}, then run the same command again."
 
 
 class ConfigError(SpeakerError, ValueError):

@@ -1,4 +1,4 @@
-"""Writing so that nothing is ever half-written: beside first, then moved into place. Reading as if a stranger had written."""
+"""Atomic file writes (temporary file, then rename), safe loading of tensors, and what the disk says in one sentence."""
 
 from __future__ import annotations
 
@@ -38,6 +38,25 @@ def replacing(path: str | os.PathLike[str], mode: str = "wb", **open_options: ob
         _sync_folder(path.parent)
 
 
+def create_file(path: str | os.PathLike[str], content: bytes) -> None:
+    """Writes a file that must not be there yet, whole or not at all. Raises FileExistsError, or WriteError as `replacing`."""
+    path = Path(path)
+    beside = path.with_name(f".{path.name}.{os.getpid()}{_PARTIAL}")
+    with explain_os_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_bytes(content)
+    try:
+        os.link(beside, path)  # of two processes that try it at once, one succeeds
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        file = path.open("xb")
+        with explain_os_errors(path), file:
+            file.write(content)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
 def _sync_folder(folder: Path) -> None:
     """Makes a new name outlive a power cut, where the file system knows how; the file itself is on the disk already."""
     with contextlib.suppress(OSError):
@@ -66,18 +85,30 @@ def tensor_bytes(value: object) -> memoryview:
 
 
 def load_tensors(path: str | os.PathLike[str]) -> object:
-    """What `torch.save` wrote: tensors and plain values. Runs nothing, and takes little more memory than the file has bytes.
+    """What `torch.save` wrote: tensors and plain values. Runs no code, and takes little more memory than the file has bytes.
 
     Raises FileNotFoundError, and of a damaged or hostile file nearly anything.
     """
     content = io.BytesIO(Path(path).read_bytes())
-    if zipfile.is_zipfile(content):
-        with zipfile.ZipFile(content) as archive:
-            # PyTorch would inflate compressed members, which it never writes itself, to whatever size they claim.
-            if sum(member.file_size for member in archive.infolist()) > len(content.getbuffer()):
-                raise ValueError("it would unpack to more than its own size")
-    content.seek(0)
+    _refuse_inflation(content)
     return torch.load(content, map_location="cpu", weights_only=True)
+
+
+def load_values(path: str | os.PathLike[str]) -> object:
+    """What `load_tensors` gives, for who wants the plain values alone: its tensors are not read until they are used."""
+    with Path(path).open("rb") as file:
+        _refuse_inflation(file)
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+
+
+def _refuse_inflation(file: IO[bytes]) -> None:
+    """Raises ValueError for a zip file that PyTorch, which never compresses, would inflate to whatever size it claims."""
+    if zipfile.is_zipfile(file):
+        size = file.seek(0, os.SEEK_END)
+        with zipfile.ZipFile(file) as archive:
+            if sum(member.file_size for member in archive.infolist()) > size:
+                raise ValueError("it would unpack to more than its own size")
+    file.seek(0)
 
 
 @contextlib.contextmanager
@@ -94,7 +125,7 @@ def _what_and_advice(error: OSError, path: str | os.PathLike[str]) -> tuple[str,
         return f"the disk is full, {path} could not be written", "free some space there"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{path} may not be written ({error.strerror})", "choose a folder of your own"
-    return f"{path} could not be written ({error.strerror or error})", "mend that"
+    return f"{path} could not be written ({error.strerror or error})", "fix that"
 
 
 _PARTIAL = ".partial"

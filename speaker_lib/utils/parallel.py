@@ -20,6 +20,7 @@ from .errors import ConfigError, SpeakerError
 from .progress import progress_bar
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
+_MAIN_HIDDEN = threading.Lock()  # two threads that hide the user's script at once would lose it
 
 
 def parallel_map(
@@ -96,9 +97,10 @@ def _submit(pool: ProcessPoolExecutor, function: Callable[[Item], Result], item:
     It would, from the top, to find functions in it, and a script that opens a corpus without asking first whether its
     ``__name__`` is ``"__main__"`` would end there with an error.  What runs in parallel here lies in modules.
     """
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    try:
-        return pool.submit(function, item)
-    finally:
-        sys.modules["__main__"] = main
+    with _MAIN_HIDDEN:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        try:
+            return pool.submit(function, item)
+        finally:
+            sys.modules["__main__"] = main

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from typing import TextIO
 
 from tqdm import tqdm  # not tqdm.auto: a notebook that is opened again shows an error for each of its finished bars
+
+_kept_lines: list[str] | None = None  # within `quietly`: what is to be printed later
 
 
 def progress_bar(total: int, description: str, unit: str, **options: object) -> tqdm:
@@ -15,6 +19,7 @@ def progress_bar(total: int, description: str, unit: str, **options: object) -> 
         options = {"mininterval": 0.5, "leave": False} | options  # finished bars would push the pictures out of sight
     else:
         options = {"mininterval": 0.1 if sys.stderr.isatty() else 30.0, "dynamic_ncols": True} | options
+    options["disable"] = bool(options.get("disable")) or _kept_lines is not None
     return tqdm(total=total, desc=description, unit=f" {unit}", file=_stream(), **options)
 
 
@@ -24,10 +29,26 @@ def in_notebook() -> bool:
     return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None
 
 
-def log(sentence: str) -> None:
-    """Prints a line without tearing a bar that is being drawn; of processes that train together, the first one speaks."""
-    if os.environ.get("RANK", "0") == "0":
+def log(sentence: str, routine: bool = False) -> None:
+    """Prints a line without tearing a bar that is being drawn; of processes that train together, only the first prints.
+
+    Within `quietly` a ``routine`` line is dropped and any other one is kept.
+    """
+    if _kept_lines is not None:
+        _kept_lines.extend([sentence] * (not routine))
+    elif os.environ.get("RANK", "0") == "0":
         tqdm.write(sentence, file=_stream())
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[list[str]]:
+    """Within the block no bar is drawn, and `log` appends to the list that this yields, for whoever prints it later."""
+    global _kept_lines
+    _kept_lines = []
+    try:
+        yield _kept_lines
+    finally:
+        _kept_lines = None
 
 
 def _stream() -> TextIO:

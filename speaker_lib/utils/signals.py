@@ -1,4 +1,4 @@
-"""Ctrl-C that waits for the end of the step, so that what is saved is whole."""
+"""Ctrl-C and SIGTERM that wait for the end of the training step, so that what is saved is whole."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def stop_on_interrupt(n_processes: int = 1) -> Iterator[Callable[[], bool]]:
-    """Yields a function that says whether Ctrl-C was pressed (or a polite kill came); a second one interrupts at once.
+    """Yields a function that says whether Ctrl-C was pressed or SIGTERM arrived; a second one interrupts at once.
 
     Not so where several processes train together: there the terminal and ``torchrun`` each send one for a single Ctrl-C.
     """
@@ -29,4 +29,5 @@ def stop_on_interrupt(n_processes: int = 1) -> Iterator[Callable[[], bool]]:
         yield pressed.is_set
     finally:
         for number, handler in previous.items():
-            signal.signal(number, handler)
+            if handler is not None:  # None: it was not set from Python, which cannot put it back
+                signal.signal(number, handler)

@@ -1,0 +1,76 @@
+"""The backup of a run (``train --backup DIR``): a copy of its files on a disk that outlives this machine."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from ..utils.errors import ConfigError, RunError
+from ..utils.files import replacing
+from ..utils.progress import log
+from .run import RESUME, Run, read_files
+
+_ADVICE = "name another --backup"
+
+
+def backup_of(folder: str | os.PathLike[str], backups: str | os.PathLike[str] | None) -> Path | None:
+    """Where among the ``backups`` the run in ``folder`` has its copy, under its own name.
+
+    Raises ConfigError if that is the run's folder itself.
+    """
+    if backups is None:
+        return None
+    place = Path(backups) / Path(folder).resolve().name
+    if place.resolve() == Path(folder).resolve():
+        raise ConfigError(f"--backup {backups} is where the run itself lies: name a folder on another disk.")
+    return place
+
+
+def fetch_backup(folder: str | os.PathLike[str], backup: Path | None) -> None:
+    """Restores a run from its backup, if there is one and the run's folder is not as far.
+
+    Raises RunError if the backup cannot be used or is of another run, WriteError if the disk does not take it.
+    """
+    if backup is None or not Run.exists(backup):
+        return
+    kept = Run.open(backup)
+    if Run.exists(folder):
+        run = Run.open(folder)
+        kept.check_same(run.preset, run.data.digest, _ADVICE)
+        if _is_as_far(run, kept):
+            return
+    step = kept.resume_step()
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with replace(kept, folder=Path(folder)).locked():
+        for name, content in read_files(backup).items():
+            with replacing(Path(folder) / name) as file:
+                file.write(content)
+    log(f"{folder} resumes from its backup in {backup}, at step {step:,}.")
+
+
+def check_backup(run: Run, backup: Path) -> None:
+    """Raises RunError if the backup belongs to another run, or is further than this one."""
+    if Run.exists(backup):
+        kept = Run.open(backup)
+        kept.check_same(run.preset, run.data.digest, _ADVICE)
+        if not _is_as_far(run, kept):
+            raise RunError(f"{backup} is further than {run.folder}: resume from it (--resume), or name another --backup.")
+
+
+def _is_as_far(run: Run, kept: Run) -> bool:
+    """Whether a run needs nothing from its backup. If one of the two is damaged, the error says how to use the other."""
+    try:
+        step = kept.resume_step()
+    except RunError as error:
+        if run.resume_step():
+            advice = f"delete it to have the backup made anew from {run.folder}"
+            raise RunError(f"{kept.folder / RESUME} cannot be read: {advice}.") from error
+        raise
+    try:
+        return run.resume_step() >= step
+    except RunError as error:
+        if step:
+            advice = f"delete it to resume from the run's backup in {kept.folder}, at step {step:,}"
+            raise RunError(f"{run.folder / RESUME} cannot be read: {advice}.") from error
+        raise
