@@ -26,7 +26,7 @@
 # **After this lesson you can**
 # - compare two models by their runs, not by the one number that you remember;
 # - plan an ablation: one change at a time, in order and in reverse, over several seeds;
-# - tell a difference from an accident;
+# - tell a difference from chance, with a paired t-test over seeds, also where several comparisons are made at once;
 # - say how much of a difference is only the way of measuring.
 #
 # **學習目標**
@@ -110,7 +110,7 @@ for variant in variants_of(changes, sessions=False):
 # %% [markdown]
 # The layers come with pre-norm, because at full size six layers do not train without it; pre-norm by itself is not tested here. Every model
 # is trained several times from other **seeds**: other first weights, another order, other segments, but the same utterances held out. How far apart such twins end is the
-# yardstick: a difference between two models that is no larger than that may be an accident.
+# yardstick: a difference between two models that is no larger than that may be chance.
 #
 # Both ends are also trained with whole recordings held out (`session` in the table below; the last section needs them). That makes many
 # runs, so each is short and, unless this is the `full` profile, on a part of the data:
@@ -152,10 +152,14 @@ show(figure)
 #
 # ## What the runs say
 #
-# The next sentences are computed from the runs above; with other data or another profile they say something else. A difference is called
-# clear where it is larger than the accident of a seed would make it in one of twenty cases (Student's t: with three seeds, its mean is
-# more than 4.3 times its standard error, which is the number after ± here). Three seeds show what stands out; they do not rank what lies
-# close together.
+# The next sentences are computed from the runs above; with other data or another profile they say something else. The number after ±
+# is now the standard error of a difference. Two models are compared seed by seed, with a **paired t-test**: with three seeds a single
+# difference is *significant at 5 %* if its mean is more than 4.3 times its standard error, and chance alone does that in one of twenty cases.
+#
+# **But how often does chance do it at least once, if you make five comparisons?** In up to a quarter of all cases. So the comparisons that are
+# stated together are corrected together (*Holm's correction*): the smallest of five p-values must be below 5 % / 5, the next below
+# 5 % / 4, and so on. *Not significant* does not mean that a change does nothing, only that this many seeds cannot show it. Three seeds
+# show what stands out; they do not rank what lies close together.
 
 # %%
 from speaker_lib.experiments.conclusions import conclusions

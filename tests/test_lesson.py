@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from speaker_lib import Corpus, Run, train
-from speaker_lib import lesson as lesson_module
+from speaker_lib.course import lesson as lesson_module
 from speaker_lib.course.lesson import DRIVE, FOUND, Lesson, open_lesson
 from speaker_lib.course.preflight import ablation_time, preflight
 from speaker_lib.course.profiles import PROFILES, get_profile

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from speaker_lib import preflight as preflight_module
+from speaker_lib.course import preflight as preflight_module
 from speaker_lib.course.lesson import DOWNLOAD
 from speaker_lib.course.preflight import preflight
 from speaker_lib.utils.errors import CorpusError
