@@ -20,7 +20,7 @@
 # %% [markdown]
 # # 1 · Who is speaking? The baseline
 #
-# Somebody says a sentence. Which of 600 people was it? That is *speaker identification*, and this is the first of three lessons on
+# Somebody says a sentence. Which of 600 people was it? That is *speaker identification*, and this is the first of four lessons on
 # it. They retell a student's report on homework 4 of NTU's Machine Learning course: a small Transformer that is right in 48% of cases,
 # a tuned one that reaches 76%, and the question the report leaves open.
 #
@@ -135,12 +135,14 @@ import torch
 corpus = lesson.corpus
 metadata = json.loads((corpus.folder / "metadata.json").read_text(encoding="utf-8"))
 name, entries = next(iter(metadata["speakers"].items()))
-feature = torch.load(corpus.folder / entries[0]["feature_path"], weights_only=True)
 print(f"{len(metadata['speakers'])} speakers; {name} has {len(entries)} utterances. The first one:")
 print(entries[0])
-print(
-    f"its feature: {tuple(feature.shape)} {feature.dtype}, {feature.min():.1f} to {feature.max():.1f}"
-)
+path = corpus.folder / entries[0]["feature_path"]
+if path.exists():  # data that come packed need no such file
+    feature = torch.load(path, weights_only=True)
+    print(
+        f"its feature: {tuple(feature.shape)} {feature.dtype}, from {feature.min():.1f} to {feature.max():.1f}"
+    )
 
 # %% [markdown]
 # (`session` says which recording an utterance is from; the assignment's data do not have it.) Opening 32 small files for every training

@@ -296,3 +296,12 @@ def test_the_readme_quotes_what_the_committed_runs_say():
 def test_the_chinese_readme_gives_the_same_numbers():
     english, chinese = quoted("README.md"), quoted("README.zh-TW.md")
     assert [sorted(NUMBER.findall(line)) for line in chinese] == [sorted(NUMBER.findall(line)) for line in english]
+
+
+def test_wherever_lessons_are_counted_there_are_as_many():
+    lessons = Project.read().lessons
+    number = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("notebooks/*.py"), ROOT / "Makefile"]
+    counted = {page.name: re.findall(rf"\b({'|'.join(number)}) lessons\b", page.read_text(encoding="utf-8")) for page in pages}
+    assert {page: said for page, said in counted.items() if set(said) - {number[len(lessons)]}} == {}
+    assert counted["README.md"] and counted["01_baseline.py"]
