@@ -210,7 +210,10 @@ print(said[0], *said[1:][-2:], sep="\n")
 # **重點回顧。** 兩個數字只能說明「有東西起了作用」；要知道是哪一項，得靠消融實驗。加入改動的順序不同，每一項看起來的功勞也不同，所以正反兩個方向都要走一遍。
 # 不同種子之間的落差，就是判斷差異的尺。看數字時，要連同衡量方式一起看。最後，這些結論只適用於這份資料：模擬的聲音不是真人，小模型的結論也未必適用於大模型。
 #
-# **To try:** run this lesson on your own recordings (`python -m speaker_lib prepare`, then `SPEAKER_DATA`). Or add a fifth change: put
-# `("model.dim_feedforward",)` into `_STEPS` of `speaker_lib/experiments/ablation.py`, and set it in the tuned preset. Does the answer stay the same?
+# **To try:** run this lesson on your own recordings (`python -m speaker_lib prepare`, then `SPEAKER_DATA`). Or add a fifth change,
+# the width of the small network inside each layer. A step is a tuple of settings that change together, so `steps = (*STEPS, ("model.dim_feedforward",))`
+# with `STEPS` from `speaker_lib.experiments`, and `tuned = profile.tuned.override({"model.dim_feedforward": 512})`. Then
+# `run_ablation(profile.baseline, tuned, profile.ablation, corpus, lesson.runs / "ablation", steps=steps)` trains only the runs that are not
+# there yet. Does the answer stay the same?
 #
 # **Next:** the report ends with the wish to find other ways to improve the model. [Lesson 4](04_beyond.ipynb) goes some of them.

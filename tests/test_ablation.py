@@ -9,7 +9,15 @@ import pytest
 
 from speaker_lib import PRESETS, Corpus, CorpusWriter, ModelConfig, Preset, TrainConfig
 from speaker_lib.course.profiles import AblationPlan
-from speaker_lib.experiments.ablation import Ablation, Outcome, changes_between, planned_variants, run_ablation, variants_of
+from speaker_lib.experiments.ablation import (
+    STEPS,
+    Ablation,
+    Outcome,
+    changes_between,
+    planned_variants,
+    run_ablation,
+    variants_of,
+)
 from speaker_lib.experiments.conclusions import Gain, conclusions, holm, marginal_gains, measuring
 from speaker_lib.experiments.tables import ablation_table, cost_table
 from speaker_lib.models.cost import Cost, cost_of
@@ -43,8 +51,20 @@ def test_every_variant_is_there_once():
 
 
 def test_a_difference_that_is_no_step_is_not_passed_over():
-    with pytest.raises(ConfigError, match=r"model\.dropout would change outside the ablation"):
-        changes_between(PRESETS["baseline"], PRESETS["tuned"].override({"model.dropout": 0.3}))
+    tuned = PRESETS["tuned"].override({"model.dropout": 0.3})
+    with pytest.raises(
+        ConfigError, match=r'model\.dropout would change outside .*: give `steps=\(\*STEPS, \("model\.dropout",\)\)`'
+    ):
+        changes_between(PRESETS["baseline"], tuned)
+    assert changes_between(PRESETS["baseline"], tuned, (*STEPS, ("model.dropout",)))[:4] == CHANGES
+
+
+def test_a_step_that_is_added_is_trained_and_told_like_the_others(simulated, tmp_path):
+    plan, steps = AblationPlan(replace(TRAIN, total_steps=1), seeds=(0,)), (("model.nhead",), ("model.dim_feedforward",))
+    tuned = SMALL.override({"model.nhead": 2, "model.dim_feedforward": 16})
+    ablation = run_ablation(SMALL, tuned, plan, Corpus.open(simulated), tmp_path / "ablation", workers=1, steps=steps)
+    assert [change.label for change in ablation.changes] == ["nhead 1 → 2", "dim_feedforward 8 → 16"]
+    assert ablation.of(ablation.changes[1:]) and "with all 2 changes" in conclusions(ablation)[0]
 
 
 def test_where_each_speaker_has_one_recording_none_is_held_out(tmp_path):

@@ -168,6 +168,14 @@ def test_an_earlier_lesson_s_run_is_loaded_and_evaluated(lesson):
     assert run == lesson.run("baseline") and run.evaluation()["full"]["accuracy"] >= 0
 
 
+@pytest.mark.parametrize("method", ["run", "trained", "untrained"])
+@pytest.mark.parametrize("name", ["tunned", "meaning", "collapse", ["baseline"]])
+def test_a_run_that_no_lesson_has_is_explained(lesson, method, name):
+    with pytest.raises(ConfigError, match=r"^the lessons have no run .+: choose one of baseline, tuned\.$"):
+        getattr(lesson, method)(name)
+    assert not lesson.runs.exists()
+
+
 def test_without_an_earlier_lesson_a_short_run_takes_its_place(lesson, capsys):
     run = lesson.trained("tuned")
     assert run.name == "tuned-short" and run.metrics()[-1]["step"] == 4 and run.evaluation()
