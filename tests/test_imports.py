@@ -1,5 +1,8 @@
 """What importing the library costs and needs."""
 
+import doctest
+import importlib
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +27,14 @@ def test_the_core_imports_without_audio_plots_and_widgets():
         "import speaker_lib, speaker_lib.simulation.corpus, speaker_lib.data.recordings, speaker_lib.experiments.tables\n"
         "import speaker_lib.cli.main"
     )
+
+
+def test_the_examples_in_docstrings_say_what_comes_out():
+    names = [module.name for module in pkgutil.walk_packages(speaker_lib.__path__, "speaker_lib.")]
+    modules = [speaker_lib, *(importlib.import_module(name) for name in names if not name.endswith("__main__"))]
+    results = {module.__name__: doctest.testmod(module) for module in modules}
+    assert {name: result for name, result in results.items() if result.failed} == {}
+    assert sum(result.attempted for result in results.values()) >= 4
 
 
 def test_reading_audio_without_its_packages_says_what_to_install(tmp_path):
