@@ -208,7 +208,7 @@ print(cost_table({name: replace(PRESETS["tuned"].model, pooling=name) for name i
 # only: the logit is the cosine between the utterance's vector and a learned direction per speaker, times a scale. Then, in training alone,
 # the right speaker's logit is lowered before the loss looks at it. This is all there is to it:
 
-# %%
+# %% tags=["NBVAL_CHECK_OUTPUT"]
 import inspect
 
 from speaker_lib.training.losses import with_margin

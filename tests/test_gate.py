@@ -1,5 +1,6 @@
 """The gate is tested with deliberately broken notebooks: each must be refused with a sentence that says what to do."""
 
+import inspect
 import re
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import nbformat
 import pytest
 from jupytext.cli import jupytext
 
+from speaker_lib import Classifier
 from tools.clean import WIDGET
 from tools.commands import repository
 from tools.errors import ToolError
@@ -188,6 +190,47 @@ def test_an_edit_that_jupyterlab_synced_is_refused_because_its_output_is_old(pro
     path.write_text(path.read_text(encoding="utf-8").replace("hello", "goodbye"), encoding="utf-8")
     jupytext(["--quiet", "--sync", str(path)])
     assert problems(project) == [f"notebooks/{LESSON}.ipynb, cell 4: was edited after it was run: run `make notebooks`."]
+
+
+def show_source(project, expression: str, printed: str, tags: tuple[str, ...] = ("NBVAL_CHECK_OUTPUT",)) -> list[str]:
+    """What the gate says of a lesson with a cell more, which prints a source of the library."""
+    path = project.path(LESSON, "ipynb")
+    notebook = nbformat.read(path, as_version=4)
+    source = f"import inspect\n\nfrom speaker_lib import Classifier\n\nprint(inspect.getsource({expression}))"
+    output = nbformat.v4.new_output("stream", text=printed)
+    notebook.cells.append(
+        nbformat.v4.new_code_cell(source, execution_count=4, outputs=[output], metadata={"tags": list(tags)} if tags else {})
+    )
+    write_pair(notebook, project, LESSON)
+    return problems(project)
+
+
+def test_a_lesson_shows_the_source_that_the_library_has_today(project):
+    today = inspect.getsource(Classifier.forward)
+    assert show_source(project, "Classifier.forward", today + "\n") == []
+
+
+@pytest.mark.parametrize(
+    ("expression", "printed", "tags", "said"),
+    [
+        (
+            "Classifier.forward",
+            "def forward(self): ...\n",
+            ["NBVAL_CHECK_OUTPUT"],
+            "shows another source of Classifier.forward than",
+        ),
+        (
+            "Classifier.backward",
+            "\n",
+            ["NBVAL_CHECK_OUTPUT"],
+            "its imports or sources cannot be found (type object 'Classifier' has",
+        ),
+        ("Classifier.forward", inspect.getsource(Classifier.forward), [], "prints a source without the tag NBVAL_CHECK_OUTPUT"),
+    ],
+)
+def test_another_source_than_today_s_is_refused(project, expression, printed, tags, said):
+    (problem,) = show_source(project, expression, printed, tags)
+    assert f"notebooks/{LESSON}.ipynb, cell 6: {said}" in problem and problem.endswith("run `make notebooks`.")
 
 
 @pytest.mark.parametrize("content", [b"# ---\n# jupyter:\n#   a: b: c\n# ---\n\n# %%\n1\n", b"\xff\xfe# %%"])
