@@ -59,8 +59,7 @@ if importlib.util.find_spec("speaker_lib") is None:
 # As in lesson 1.
 
 # %%
-from speaker_lib.course.preflight import ablation_time, preflight
-from speaker_lib.course.widgets import show
+from speaker_lib.course import ablation_time, preflight, show
 
 DATA = "what is here, else simulated voices"  # @param ["what is here, else simulated voices", "download HW4"]
 KEEP = "here"  # @param ["here", "Google Drive"]
@@ -72,13 +71,13 @@ lesson = preflight(DATA, KEEP)
 # A run is a folder: settings, a line per validation, the best weights. So what lessons 1 and 2 trained is still there.
 
 # %%
-from speaker_lib.experiments.tables import comparison_table
+from speaker_lib.experiments import comparison_table
 
 baseline, tuned = lesson.trained("baseline"), lesson.trained("tuned")
 print(comparison_table([baseline, tuned]))
 
 # %%
-from speaker_lib.plots.runs import comparison_figure, save_figure
+from speaker_lib.plots import comparison_figure, save_figure
 
 figure = comparison_figure([baseline, tuned])
 save_figure(figure, lesson.runs / "comparison.png")
@@ -101,7 +100,7 @@ show(figure)
 # Together that is ten models, because some stand on several of the ways:
 
 # %%
-from speaker_lib.experiments.ablation import changes_between, variants_of
+from speaker_lib.experiments import changes_between, variants_of
 
 changes = changes_between(lesson.profile.baseline, lesson.profile.tuned)
 for variant in variants_of(changes, sessions=False):
@@ -119,7 +118,7 @@ for variant in variants_of(changes, sessions=False):
 print(ablation_time(lesson))
 
 # %%
-from speaker_lib.experiments.ablation import run_ablation
+from speaker_lib.experiments import run_ablation
 
 profile = lesson.profile
 corpus = lesson.ablation_corpus()
@@ -134,12 +133,12 @@ ablation = run_ablation(
 # parameters here than in lesson 1.)
 
 # %%
-from speaker_lib.experiments.tables import ablation_table
+from speaker_lib.experiments import ablation_table
 
 print(ablation_table(ablation))
 
 # %%
-from speaker_lib.plots.experiments import ablation_figure
+from speaker_lib.plots import ablation_figure
 
 figure = ablation_figure(ablation)
 save_figure(figure, lesson.runs / "ablation.png")
@@ -162,9 +161,9 @@ show(figure)
 # show what stands out; they do not rank what lies close together.
 
 # %%
-from speaker_lib.experiments.conclusions import conclusions
+from speaker_lib.experiments import ablation_conclusions
 
-for sentence in conclusions(ablation):
+for sentence in ablation_conclusions(ablation):
     print("-", sentence)
 
 # %% [markdown]
@@ -177,7 +176,7 @@ for sentence in conclusions(ablation):
 # the models are trained anew, without those recordings, so they also have somewhat less to learn from.
 
 # %%
-from speaker_lib.plots.experiments import measuring_figure
+from speaker_lib.plots import measuring_figure
 
 show(measuring_figure(ablation))
 
@@ -187,7 +186,7 @@ show(measuring_figure(ablation))
 # numbers only if they were measured in the same way.
 
 # %%
-from speaker_lib.experiments.conclusions import measuring
+from speaker_lib.experiments import measuring
 
 for sentence in measuring(ablation):
     print("-", sentence)
@@ -196,7 +195,7 @@ for sentence in measuring(ablation):
 # ## What we saw
 
 # %%
-plan, said = profile.ablation, conclusions(ablation)
+plan, said = profile.ablation, ablation_conclusions(ablation)
 print(
     f"{len(ablation.outcomes)} models, seeds {plan.seeds}, {plan.train.total_steps:,} steps each."
 )

@@ -18,7 +18,7 @@ from speaker_lib.experiments.ablation import (
     run_ablation,
     variants_of,
 )
-from speaker_lib.experiments.conclusions import Gain, conclusions, holm, marginal_gains, measuring
+from speaker_lib.experiments.conclusions import Gain, ablation_conclusions, holm, marginal_gains, measuring
 from speaker_lib.experiments.tables import ablation_table, cost_table
 from speaker_lib.models.cost import Cost, cost_of
 from speaker_lib.plots.experiments import ablation_figure, measuring_figure
@@ -64,7 +64,7 @@ def test_a_step_that_is_added_is_trained_and_told_like_the_others(simulated, tmp
     tuned = SMALL.override({"model.nhead": 2, "model.dim_feedforward": 16})
     ablation = run_ablation(SMALL, tuned, plan, Corpus.open(simulated), tmp_path / "ablation", workers=1, steps=steps)
     assert [change.label for change in ablation.changes] == ["nhead 1 → 2", "dim_feedforward 8 → 16"]
-    assert ablation.of(ablation.changes[1:]) and "with all 2 changes" in conclusions(ablation)[0]
+    assert ablation.of(ablation.changes[1:]) and "with all 2 changes" in ablation_conclusions(ablation)[0]
 
 
 def test_where_each_speaker_has_one_recording_none_is_held_out(tmp_path):
@@ -155,7 +155,7 @@ def additive(width: float, heads: float, layers: float, word: float, start: floa
 
 
 def test_one_change_that_did_it_all_is_named():
-    said = " ".join(conclusions(invented(additive(0.0, 0.0, 0.0, 0.4))))
+    said = " ".join(ablation_conclusions(invented(additive(0.0, 0.0, 0.0, 0.4))))
     assert "with all 4 changes 0.600" in said
     assert "Significant at 5 % over the seeds (paired t-test, Holm's correction): activation sigmoid → relu (+0.400" in said
     assert re.search(r"Not significant with this many seeds: .*d_model 80 → 512 \(", said)
@@ -164,44 +164,44 @@ def test_one_change_that_did_it_all_is_named():
 
 
 def test_a_change_that_does_harm_is_not_counted_as_help():
-    said = conclusions(invented(additive(-0.1, 0.0, 0.0, 0.4)))
+    said = ablation_conclusions(invented(additive(-0.1, 0.0, 0.0, 0.4)))
     assert re.search(r"Significant.*d_model 80 → 512 \(-0\.100 .*Not significant", said[1])
     assert "d_model 80 → 512 adds -0.100" in " ".join(said)
 
 
 def test_what_the_changes_are_worth_adds_up_to_the_whole_gain():
-    (sentence,) = [s for s in conclusions(invented(additive(0.3, -0.1, 0.05, 0.2))) if s.startswith("The whole gain")]
+    (sentence,) = [s for s in ablation_conclusions(invented(additive(0.3, -0.1, 0.05, 0.2))) if s.startswith("The whole gain")]
     total, *parts = (float(number) for number in re.findall(r"[+-]\d\.\d+", sentence))
     assert total == pytest.approx(0.45, abs=0.005) and sum(parts) == pytest.approx(total, abs=0.005) and min(parts) < 0
 
 
 def test_changes_that_together_do_harm_are_not_divided_up():
-    said = conclusions(invented(additive(0.1, 0.0, 0.0, -0.3, start=0.5)))
+    said = ablation_conclusions(invented(additive(0.1, 0.0, 0.0, -0.3, start=0.5)))
     assert "So all changes together do harm here." in said and not any("whole gain" in sentence for sentence in said)
 
 
 def test_changes_that_need_each_other_are_recognised():
     full = additive(0.0, 0.0, 0.0, 0.0) | {("d_model", "nhead", "num_layers", "activation"): 0.9}
-    assert "the changes need each other" in conclusions(invented(full))[-1]
+    assert "the changes need each other" in ablation_conclusions(invented(full))[-1]
 
 
 def test_changes_that_overlap_are_recognised():
     full = {names: 0.1 if not names else 0.3 for names in additive(0, 0, 0, 0)}
-    assert "the changes overlap" in conclusions(invented(full))[-1]
+    assert "the changes overlap" in ablation_conclusions(invented(full))[-1]
 
 
 def test_a_sum_that_no_accuracy_could_reach_is_not_taken_for_overlap():
     full = {names: 0.2 if not names else 0.6 for names in additive(0, 0, 0, 0)}
-    assert "no accuracy can pass 1" in conclusions(invented(full))[-1]
+    assert "no accuracy can pass 1" in ablation_conclusions(invented(full))[-1]
 
 
 def test_without_a_clear_gain_nothing_is_concluded():
-    said = conclusions(invented(additive(0.0, 0.0, 0.0, 0.0), noise=0.05))
+    said = ablation_conclusions(invented(additive(0.0, 0.0, 0.0, 0.0), noise=0.05))
     assert len(said) == 2 and "cannot say which change did it" in said[1]
 
 
 def test_a_single_seed_is_never_clear():
-    said = conclusions(invented(additive(0.1, 0.1, 0.1, 0.1), seeds=1))
+    said = ablation_conclusions(invented(additive(0.1, 0.1, 0.1, 0.1), seeds=1))
     assert "±" not in said[0]
     assert "mean over 1 seed:" in said[0] and "cannot say which change did it" in said[1]
 
@@ -229,7 +229,7 @@ def test_holm_s_correction_is_the_textbook_s():
 
 
 def test_seeds_that_all_say_the_same_are_no_evidence():
-    said = conclusions(invented(additive(0.1, 0.1, 0.1, 0.1), noise=0.0))
+    said = ablation_conclusions(invented(additive(0.1, 0.1, 0.1, 0.1), noise=0.0))
     assert "(+0.400 ± 0.000)" in said[0] and "not significant" in said[1] and len(said) == 2
 
 
@@ -239,7 +239,7 @@ def test_changes_that_do_nothing_alone_are_rarely_claimed_to():
     together = {("d_model", "nhead", "num_layers", "activation"): 0.3}
     for _ in range(300):
         full = {names: 0.2 + generator.normal(0.0, 0.01, 3) for names in additive(0, 0, 0, 0)}
-        said = conclusions(invented(full | {names: full[names] + value for names, value in together.items()}, noise=0.0))
+        said = ablation_conclusions(invented(full | {names: full[names] + value for names, value in together.items()}, noise=0.0))
         claims += "Significant" in said[1]
     assert claims / 300 < 0.05 + 0.035
 

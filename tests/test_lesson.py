@@ -12,8 +12,8 @@ import torch
 from speaker_lib import Corpus, Run, train
 from speaker_lib.course import lesson as lesson_module
 from speaker_lib.course.lesson import DRIVE, FOUND, Lesson, open_lesson
-from speaker_lib.course.preflight import ablation_time, preflight
 from speaker_lib.course.profiles import PROFILES, get_profile
+from speaker_lib.course.start import ablation_time, preflight
 from speaker_lib.data.subset import write_subset
 from speaker_lib.simulation.standin import StandIn, write_standin
 from speaker_lib.training.loop import StopTraining

@@ -69,7 +69,7 @@ def holm(p_values: Sequence[float], alpha: float = ALPHA) -> list[bool]:
     return significant
 
 
-def conclusions(ablation: Ablation) -> list[str]:
+def ablation_conclusions(ablation: Ablation) -> list[str]:
     """What the runs say about the question, sentence by sentence, with the numbers it rests on."""
     ends = ablation.of(()), ablation.of(ablation.changes)
     total = _gain(*ends)

@@ -1,1 +1,12 @@
 """The training loop, and the run folder that it writes."""
+
+from ..utils.lazy import exports
+
+__getattr__, __dir__, __all__ = exports(
+    __name__,
+    {
+        "loop": "get_cosine_schedule_with_warmup model_fn set_seed train valid",
+        "losses": "with_margin",
+        "run": "Run fit_to_data",
+    },
+)
