@@ -60,8 +60,7 @@ if importlib.util.find_spec("speaker_lib") is None:
 # As in lesson 1: the machine, the data, and how long training will take here. Choose the same as there.
 
 # %%
-from speaker_lib.course.preflight import preflight
-from speaker_lib.course.widgets import LivePlot, show
+from speaker_lib.course import LivePlot, preflight, show
 
 DATA = "what is here, else simulated voices"  # @param ["what is here, else simulated voices", "download HW4"]
 KEEP = "here"  # @param ["here", "Google Drive"]
@@ -92,7 +91,7 @@ for setting, (before, after) in baseline.differences(tuned).items():
 # %% tags=["NBVAL_CHECK_OUTPUT"]
 from dataclasses import replace
 
-from speaker_lib.experiments.tables import cost_table
+from speaker_lib.experiments import cost_table
 
 widths = {
     f"d_model {width}": replace(baseline.model, d_model=width) for width in (80, 160, 256, 512)
@@ -100,7 +99,7 @@ widths = {
 print(cost_table(widths))
 
 # %%
-from speaker_lib.plots.model import cost_figure
+from speaker_lib.plots import cost_figure
 
 show(cost_figure(widths))
 
@@ -127,10 +126,9 @@ print(
 # 1's baseline on one held-out segment: row = the frame that looks, column = the frame it looks at.
 
 # %%
-from speaker_lib.data.batches import SpeakerDataset
-from speaker_lib.models.inspect import attention_maps
-from speaker_lib.plots.model import attention_figure
-from speaker_lib.data.splits import split_utterances
+from speaker_lib.data import SpeakerDataset, split_utterances
+from speaker_lib.models import attention_maps
+from speaker_lib.plots import attention_figure
 
 trained_baseline = lesson.trained("baseline")
 dataset = SpeakerDataset(corpus.labelled, trained_baseline.preset.train.segment_len)
@@ -173,9 +171,9 @@ show(cost_figure(depths))
 import torch
 
 from speaker_lib import Classifier, get_dataloader, set_seed
-from speaker_lib.training.run import fit_to_data
-from speaker_lib.models.inspect import head_signals
-from speaker_lib.plots.model import activation_figure
+from speaker_lib.training import fit_to_data
+from speaker_lib.models import head_signals
+from speaker_lib.plots import activation_figure
 
 preset = fit_to_data(lesson.profile.baseline, corpus)
 mels, _, labels = next(iter(get_dataloader(corpus, preset.train)[0]))
@@ -195,7 +193,7 @@ show(
 # fresh head and to the trained one of lesson 1:
 
 # %%
-from speaker_lib.experiments.tables import head_table
+from speaker_lib.experiments import head_table
 
 heads = {"fresh": signals, "trained": head_signals(trained_baseline.load_model(), mels, labels)}
 print(head_table(heads))
@@ -270,7 +268,7 @@ for deep in deep_runs:
     train(deep, lesson.ablation_corpus(), lesson.device)
 
 # %%
-from speaker_lib.plots.runs import comparison_figure
+from speaker_lib.plots import comparison_figure
 
 show(comparison_figure(deep_runs, report=False))
 
@@ -308,15 +306,15 @@ state = train(run, corpus, lesson.device, callbacks=[live], stop=live.stop)
 # *crop*, one random segment per held-out utterance, and *full*, the whole utterance, for the same held-out utterances as in lesson 1:
 
 # %%
-from speaker_lib.evaluation.identification import evaluate
-from speaker_lib.experiments.tables import evaluation_text
+from speaker_lib.evaluation import evaluate
+from speaker_lib.experiments import evaluation_text
 
 evaluation, logits, labels = evaluate(run, corpus, lesson.device)
 run.save_evaluation(evaluation.to_dict())
 print(evaluation_text(evaluation, logits, labels, corpus.speakers))
 
 # %%
-from speaker_lib.plots.runs import confusion_figure
+from speaker_lib.plots import confusion_figure
 
 show(confusion_figure(logits, labels, corpus.speakers))
 

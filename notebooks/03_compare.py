@@ -26,7 +26,7 @@
 # **After this lesson you can**
 # - compare two models by their runs, not by the one number that you remember;
 # - plan an ablation: one change at a time, in order and in reverse, over several seeds;
-# - tell a difference from an accident;
+# - tell a difference from chance, with a paired t-test over seeds, also where several comparisons are made at once;
 # - say how much of a difference is only the way of measuring.
 #
 # **學習目標**
@@ -59,8 +59,7 @@ if importlib.util.find_spec("speaker_lib") is None:
 # As in lesson 1.
 
 # %%
-from speaker_lib.course.preflight import ablation_time, preflight
-from speaker_lib.course.widgets import show
+from speaker_lib.course import ablation_time, preflight, show
 
 DATA = "what is here, else simulated voices"  # @param ["what is here, else simulated voices", "download HW4"]
 KEEP = "here"  # @param ["here", "Google Drive"]
@@ -72,13 +71,13 @@ lesson = preflight(DATA, KEEP)
 # A run is a folder: settings, a line per validation, the best weights. So what lessons 1 and 2 trained is still there.
 
 # %%
-from speaker_lib.experiments.tables import comparison_table
+from speaker_lib.experiments import comparison_table
 
 baseline, tuned = lesson.trained("baseline"), lesson.trained("tuned")
 print(comparison_table([baseline, tuned]))
 
 # %%
-from speaker_lib.plots.runs import comparison_figure, save_figure
+from speaker_lib.plots import comparison_figure, save_figure
 
 figure = comparison_figure([baseline, tuned])
 save_figure(figure, lesson.runs / "comparison.png")
@@ -101,7 +100,7 @@ show(figure)
 # Together that is ten models, because some stand on several of the ways:
 
 # %%
-from speaker_lib.experiments.ablation import changes_between, variants_of
+from speaker_lib.experiments import changes_between, variants_of
 
 changes = changes_between(lesson.profile.baseline, lesson.profile.tuned)
 for variant in variants_of(changes, sessions=False):
@@ -110,7 +109,7 @@ for variant in variants_of(changes, sessions=False):
 # %% [markdown]
 # The layers come with pre-norm, because at full size six layers do not train without it; pre-norm by itself is not tested here. Every model
 # is trained several times from other **seeds**: other first weights, another order, other segments, but the same utterances held out. How far apart such twins end is the
-# yardstick: a difference between two models that is no larger than that may be an accident.
+# yardstick: a difference between two models that is no larger than that may be chance.
 #
 # Both ends are also trained with whole recordings held out (`session` in the table below; the last section needs them). That makes many
 # runs, so each is short and, unless this is the `full` profile, on a part of the data:
@@ -119,7 +118,7 @@ for variant in variants_of(changes, sessions=False):
 print(ablation_time(lesson))
 
 # %%
-from speaker_lib.experiments.ablation import run_ablation
+from speaker_lib.experiments import run_ablation
 
 profile = lesson.profile
 corpus = lesson.ablation_corpus()
@@ -134,12 +133,12 @@ ablation = run_ablation(
 # parameters here than in lesson 1.)
 
 # %%
-from speaker_lib.experiments.tables import ablation_table
+from speaker_lib.experiments import ablation_table
 
 print(ablation_table(ablation))
 
 # %%
-from speaker_lib.plots.experiments import ablation_figure
+from speaker_lib.plots import ablation_figure
 
 figure = ablation_figure(ablation)
 save_figure(figure, lesson.runs / "ablation.png")
@@ -152,15 +151,19 @@ show(figure)
 #
 # ## What the runs say
 #
-# The next sentences are computed from the runs above; with other data or another profile they say something else. A difference is called
-# clear where it is larger than the accident of a seed would make it in one of twenty cases (Student's t: with three seeds, its mean is
-# more than 4.3 times its standard error, which is the number after ± here). Three seeds show what stands out; they do not rank what lies
-# close together.
+# The next sentences are computed from the runs above; with other data or another profile they say something else. The number after ±
+# is now the standard error of a difference. Two models are compared seed by seed, with a **paired t-test**: with three seeds a single
+# difference is *significant at 5 %* if its mean is more than 4.3 times its standard error, and chance alone does that in one of twenty cases.
+#
+# **But how often does chance do it at least once, if you make five comparisons?** In up to a quarter of all cases. So the comparisons that are
+# stated together are corrected together (*Holm's correction*): the smallest of five p-values must be below 5 % / 5, the next below
+# 5 % / 4, and so on. *Not significant* does not mean that a change does nothing, only that this many seeds cannot show it. Three seeds
+# show what stands out; they do not rank what lies close together.
 
 # %%
-from speaker_lib.experiments.conclusions import conclusions
+from speaker_lib.experiments import ablation_conclusions
 
-for sentence in conclusions(ablation):
+for sentence in ablation_conclusions(ablation):
     print("-", sentence)
 
 # %% [markdown]
@@ -173,7 +176,7 @@ for sentence in conclusions(ablation):
 # the models are trained anew, without those recordings, so they also have somewhat less to learn from.
 
 # %%
-from speaker_lib.plots.experiments import measuring_figure
+from speaker_lib.plots import measuring_figure
 
 show(measuring_figure(ablation))
 
@@ -183,7 +186,7 @@ show(measuring_figure(ablation))
 # numbers only if they were measured in the same way.
 
 # %%
-from speaker_lib.experiments.conclusions import measuring
+from speaker_lib.experiments import measuring
 
 for sentence in measuring(ablation):
     print("-", sentence)
@@ -192,7 +195,7 @@ for sentence in measuring(ablation):
 # ## What we saw
 
 # %%
-plan, said = profile.ablation, conclusions(ablation)
+plan, said = profile.ablation, ablation_conclusions(ablation)
 print(
     f"{len(ablation.outcomes)} models, seeds {plan.seeds}, {plan.train.total_steps:,} steps each."
 )
@@ -206,7 +209,10 @@ print(said[0], *said[1:][-2:], sep="\n")
 # **重點回顧。** 兩個數字只能說明「有東西起了作用」；要知道是哪一項，得靠消融實驗。加入改動的順序不同，每一項看起來的功勞也不同，所以正反兩個方向都要走一遍。
 # 不同種子之間的落差，就是判斷差異的尺。看數字時，要連同衡量方式一起看。最後，這些結論只適用於這份資料：模擬的聲音不是真人，小模型的結論也未必適用於大模型。
 #
-# **To try:** run this lesson on your own recordings (`python -m speaker_lib prepare`, then `SPEAKER_DATA`). Or add a fifth change: put
-# `("model.dim_feedforward",)` into `_STEPS` of `speaker_lib/experiments/ablation.py`, and set it in the tuned preset. Does the answer stay the same?
+# **To try:** run this lesson on your own recordings (`python -m speaker_lib prepare`, then `SPEAKER_DATA`). Or add a fifth change,
+# the width of the small network inside each layer. A step is a tuple of settings that change together, so `steps = (*STEPS, ("model.dim_feedforward",))`
+# with `STEPS` from `speaker_lib.experiments`, and `tuned = profile.tuned.override({"model.dim_feedforward": 512})`. Then
+# `run_ablation(profile.baseline, tuned, profile.ablation, corpus, lesson.runs / "ablation", steps=steps)` trains only the runs that are not
+# there yet. Does the answer stay the same?
 #
 # **Next:** the report ends with the wish to find other ways to improve the model. [Lesson 4](04_beyond.ipynb) goes some of them.

@@ -1,38 +1,29 @@
-"""The helper library of a course on speaker identification. Start at `config`, then `corpus`, `data`, `model`, `training`.
+"""The helper library of a course on speaker identification. Names are imported when they are first asked for.
 
 >>> from speaker_lib import PRESETS
 >>> PRESETS["tuned"].model.num_layers
 6
 """
 
-from .config.presets import PRESETS, get_preset
-from .config.schema import ModelConfig, Preset, TrainConfig
-from .data.batches import SpeakerDataset, get_dataloader
-from .data.corpus import Corpus, CorpusWriter
-from .models.classifier import Classifier
-from .training.loop import train, valid
-from .training.run import Run
-from .training.schedule import get_cosine_schedule_with_warmup
-from .training.state import set_seed
-from .training.step import model_fn
-from .utils.errors import SpeakerError
+from .utils.lazy import exports
 
-__all__ = [
-    "PRESETS",
-    "Classifier",
-    "Corpus",
-    "CorpusWriter",
-    "ModelConfig",
-    "Preset",
-    "Run",
-    "SpeakerDataset",
-    "SpeakerError",
-    "TrainConfig",
-    "get_cosine_schedule_with_warmup",
-    "get_dataloader",
-    "get_preset",
-    "model_fn",
-    "set_seed",
-    "train",
-    "valid",
-]
+__getattr__, __dir__, __all__ = exports(
+    __name__,
+    {
+        "config.presets": "PRESETS get_preset",
+        "config.schema": "ModelConfig Preset TrainConfig",
+        "data.batches": "SpeakerDataset get_dataloader",
+        "data.corpus": "Corpus CorpusWriter",
+        "data.splits": "split_utterances",
+        "models.classifier": "Classifier",
+        "training.loop": "train valid",
+        "training.run": "Run",
+        "training.schedule": "get_cosine_schedule_with_warmup",
+        "training.state": "set_seed",
+        "training.step": "model_fn",
+        "evaluation.embeddings": "embed",
+        "evaluation.identification": "evaluate predict",
+        "evaluation.verification": "verify",
+        "utils.errors": "SpeakerError",
+    },
+)

@@ -9,8 +9,16 @@ import pytest
 
 from speaker_lib import PRESETS, Corpus, CorpusWriter, ModelConfig, Preset, TrainConfig
 from speaker_lib.course.profiles import AblationPlan
-from speaker_lib.experiments.ablation import Ablation, Outcome, changes_between, planned_variants, run_ablation, variants_of
-from speaker_lib.experiments.conclusions import Gain, conclusions, marginal_gains, measuring
+from speaker_lib.experiments.ablation import (
+    STEPS,
+    Ablation,
+    Outcome,
+    changes_between,
+    planned_variants,
+    run_ablation,
+    variants_of,
+)
+from speaker_lib.experiments.conclusions import Gain, ablation_conclusions, holm, marginal_gains, measuring
 from speaker_lib.experiments.tables import ablation_table, cost_table
 from speaker_lib.models.cost import Cost, cost_of
 from speaker_lib.plots.experiments import ablation_figure, measuring_figure
@@ -43,8 +51,20 @@ def test_every_variant_is_there_once():
 
 
 def test_a_difference_that_is_no_step_is_not_passed_over():
-    with pytest.raises(ConfigError, match=r"model\.dropout would change outside the ablation"):
-        changes_between(PRESETS["baseline"], PRESETS["tuned"].override({"model.dropout": 0.3}))
+    tuned = PRESETS["tuned"].override({"model.dropout": 0.3})
+    with pytest.raises(
+        ConfigError, match=r'model\.dropout would change outside .*: give `steps=\(\*STEPS, \("model\.dropout",\)\)`'
+    ):
+        changes_between(PRESETS["baseline"], tuned)
+    assert changes_between(PRESETS["baseline"], tuned, (*STEPS, ("model.dropout",)))[:4] == CHANGES
+
+
+def test_a_step_that_is_added_is_trained_and_told_like_the_others(simulated, tmp_path):
+    plan, steps = AblationPlan(replace(TRAIN, total_steps=1), seeds=(0,)), (("model.nhead",), ("model.dim_feedforward",))
+    tuned = SMALL.override({"model.nhead": 2, "model.dim_feedforward": 16})
+    ablation = run_ablation(SMALL, tuned, plan, Corpus.open(simulated), tmp_path / "ablation", workers=1, steps=steps)
+    assert [change.label for change in ablation.changes] == ["nhead 1 → 2", "dim_feedforward 8 → 16"]
+    assert ablation.of(ablation.changes[1:]) and "with all 2 changes" in ablation_conclusions(ablation)[0]
 
 
 def test_where_each_speaker_has_one_recording_none_is_held_out(tmp_path):
@@ -116,12 +136,13 @@ COST = Cost(parameters=1_000, flops=1_000_000)
 
 
 def invented(full: dict[tuple, float], noise: float = 0.001, seeds: int = 3, session: dict | None = None) -> Ablation:
-    """Accuracies by the names of the changes made, the same small accident of each seed for all of them."""
-    accident = noise * np.array([[-1.0, 0.5, 0.5], [0.3, 0.4, -0.7]])
+    """Accuracies by the names of the changes made, and a small deviation of each run, whose mean over the seeds is 0."""
+    generator = np.random.default_rng(5)
     outcomes = []
-    for i, variant in enumerate(variants_of(CHANGES, sessions=session is not None)):
+    for variant in variants_of(CHANGES, sessions=session is not None):
         names = tuple(change.name for change in variant.changes)
-        value = (session if variant.split == "session" else full)[names] + accident[i % 2, :seeds]
+        deviation = noise * generator.standard_normal(seeds)
+        value = (session if variant.split == "session" else full)[names] + deviation - deviation.mean()
         n_train = 75 if variant.split == "session" else 90
         outcomes.append(Outcome(variant, value - 0.1, value, np.full(seeds, 9.0), n_train, COST))
     return Ablation(CHANGES, tuple(outcomes), "invented numbers")
@@ -134,69 +155,93 @@ def additive(width: float, heads: float, layers: float, word: float, start: floa
 
 
 def test_one_change_that_did_it_all_is_named():
-    said = " ".join(conclusions(invented(additive(0.0, 0.0, 0.0, 0.4))))
+    said = " ".join(ablation_conclusions(invented(additive(0.0, 0.0, 0.0, 0.4))))
     assert "with all 4 changes 0.600" in said
-    assert "clearly different from the baseline: activation sigmoid → relu (+0.400" in said
-    assert "Not to be told from the accident of a seed: d_model 80 → 512" in said
+    assert "Significant at 5 % over the seeds (paired t-test, Holm's correction): activation sigmoid → relu (+0.400" in said
+    assert re.search(r"Not significant with this many seeds: .*d_model 80 → 512 \(", said)
     assert "The whole gain of +0.400, divided up as the mean of the two orders: activation sigmoid → relu +0.400" in said
-    assert "that they do not simply add up cannot be told from the accident of a seed" in said
+    assert "the difference between the two is not significant with this many seeds" in said
 
 
 def test_a_change_that_does_harm_is_not_counted_as_help():
-    said = conclusions(invented(additive(-0.1, 0.0, 0.0, 0.4)))
-    assert "d_model 80 → 512 (-0.100" in said[1]
+    said = ablation_conclusions(invented(additive(-0.1, 0.0, 0.0, 0.4)))
+    assert re.search(r"Significant.*d_model 80 → 512 \(-0\.100 .*Not significant", said[1])
     assert "d_model 80 → 512 adds -0.100" in " ".join(said)
 
 
 def test_what_the_changes_are_worth_adds_up_to_the_whole_gain():
-    (sentence,) = [s for s in conclusions(invented(additive(0.3, -0.1, 0.05, 0.2))) if s.startswith("The whole gain")]
+    (sentence,) = [s for s in ablation_conclusions(invented(additive(0.3, -0.1, 0.05, 0.2))) if s.startswith("The whole gain")]
     total, *parts = (float(number) for number in re.findall(r"[+-]\d\.\d+", sentence))
     assert total == pytest.approx(0.45, abs=0.005) and sum(parts) == pytest.approx(total, abs=0.005) and min(parts) < 0
 
 
 def test_changes_that_together_do_harm_are_not_divided_up():
-    said = conclusions(invented(additive(0.1, 0.0, 0.0, -0.3, start=0.5)))
+    said = ablation_conclusions(invented(additive(0.1, 0.0, 0.0, -0.3, start=0.5)))
     assert "So all changes together do harm here." in said and not any("whole gain" in sentence for sentence in said)
 
 
 def test_changes_that_need_each_other_are_recognised():
     full = additive(0.0, 0.0, 0.0, 0.0) | {("d_model", "nhead", "num_layers", "activation"): 0.9}
-    assert "the changes need each other" in conclusions(invented(full))[-1]
+    assert "the changes need each other" in ablation_conclusions(invented(full))[-1]
 
 
 def test_changes_that_overlap_are_recognised():
     full = {names: 0.1 if not names else 0.3 for names in additive(0, 0, 0, 0)}
-    assert "the changes overlap" in conclusions(invented(full))[-1]
+    assert "the changes overlap" in ablation_conclusions(invented(full))[-1]
 
 
 def test_a_sum_that_no_accuracy_could_reach_is_not_taken_for_overlap():
     full = {names: 0.2 if not names else 0.6 for names in additive(0, 0, 0, 0)}
-    assert "no accuracy can pass 1" in conclusions(invented(full))[-1]
+    assert "no accuracy can pass 1" in ablation_conclusions(invented(full))[-1]
 
 
 def test_without_a_clear_gain_nothing_is_concluded():
-    said = conclusions(invented(additive(0.0, 0.0, 0.0, 0.0), noise=0.05))
+    said = ablation_conclusions(invented(additive(0.0, 0.0, 0.0, 0.0), noise=0.05))
     assert len(said) == 2 and "cannot say which change did it" in said[1]
 
 
 def test_a_single_seed_is_never_clear():
-    said = conclusions(invented(additive(0.1, 0.1, 0.1, 0.1), seeds=1))
+    said = ablation_conclusions(invented(additive(0.1, 0.1, 0.1, 0.1), seeds=1))
     assert "±" not in said[0]
     assert "mean over 1 seed:" in said[0] and "cannot say which change did it" in said[1]
 
 
 @pytest.mark.parametrize(
-    ("differences", "clear"),
+    ("differences", "p"),
     [
-        ([0.1, 0.11, 0.09], True),
-        ([-0.1, -0.1, -0.12], True),
-        ([0.1, 0.11, -0.01], False),  # not all of one sign
-        ([0.01, 0.30, 0.02], False),  # one seed did it all
-        ([0.3], False),  # nothing to compare with
+        ([0.1, 0.11, 0.09], 0.003),
+        ([-0.1, -0.1, -0.12], 0.004),
+        ([0.1, 0.11, -0.01], 0.225),  # not all of one sign
+        ([0.01, 0.30, 0.02], 0.367),  # one seed did it all
+        ([0.3], 1.0),  # nothing to compare with
+        ([0.1, 0.1, 0.1], 1.0),  # no spread to compare with
+        ([0.1, 0.4 - 0.3, 0.9 - 0.8], 1.0),  # nor here: the last digits are rounding
+        ([0.0, 0.0], 1.0),
     ],
 )
-def test_a_gain_is_clear_only_beyond_the_accident_of_seeds(differences, clear):
-    assert Gain(np.array(differences)).clear is clear
+def test_a_gain_has_the_p_value_of_a_paired_t_test(differences, p):
+    assert Gain(np.array(differences)).p == pytest.approx(p, abs=0.0015)
+
+
+def test_holm_s_correction_is_the_textbook_s():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == [True, False, False, True]  # 0.03 > 0.05 / 2 ends it, so 0.04 < 0.05 does not count
+    assert holm([0.02, 0.03]) == [True, True] and holm([0.03, 0.04]) == [False, False] and holm([]) == []
+
+
+def test_seeds_that_all_say_the_same_are_no_evidence():
+    said = ablation_conclusions(invented(additive(0.1, 0.1, 0.1, 0.1), noise=0.0))
+    assert "(+0.400 ± 0.000)" in said[0] and "not significant" in said[1] and len(said) == 2
+
+
+def test_changes_that_do_nothing_alone_are_rarely_claimed_to():
+    """All that an ablation states together: four changes alone, and whether they add up."""
+    generator, claims = np.random.default_rng(0), 0
+    together = {("d_model", "nhead", "num_layers", "activation"): 0.3}
+    for _ in range(300):
+        full = {names: 0.2 + generator.normal(0.0, 0.01, 3) for names in additive(0, 0, 0, 0)}
+        said = ablation_conclusions(invented(full | {names: full[names] + value for names, value in together.items()}, noise=0.0))
+        claims += "Significant" in said[1]
+    assert claims / 300 < 0.05 + 0.035
 
 
 def test_what_a_change_adds_depends_on_the_way():

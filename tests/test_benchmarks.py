@@ -1,6 +1,7 @@
 """The benchmark itself: that both ways do the same work, and that what only a GPU shows says so where there is none."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import astuple
@@ -14,7 +15,7 @@ from benchmarks import check_cuda, ladder, published, report, standin
 from benchmarks.growth import measure_data, write_packed
 from benchmarks.machine import Row, corpus_in_memory, device_name, lengths_like_hw4, matmul_flops, write_files
 from benchmarks.plain import PlainClassifier, plain_predictions, plain_steps
-from benchmarks.steps import kit_steps
+from benchmarks.steps import compilers, kit_steps
 from speaker_lib import PRESETS, Classifier, Corpus, SpeakerDataset
 from speaker_lib.config.presets import LADDER
 from speaker_lib.course.profiles import PROFILES
@@ -119,7 +120,15 @@ def test_python_m_benchmarks_explains_itself():
     assert "side by side" in done.stdout and "packing" in done.stdout
     done = subprocess.run([sys.executable, "-m", "benchmarks", "--only", "all"], capture_output=True, text=True, cwd=REPO)
     assert done.returncode == 2 and "choose from steps, cutting" in done.stderr
-    assert device_name(CPU)
+
+
+def test_a_device_s_name_can_be_a_file_s():
+    assert re.fullmatch(r"[a-z0-9_]+-[1-9]\d*-cores", device_name(CPU).lower())
+
+
+def test_steps_are_also_compared_with_graphs_that_the_compiler_makes():
+    assert list(compilers(CPU)) == ["kit, torch.compile"]
+    assert list(compilers(torch.device("cuda"))) == ["kit, torch.compile", "kit, torch.compile, reduce-overhead"]
 
 
 def test_published_runs_are_chosen_by_their_names_commas_included(monkeypatch):
@@ -139,7 +148,7 @@ def test_what_lesson_4_has_no_time_for_is_tried_on_the_rungs_that_are_kept():
 def test_a_ladder_is_compared_seed_by_seed(monkeypatch, tmp_path, corpus_folder, capsys):
     arguments = ["--data", corpus_folder, "--name", "two", "--steps", 2, "--seeds", 2, "--splits", "random", "--out", tmp_path]
     monkeypatch.setattr(sys, "argv", ["ladder", *map(str, arguments), "--set", "model.num_layers=1"])
-    monkeypatch.setattr(ladder, "RUNGS", LADDER[:2])
+    monkeypatch.setattr(ladder, "LADDER", LADDER[:2])
     ladder.main()
     rows = json.loads((tmp_path / "two.json").read_text())
     for row in rows:
@@ -167,4 +176,3 @@ def test_the_page_on_accuracy_shows_the_committed_results():
     assert report.curve_table(curve, standin.PUBLISHED, standin.PUBLISHED_FULL) in page
     for device in ("nvidia-h100-80gb-hbm3", "x86_64-2-cores"):
         assert published.table(rows(f"standin/published-{device}.json")) in page
-    assert "@" not in page  # nothing is left to be filled in

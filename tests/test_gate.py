@@ -1,5 +1,6 @@
 """The gate is tested with deliberately broken notebooks: each must be refused with a sentence that says what to do."""
 
+import inspect
 import re
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import nbformat
 import pytest
 from jupytext.cli import jupytext
 
+from speaker_lib import Classifier
 from tools.clean import WIDGET
 from tools.commands import repository
 from tools.errors import ToolError
@@ -190,6 +192,47 @@ def test_an_edit_that_jupyterlab_synced_is_refused_because_its_output_is_old(pro
     assert problems(project) == [f"notebooks/{LESSON}.ipynb, cell 4: was edited after it was run: run `make notebooks`."]
 
 
+def show_source(project, expression: str, printed: str, tags: tuple[str, ...] = ("NBVAL_CHECK_OUTPUT",)) -> list[str]:
+    """What the gate says of a lesson with a cell more, which prints a source of the library."""
+    path = project.path(LESSON, "ipynb")
+    notebook = nbformat.read(path, as_version=4)
+    source = f"import inspect\n\nfrom speaker_lib import Classifier\n\nprint(inspect.getsource({expression}))"
+    output = nbformat.v4.new_output("stream", text=printed)
+    notebook.cells.append(
+        nbformat.v4.new_code_cell(source, execution_count=4, outputs=[output], metadata={"tags": list(tags)} if tags else {})
+    )
+    write_pair(notebook, project, LESSON)
+    return problems(project)
+
+
+def test_a_lesson_shows_the_source_that_the_library_has_today(project):
+    today = inspect.getsource(Classifier.forward)
+    assert show_source(project, "Classifier.forward", today + "\n") == []
+
+
+@pytest.mark.parametrize(
+    ("expression", "printed", "tags", "said"),
+    [
+        (
+            "Classifier.forward",
+            "def forward(self): ...\n",
+            ["NBVAL_CHECK_OUTPUT"],
+            "shows another source of Classifier.forward than",
+        ),
+        (
+            "Classifier.backward",
+            "\n",
+            ["NBVAL_CHECK_OUTPUT"],
+            "its imports or sources cannot be found (type object 'Classifier' has",
+        ),
+        ("Classifier.forward", inspect.getsource(Classifier.forward), [], "prints a source without the tag NBVAL_CHECK_OUTPUT"),
+    ],
+)
+def test_another_source_than_today_s_is_refused(project, expression, printed, tags, said):
+    (problem,) = show_source(project, expression, printed, tags)
+    assert f"notebooks/{LESSON}.ipynb, cell 6: {said}" in problem and problem.endswith("run `make notebooks`.")
+
+
 @pytest.mark.parametrize("content", [b"# ---\n# jupyter:\n#   a: b: c\n# ---\n\n# %%\n1\n", b"\xff\xfe# %%"])
 def test_a_text_that_cannot_be_read_is_refused(project, content):
     project.path(LESSON, "py").write_bytes(content)
@@ -296,3 +339,12 @@ def test_the_readme_quotes_what_the_committed_runs_say():
 def test_the_chinese_readme_gives_the_same_numbers():
     english, chinese = quoted("README.md"), quoted("README.zh-TW.md")
     assert [sorted(NUMBER.findall(line)) for line in chinese] == [sorted(NUMBER.findall(line)) for line in english]
+
+
+def test_wherever_lessons_are_counted_there_are_as_many():
+    lessons = Project.read().lessons
+    number = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("notebooks/*.py"), ROOT / "Makefile"]
+    counted = {page.name: re.findall(rf"\b({'|'.join(number)}) lessons\b", page.read_text(encoding="utf-8")) for page in pages}
+    assert {page: said for page, said in counted.items() if set(said) - {number[len(lessons)]}} == {}
+    assert counted["README.md"] and counted["01_baseline.py"]

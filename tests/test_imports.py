@@ -1,8 +1,15 @@
 """What importing the library costs and needs."""
 
+import doctest
+import importlib
+import pkgutil
+import re
 import subprocess
 import sys
+import types
 from pathlib import Path
+
+import pytest
 
 import speaker_lib
 
@@ -24,6 +31,36 @@ def test_the_core_imports_without_audio_plots_and_widgets():
         "import speaker_lib, speaker_lib.simulation.corpus, speaker_lib.data.recordings, speaker_lib.experiments.tables\n"
         "import speaker_lib.cli.main"
     )
+
+
+PACKAGES = ["data", "models", "training", "simulation", "evaluation", "experiments", "plots", "course"]
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_what_a_package_offers_can_be_imported_from_it(name):
+    package = importlib.import_module(f"speaker_lib.{name}")
+    modules = [module.name for module in pkgutil.iter_modules(package.__path__)]
+    for module in modules:  # whatever was imported before
+        importlib.import_module(f"{package.__name__}.{module}")
+    assert package.__all__ and set(package.__all__) <= set(dir(package)) and not set(package.__all__) & set(modules)
+    for public in package.__all__:
+        assert not isinstance(getattr(package, public), types.ModuleType)
+    with pytest.raises(ImportError, match="cannot import name 'nothing'"):
+        exec(f"from {package.__name__} import nothing")
+
+
+def test_lessons_import_from_packages_and_a_name_loads_no_other_package():
+    for lesson in Path(__file__).parents[1].glob("notebooks/*.py"):
+        assert re.findall(r"speaker_lib\.\w+\.\w+ import", lesson.read_text(encoding="utf-8")) == []
+    assert python("import sys, speaker_lib.plots, speaker_lib.course; print('matplotlib' in sys.modules)") == "False"
+
+
+def test_the_examples_in_docstrings_say_what_comes_out():
+    names = [module.name for module in pkgutil.walk_packages(speaker_lib.__path__, "speaker_lib.")]
+    modules = [speaker_lib, *(importlib.import_module(name) for name in names if not name.endswith("__main__"))]
+    results = {module.__name__: doctest.testmod(module) for module in modules}
+    assert {name: result for name, result in results.items() if result.failed} == {}
+    assert sum(result.attempted for result in results.values()) >= 4
 
 
 def test_reading_audio_without_its_packages_says_what_to_install(tmp_path):

@@ -2,19 +2,23 @@
 
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 
+import jupytext
 import pytest
 import torch
 
 from speaker_lib import Corpus, Run, train
 from speaker_lib.course import lesson as lesson_module
 from speaker_lib.course.lesson import DRIVE, FOUND, Lesson, open_lesson
-from speaker_lib.course.preflight import ablation_time, preflight
 from speaker_lib.course.profiles import PROFILES, get_profile
+from speaker_lib.course.start import ablation_time, preflight
 from speaker_lib.data.subset import write_subset
+from speaker_lib.simulation.standin import StandIn, write_standin
 from speaker_lib.training.loop import StopTraining
 from speaker_lib.utils.errors import ConfigError, CorpusError, RunError, SpeakerError
+from tools.project import ROOT
 
 from .conftest import write_corpus
 
@@ -164,6 +168,14 @@ def test_an_earlier_lesson_s_run_is_loaded_and_evaluated(lesson):
     assert run == lesson.run("baseline") and run.evaluation()["full"]["accuracy"] >= 0
 
 
+@pytest.mark.parametrize("method", ["run", "trained", "untrained"])
+@pytest.mark.parametrize("name", ["tunned", "meaning", "collapse", ["baseline"]])
+def test_a_run_that_no_lesson_has_is_explained(lesson, method, name):
+    with pytest.raises(ConfigError, match=r"^the lessons have no run .+: choose one of baseline, tuned\.$"):
+        getattr(lesson, method)(name)
+    assert not lesson.runs.exists()
+
+
 def test_without_an_earlier_lesson_a_short_run_takes_its_place(lesson, capsys):
     run = lesson.trained("tuned")
     assert run.name == "tuned-short" and run.metrics()[-1]["step"] == 4 and run.evaluation()
@@ -190,6 +202,18 @@ def test_the_ablation_gets_the_first_few_speakers(tmp_path, simulated):
     for i, j in ((0, first[0]), (n - 1, first[-1])):
         assert torch.equal(torch.from_numpy(few.labelled.mel(i)), torch.from_numpy(corpus.labelled.mel(j)))
         assert few.labelled.sessions[i] == corpus.labelled.sessions[j]
+
+
+def test_lesson_1_shows_the_data_of_a_folder_that_comes_packed_without_files(lesson, tmp_path, capsys):
+    """Its cell "The data as they lie on disk", on feature files and on a pack alone."""
+    notebook = jupytext.read(ROOT / "notebooks" / "01_baseline.py")
+    (heading,) = (i for i, cell in enumerate(notebook.cells) if "## The data as they lie on disk" in cell.source)
+    exec(notebook.cells[heading + 1].source, {"lesson": lesson})
+    assert "its feature: (" in capsys.readouterr().out
+    write_standin(tmp_path / "packed", StandIn(speakers=2, utterances=12, sessions=2))
+    packed = replace(lesson, corpus=Corpus.open(tmp_path / "packed"))
+    exec(notebook.cells[heading + 1].source, {"lesson": packed})
+    assert "2 speakers; none0000 has " in capsys.readouterr().out
 
 
 # Preflight

@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest_socket
 
 from tools import audit
 from tools.__main__ import main
+from tools.project import tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted([*ROOT.glob("speaker_lib/**/*.py"), *ROOT.glob("tools/*.py"), *ROOT.glob("benchmarks/*.py")])
@@ -91,6 +93,34 @@ def test_workflows_are_pinned_and_may_only_read():
         used = re.findall(r"uses: (\S+)", text)
         assert used and all(re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", name) for name in used)
         assert "persist-credentials: false" in text
+
+
+def third_party(folder: Path) -> set[str]:
+    """What the modules of a package import from elsewhere, at any level: the names of distributions."""
+    modules: set[str] = set()
+    for tree in map(ast.parse, (path.read_text(encoding="utf-8") for path in folder.rglob("*.py"))):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                modules |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                modules.add(node.module.split(".")[0])
+    outside = modules - sys.stdlib_module_names - {folder.name, "google"}  # google.colab is there on Colab only
+    provided = packages_distributions()
+    return {normal(provided[module][0]) for module in outside}
+
+
+def normal(requirement: str) -> str:
+    return re.split(r"[^\w.-]", requirement)[0].lower().replace("_", "-")
+
+
+def test_every_package_that_the_library_imports_is_declared():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {normal(line) for group in project["optional-dependencies"].values() for line in group}
+    declared |= {normal(line) for line in project["dependencies"]}
+    for_readers = {normal(line) for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()}
+    imported = third_party(ROOT / "speaker_lib")
+    assert {"torch", "scikit-learn", "psutil"} <= imported
+    assert imported - declared == set() and imported - for_readers == set()
 
 
 def answer(monkeypatch, stdout: str = "", stderr: str = "") -> None:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 
 from ..config.presets import PRESETS
-from ..config.schema import setting_names
+from ..config.schema import describe_settings
 from ..utils.errors import ConfigError, SpeakerError, escape_controls
 from .embed import add_embed_options, add_verify_options, embed_command, verify_command
 from .evaluate import (
@@ -173,8 +173,8 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         "--data data/hw4 --preset tuned --run runs/tuned --set model.dropout=0.2",
         more="several GPUs: torchrun --nproc_per_node=2 -m -- speaker_lib train …\npresets: "
         + ", ".join(PRESETS)
-        + "\nsettings: "
-        + ", ".join(setting_names()),
+        + "\n\n"
+        + describe_settings(),
     )
     _add_data(parser)
     add_train_options(parser)

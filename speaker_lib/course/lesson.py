@@ -21,11 +21,12 @@ from ..simulation.corpus import Simulation, simulate
 from ..training.loop import train
 from ..training.run import Run, fit_to_data
 from ..utils.device import get_device
-from ..utils.errors import CorpusError, RunError, SpeakerError
+from ..utils.errors import ConfigError, CorpusError, RunError, SpeakerError, short_repr
 from .profiles import Profile, get_profile
 
 FOUND, DOWNLOAD = "what is here, else simulated voices", "download HW4"  # where the data come from
 HERE, DRIVE = "here", "Google Drive"  # where runs are kept
+RUNS = ("baseline", "tuned")  # what the lessons train
 _USUAL = ("Dataset", "data/Dataset", "data/hw4")
 KAGGLE_INPUT = Path("/kaggle/input")
 _COMPETITIONS = ("ml2022spring-hw4", "ml2023springhw4")
@@ -43,15 +44,15 @@ class Lesson:
     def run(self, name: str) -> Run:
         """The run ``baseline`` or ``tuned`` at this profile's size: the one that is there already, or a new one.
 
-        Raises RunError if the one that is there has other settings or other data.
+        Raises ConfigError for another name, and RunError if the one that is there has other settings or other data.
         """
-        return self._open(name, getattr(self.profile, name))
+        return self._open(name, self._preset(name))
 
     def trained(self, name: str) -> Run:
         """The run of an earlier lesson, evaluated; if there is none, one that trains a fifth of the steps now."""
+        preset = self._preset(name)
         run = self.run(name) if Run.exists(self.runs / name) else None
         if run is None or not run.metrics():
-            preset = getattr(self.profile, name)
             run = self._open(f"{name}-short", replace(preset, train=preset.train.with_total_steps(preset.train.total_steps // 5)))
             print(f"There is no run of {name} yet, so a short one takes its place: {run.preset.train.total_steps:,} steps.")
             train(run, self.corpus, self.device)
@@ -84,11 +85,16 @@ class Lesson:
 
     def untrained(self, name: str) -> Run:
         """The run ``baseline`` or ``tuned`` with the weights that it begins with: one step of learning rate 0."""
-        preset = getattr(self.profile, name)
+        preset = self._preset(name)
         run = self._open(f"{name}-untrained", replace(preset, train=replace(preset.train.with_total_steps(1), learning_rate=0.0)))
         if not run.metrics():
             train(run, self.corpus, self.device)
         return run
+
+    def _preset(self, name: str) -> Preset:
+        if name not in RUNS:
+            raise ConfigError(f"the lessons have no run {short_repr(name)}: choose one of {', '.join(RUNS)}.")
+        return getattr(self.profile, name)
 
     def _open(self, name: str, preset: Preset, corpus: Corpus | None = None) -> Run:
         folder, corpus = self.runs / name, corpus or self.corpus

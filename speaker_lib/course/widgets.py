@@ -47,8 +47,10 @@ def explore(figure_of: Callable[[int], Figure], label: str, most: int, start: in
 class LivePlot:
     """A run's curves, redrawn after every validation, below a button that ends training with the run saved.
 
-    >>> live = LivePlot(run)                                              # doctest: +SKIP
-    >>> train(run, corpus, callbacks=[live], stop=live.stop)              # doctest: +SKIP
+    In a lesson::
+
+        live = LivePlot(run)
+        train(run, corpus, callbacks=[live], stop=live.stop)
     """
 
     def __init__(self, run: Run) -> None:

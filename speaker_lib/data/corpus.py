@@ -1,8 +1,9 @@
 """The HW4 data folder as one object. Opening it checks it; after that everything is slicing.
 
->>> corpus = Corpus.open("data/simulated")                  # doctest: +SKIP
->>> corpus.labelled.mel(0).shape                            # doctest: +SKIP
-(435, 40)
+Example::
+
+    corpus = Corpus.open("data/simulated")
+    corpus.labelled.mel(0).shape  # (435, 40)
 """
 
 from __future__ import annotations
@@ -121,8 +122,10 @@ def check_corpus(folder: str | os.PathLike[str]) -> tuple[str, list[str]]:
 class CorpusWriter:
     """Writes the HW4 layout: into a folder beside ``out``, which takes that name when the block ends well.
 
-    >>> with CorpusWriter("data/mine", source="my own recordings") as writer:       # doctest: +SKIP
-    ...     writer.add(mel, speaker="ada", session="monday.wav")
+    Example::
+
+        with CorpusWriter("data/mine", source="my own recordings") as writer:
+            writer.add(mel, speaker="ada", session="monday.wav")
     """
 
     def __init__(self, out: str | os.PathLike[str], source: str, n_mels: int = 40) -> None:

@@ -1,1 +1,13 @@
 """Accuracy, ensembles, embeddings and verification of trained models."""
+
+from ..utils.lazy import exports
+
+__getattr__, __dir__, __all__ = exports(
+    __name__,
+    {
+        "embeddings": "embed",
+        "identification": "crop_draws evaluate full_logits heldout_indices predict",
+        "trials": "draw_trials",
+        "verification": "verify",
+    },
+)

@@ -1,1 +1,14 @@
 """Many runs, one question: seeds, ablation, ladder, and what they say."""
+
+from ..utils.lazy import exports
+
+__getattr__, __dir__, __all__ = exports(
+    __name__,
+    {
+        "ablation": "STEPS changes_between run_ablation variants_of",
+        "conclusions": "ablation_conclusions ladder_conclusions measuring",
+        "ladder": "run_ladder",
+        "tables": "ablation_table comparison_table cost_table evaluation_text head_table ladder_table layer_table "
+        "verification_table",
+    },
+)

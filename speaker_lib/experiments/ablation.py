@@ -21,8 +21,14 @@ from ..training.run import Run
 from ..utils.errors import ConfigError
 from .seeds import Job, results_of, train_jobs
 
-# The report's order. A LayerNorm before the sublayers belongs to the layers: six of them do not train without.
-_STEPS = (("model.d_model",), ("model.nhead",), ("model.num_layers", "model.norm"), ("model.activation",))
+# What is changed at a time, in the report's order: one setting, and after it those that only change along with it.
+# A LayerNorm before the sublayers belongs to the layers: six of them do not train without.
+STEPS: tuple[tuple[str, ...], ...] = (
+    ("model.d_model",),
+    ("model.nhead",),
+    ("model.num_layers", "model.norm"),
+    ("model.activation",),
+)
 
 
 @dataclass(frozen=True)
@@ -84,14 +90,19 @@ class Ablation:
         return _paths(self.changes)
 
 
-def changes_between(baseline: Preset, tuned: Preset) -> tuple[Change, ...]:
-    """The report's four changes, with these two presets' values. Raises ConfigError if the models differ in more."""
+def changes_between(baseline: Preset, tuned: Preset, steps: Sequence[Sequence[str]] = STEPS) -> tuple[Change, ...]:
+    """The steps with these two presets' values, without those in which the presets do not differ.
+
+    By default the report's four; another one is added as ``steps=(*STEPS, ("model.dim_feedforward",))``.
+    Raises ConfigError if the models differ in a setting that is in no step.
+    """
     differences = baseline.differences(tuned)
-    steps = {name for names in _STEPS for name in names}
-    if more := [name for name in differences if name.startswith("model.") and name not in steps]:
-        raise ConfigError(f"{', '.join(more)} would change outside the ablation: add it to _STEPS in speaker_lib/ablation.py.")
+    named = {name for names in steps for name in names}
+    if more := [name for name in differences if name.startswith("model.") and name not in named]:
+        extra = "".join(f', ("{name}",)' for name in more)
+        raise ConfigError(f"{', '.join(more)} would change outside the ablation: give `steps=(*STEPS{extra})`.")
     changes = []
-    for names in _STEPS:
+    for names in steps:
         settings = {name: differences[name][1] for name in names if name in differences}
         if names[0] in settings:
             old, new = differences[names[0]]
@@ -109,9 +120,9 @@ def variants_of(changes: tuple[Change, ...], sessions: bool) -> list[Variant]:
     return variants + ([Variant((), "session"), Variant(changes, "session")] if sessions else [])
 
 
-def planned_variants(baseline: Preset, tuned: Preset, corpus: Corpus) -> list[Variant]:
+def planned_variants(baseline: Preset, tuned: Preset, corpus: Corpus, steps: Sequence[Sequence[str]] = STEPS) -> list[Variant]:
     """What `run_ablation` trains on these data: with held-out recordings, too, where some speaker has two."""
-    return variants_of(changes_between(baseline, tuned), sessions=can_hold_out_sessions(corpus.labelled))
+    return variants_of(changes_between(baseline, tuned, steps), sessions=can_hold_out_sessions(corpus.labelled))
 
 
 def run_ablation(
@@ -121,21 +132,23 @@ def run_ablation(
     corpus: Corpus,
     folder: str | os.PathLike[str],
     workers: int | None = None,
+    steps: Sequence[Sequence[str]] = STEPS,
 ) -> Ablation:
     """Trains and evaluates every variant for every seed, in ``workers`` processes as `train_jobs` does.
 
-    Interrupted, it goes on where it was. Raises RunError if a run of the folder has other settings or other data.
+    ``steps`` are those of `changes_between`.  Interrupted, it goes on where it was.
+    Raises RunError if a run of the folder has other settings or other data.
     """
     jobs = {
         variant: [
             Job.of(Path(folder) / variant.name / f"seed{seed}", variant.preset(baseline, plan, seed), corpus)
             for seed in plan.seeds
         ]
-        for variant in planned_variants(baseline, tuned, corpus)
+        for variant in planned_variants(baseline, tuned, corpus, steps)
     }
     train_jobs([job for of_variant in jobs.values() for job in of_variant], corpus, "Ablation", workers)
     outcomes = [_outcome(variant, [Run.open(job.folder) for job in of_variant], corpus) for variant, of_variant in jobs.items()]
-    return Ablation(changes_between(baseline, tuned), tuple(outcomes), corpus.source)
+    return Ablation(changes_between(baseline, tuned, steps), tuple(outcomes), corpus.source)
 
 
 def _outcome(variant: Variant, runs: list[Run], corpus: Corpus) -> Outcome:

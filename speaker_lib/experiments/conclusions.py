@@ -1,7 +1,7 @@
-"""What an ablation says, in sentences that are computed from its runs and never typed in.
+"""What an ablation or a ladder says, in sentences that are computed from its runs and never typed in.
 
-A difference counts as clear where Student's t over the seeds is beyond its two-sided 5% point: with three seeds, a mean of more
-than 4.3 standard errors (Student 1908).
+Two presets are compared seed by seed with a paired t-test (Student 1908), two-sided. Where several comparisons are stated
+together, Holm's correction (Holm 1979) keeps the probability of even one false claim among them at 5 %.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from itertools import pairwise
 
 import numpy as np
 
+from ..utils.errors import SpeakerError
 from .ablation import Ablation, Outcome
 from .ladder import Ladder
 from .seeds import spread
 
-_T95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}  # the 5% points of t by the number of seeds; from six seeds on it is at most 2.57
-_T95_MORE = 2.57
+ALPHA = 0.05  # how often a claim may be made where there is no difference
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,39 @@ class Gain:
         return spread(self.differences) / len(self.differences) ** 0.5
 
     @property
-    def clear(self) -> bool:
-        """Whether it is more than the accident of a seed; never with a single one."""
-        seeds = len(self.differences)
-        return seeds > 1 and abs(self.mean) > _T95.get(seeds, _T95_MORE) * self.error
+    def p(self) -> float:
+        """Two-sided p-value of the paired t-test, 0 to 1.
+
+        It is 1 where nothing can be tested: with a single seed, or where all seeds differ by exactly the same amount, so that
+        there is no spread to compare the mean with. Raises SpeakerError if scipy is missing.
+        """
+        if np.ptp(self.differences) < 1e-9:  # equal but for rounding
+            return 1.0
+        try:
+            from scipy.stats import ttest_1samp
+        except ImportError:
+            raise SpeakerError("the t-test over the seeds needs scipy: run `pip install scipy`.") from None
+        return float(ttest_1samp(self.differences, popmean=0.0).pvalue)  # of the differences: that makes the test a paired one
 
     def __str__(self) -> str:
         return f"{self.mean:+.3f}" + (f" ± {self.error:.3f}" if len(self.differences) > 1 else "")
 
 
-def conclusions(ablation: Ablation) -> list[str]:
+def holm(p_values: Sequence[float], alpha: float = ALPHA) -> list[bool]:
+    """Which of several tests are significant; the probability of any false claim among them is at most ``alpha``.
+
+    The smallest of n p-values is compared with alpha / n, the next with alpha / (n - 1), and so on up to the first that is
+    larger. The tests may depend on each other (Holm 1979, A simple sequentially rejective multiple test procedure).
+    """
+    significant = [False] * len(p_values)
+    for rank, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        if p_values[i] > alpha / (len(p_values) - rank):
+            break
+        significant[i] = True
+    return significant
+
+
+def ablation_conclusions(ablation: Ablation) -> list[str]:
     """What the runs say about the question, sentence by sentence, with the numbers it rests on."""
     ends = ablation.of(()), ablation.of(ablation.changes)
     total = _gain(*ends)
@@ -55,11 +78,18 @@ def conclusions(ablation: Ablation) -> list[str]:
         f"On {ablation.source}, mean over {seeds} seed{'s' * (seeds > 1)}: the baseline names {ends[0].full.mean():.3f} of the "
         f"whole utterances right, with all {len(ablation.changes)} changes {ends[1].full.mean():.3f} ({total})."
     )
-    if not total.clear:
-        return [first, "That is not clearly more than the accident of a seed, so these runs cannot say which change did it."]
+    if total.p > ALPHA:
+        return [first, "That is not significant with this many seeds, so these runs cannot say which change did it."]
+    alone = [(change.label, _gain(ends[0], ablation.of((change,)))) for change in ablation.changes]
+    alone.sort(key=lambda pair: -pair[1].mean)
+    added = Gain(sum(gain.differences for _, gain in alone))
+    surplus = Gain(total.differences - added.differences)
+    *significant, interacting = holm([gain.p for _, gain in alone] + [surplus.p])  # stated together, so corrected together
+    made_alone = " ".join(["Each change made alone.", *_verdicts(alone, significant)])
     if total.mean < 0:
-        return [first, "So all changes together do harm here.", _alone(ablation), *_in_order(ablation)]
-    return [first, _alone(ablation), *_in_order(ablation), _which(ablation, total), _together(ablation, total)]
+        return [first, "So all changes together do harm here.", made_alone, *_in_order(ablation)]
+    together = _together(ends[0], added, total, interacting)
+    return [first, made_alone, *_in_order(ablation), _which(ablation, total), together]
 
 
 def measuring(ablation: Ablation) -> list[str]:
@@ -87,22 +117,16 @@ def measuring(ablation: Ablation) -> list[str]:
 
 
 def ladder_conclusions(ladder: Ladder) -> list[str]:
-    """What the runs of a ladder say: how far it leads, and which rungs are clear steps."""
+    """What the runs of a ladder say: how far it leads, and which steps of it are significant."""
     lowest, highest = ladder.kept[0], ladder.kept[-1]
     total, n_seeds = Gain(highest.full - lowest.full), len(lowest.full)
     pairs = [*pairwise(ladder.kept), *((highest, tried) for tried in ladder.standings if not tried.rung.kept)]
-    steps = [(after.rung, Gain(after.full - before.full)) for before, after in pairs]
-    clear = [f"{rung.label} ({gain})" for rung, gain in steps if gain.clear]
-    unclear = [f"{rung.label} ({gain})" for rung, gain in steps if not gain.clear]
+    steps = [(after.rung.label, Gain(after.full - before.full)) for before, after in pairs]
     sentences = [
         f"On {ladder.source}, mean over {n_seeds} seed{'s' * (n_seeds > 1)}, by {ladder.judged_by}: from "
         f"{lowest.full.mean():.3f} of the whole utterances ({lowest.rung.label}) to {highest.full.mean():.3f} ({total})."
     ]
-    if clear:
-        sentences.append(f"Clear steps, up or down: {_listed(clear)}.")
-    if unclear:
-        sentences.append(f"Not to be told from the accident of a seed: {_listed(unclear)}.")
-    return sentences
+    return [*sentences, *_verdicts(steps, holm([gain.p for _, gain in steps]))]
 
 
 def marginal_gains(ablation: Ablation, way: str) -> dict[str, Gain]:
@@ -115,17 +139,16 @@ def _gain(before: Outcome, after: Outcome) -> Gain:
     return Gain(after.full - before.full)
 
 
-def _alone(ablation: Ablation) -> str:
-    gains = [(change, _gain(ablation.of(()), ablation.of((change,)))) for change in ablation.changes]
-    gains.sort(key=lambda pair: -pair[1].mean)
-    clear = [f"{change.label} ({gain})" for change, gain in gains if gain.clear]
-    unclear = [f"{change.label} ({gain})" for change, gain in gains if not gain.clear]
+def _verdicts(gains: Sequence[tuple[str, Gain]], significant: Sequence[bool]) -> list[str]:
+    """A sentence with the gains that are significant, by their labels, and one with those that are not."""
+    found = [f"{label} ({gain})" for (label, gain), yes in zip(gains, significant, strict=True) if yes]
+    unclear = [f"{label} ({gain})" for (label, gain), yes in zip(gains, significant, strict=True) if not yes]
     sentences = []
-    if clear:
-        sentences.append(f"Made alone, clearly different from the baseline: {_listed(clear)}.")
+    if found:
+        sentences.append(f"Significant at 5 % over the seeds (paired t-test, Holm's correction): {_listed(found)}.")
     if unclear:
-        sentences.append(f"Not to be told from the accident of a seed: {_listed(unclear)}.")
-    return " ".join(sentences)
+        sentences.append(f"Not significant with this many seeds: {_listed(unclear)}.")
+    return sentences
 
 
 def _in_order(ablation: Ablation) -> list[str]:
@@ -146,18 +169,16 @@ def _which(ablation: Ablation, total: Gain) -> str:
     return f"The whole gain of {total.mean:+.3f}, divided up as the mean of the two orders: {_listed(parts)}."
 
 
-def _together(ablation: Ablation, total: Gain) -> str:
-    alone = Gain(sum(_gain(ablation.of(()), ablation.of((change,))).differences for change in ablation.changes))
-    surplus = Gain(total.differences - alone.differences)
-    if not surplus.clear:
-        verdict = "that they do not simply add up cannot be told from the accident of a seed"
-    elif surplus.mean > 0:
+def _together(baseline: Outcome, added: Gain, total: Gain, interacting: bool) -> str:
+    if not interacting:
+        verdict = "the difference between the two is not significant with this many seeds"
+    elif total.mean > added.mean:
         verdict = "the changes need each other: together they do more than one by one"
-    elif ablation.of(()).full.mean() + alone.mean > 1:
+    elif baseline.full.mean() + added.mean > 1:
         verdict = "together they do less than one by one; as no accuracy can pass 1, that need not mean that they overlap"
     else:
         verdict = "the changes overlap: each does part of what another does too"
-    return f"One by one they would add up to {alone}, together they make {total}: {verdict}."
+    return f"One by one they would add up to {added}, together they make {total}: {verdict}."
 
 
 def _listed(parts: Sequence[str]) -> str:

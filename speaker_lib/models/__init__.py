@@ -1,1 +1,13 @@
 """The classifier and its parts."""
+
+from ..utils.lazy import exports
+
+__getattr__, __dir__, __all__ = exports(
+    __name__,
+    {
+        "classifier": "Classifier count_parameters",
+        "cost": "cost_of",
+        "inspect": "attention_maps head_signals pooling_weights",
+        "pooling": "frame_weights mean_pooling weighted_sum",
+    },
+)

@@ -1,1 +1,15 @@
 """Every figure of the course."""
+
+from ..utils.lazy import exports
+
+__getattr__, __dir__, __all__ = exports(
+    __name__,
+    {
+        "embeddings": "map_figure verification_figure",
+        "experiments": "ablation_figure ladder_figure measuring_figure",
+        "margin": "margin_figure",
+        "model": "activation_figure attention_figure cost_figure pooling_figure schedule_figure",
+        "runs": "comparison_figure confusion_figure curves_figure save_figure",
+        "speech": "lengths_figure utterance_figure voices_figure",
+    },
+)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from speaker_lib.course import preflight as preflight_module
+from speaker_lib.course import start as preflight_module
 from speaker_lib.course.lesson import DOWNLOAD
-from speaker_lib.course.preflight import preflight
+from speaker_lib.course.start import preflight
 from speaker_lib.utils.errors import CorpusError
 
 from .conftest import ARCHIVE, BUSY, NETWORK, SCRIPT, USAGE, assert_complete, big_disk, download, failure, stand_in, until

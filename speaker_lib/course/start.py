@@ -20,7 +20,7 @@ from ..training.state import TrainState
 from ..training.step import TrainStep
 from ..utils.device import get_autocast_dtype
 from ..utils.parallel import available_cores
-from .lesson import FOUND, HERE, Lesson, open_lesson
+from .lesson import FOUND, HERE, RUNS, Lesson, open_lesson
 
 _TIMED_STEPS = 5
 
@@ -69,7 +69,7 @@ def _facts(lesson: Lesson) -> Iterator[tuple[str, str]]:
     yield "disk", f"{shutil.disk_usage(place).free / 2**30:.0f} GiB free for runs"
     yield "data", f"{corpus.source}: {len(corpus.labelled):,} labelled utterances of {corpus.n_speakers} speakers"
     yield "runs", f"kept in {os.path.relpath(lesson.runs)}"
-    for name in ("baseline", "tuned"):
+    for name in RUNS:
         preset = getattr(profile, name)
         seconds = preset.train.total_steps * seconds_per_step(preset, corpus, lesson.device)
         yield name, f"{preset.train.total_steps:,} steps, about {_duration(seconds)} here"
