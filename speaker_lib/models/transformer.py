@@ -57,22 +57,25 @@ class SelfAttention(nn.MultiheadAttention):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """What `nn.MultiheadAttention` returns: (frames, batch, d_model), and the weights where they are asked for.
 
-        Raises ValueError for a mask that this layer does not apply.
+        Raises ValueError for what training on a CPU would not do as evaluation does: another mask, another key or value.
         """
         if attn_mask is not None or is_causal:
-            raise ValueError("SelfAttention applies key_padding_mask only: give it no attn_mask and no is_causal.")
+            raise ValueError("SelfAttention takes no attn_mask and is not causal: mask padding with key_padding_mask.")
+        if key is not query or value is not query or query.dim() != 3:
+            raise ValueError("SelfAttention attends from a sequence to itself: give it one (frames, batch, d_model) three times.")
         if self.training and self.dropout > 0 and query.device.type == "cpu" and not need_weights:
             return self._attend(query, key_padding_mask), None
         return super().forward(query, key, value, key_padding_mask, need_weights, average_attn_weights=average_attn_weights)
 
     def _attend(self, hidden: torch.Tensor, padding: torch.Tensor | None) -> torch.Tensor:
-        """Attention with dropout of its weights, for training on a CPU; ``padding`` (batch, frames) is minus infinity there."""
+        """Attention with dropout of its weights, for training on a CPU; ``padding`` (batch, frames) is true or minus infinity."""
         n_frames, n_utterances, d_model = hidden.shape
         projected = F.linear(hidden, self.in_proj_weight, self.in_proj_bias)  # (frames, batch, 3 * d_model)
         projected = projected.view(n_frames, n_utterances, 3, self.num_heads, -1)  # (frames, batch, 3, heads, d_head)
         queries, keys, values = projected.permute(2, 1, 3, 0, 4)  # each (batch, heads, frames, d_head)
         scores = (queries / math.sqrt(self.head_dim)) @ keys.transpose(-2, -1)  # (batch, heads, frames, frames)
         if padding is not None:
+            padding = attention_mask(padding, hidden.dtype) if padding.dtype == torch.bool else padding  # (batch, frames)
             scores = scores + padding[:, None, None, :]  # (batch, heads, frames, frames)
         mixed = dropout(scores.softmax(dim=-1), self.dropout) @ values  # (batch, heads, frames, d_head)
         mixed = mixed.permute(2, 0, 1, 3).reshape(n_frames, n_utterances, d_model)  # (frames, batch, d_model)
