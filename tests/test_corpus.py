@@ -112,9 +112,76 @@ def test_an_interrupted_pack_goes_on_where_it_ended(corpus_folder, capsys):
     first_feature(corpus_folder).unlink()  # already packed: it is asked for by name and size only
     with pytest.raises(CorpusError, match="is missing"):
         Corpus.open(corpus_folder)
-    (corpus_folder / first_feature(corpus_folder).name).write_bytes(b"\0" * 100_000)  # unreadable, were it read again
+    first_feature(corpus_folder).write_bytes(b"\0" * 100_000)  # unreadable, were it read again
+    os.utime(first_feature(corpus_folder), ns=(0, 0))  # not changed since
     np.testing.assert_array_equal(Corpus.open(corpus_folder).labelled.frames, whole)
     assert not partial.exists()
+
+
+def extract_again(folder: Path, newer: bool = True) -> None:
+    """Other features of the same lengths in place of a speaker's; with their old times, as some tools leave them."""
+    for entry in json.loads((folder / "metadata.json").read_text())["speakers"]["speaker1"]:
+        path = folder / entry["feature_path"]
+        time = path.stat().st_mtime_ns + 10**6 * newer  # a millisecond later
+        torch.save(torch.load(path, weights_only=True) + 5.0, path)
+        os.utime(path, ns=(time, time))
+
+
+def test_features_that_are_newer_than_their_pack_are_packed_again_once(corpus_folder, capsys):
+    before = Corpus.open(corpus_folder)
+    extract_again(corpus_folder)
+    kept = np.array(before.labelled.frames)
+    capsys.readouterr()
+    after = Corpus.open(corpus_folder)
+    changed = (after.labelled.labels == 1).nonzero()[0]
+    for i in range(len(after.labelled)):
+        expected = np.float16(torch.load(corpus_folder / after.labelled.paths[i], weights_only=True).numpy())
+        np.testing.assert_array_equal(after.labelled.mel(i), expected.astype(np.float32))
+    assert len(changed) == 8 and not np.array_equal(kept, after.labelled.frames)
+    said = capsys.readouterr().err
+    assert said.count("is newer than") == 1 and "packed again" in said and "labelled-" in said
+    Corpus.open(corpus_folder)
+    assert "Pack" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("keep_times", [True, False])
+@pytest.mark.parametrize("in_future", [True, False])
+def test_a_copied_folder_is_packed_again_once_at_most(corpus_folder, tmp_path, capsys, keep_times, in_future):
+    """Copied without times, the features may be newer than the pack; unpacked with them, newer than this machine's clock."""
+    if in_future:
+        os.utime(first_feature(corpus_folder), (4e9, 4e9))
+    Corpus.open(corpus_folder)
+    shutil.copytree(corpus_folder, tmp_path / "copy", copy_function=shutil.copy2 if keep_times else shutil.copy)
+    capsys.readouterr()
+    Corpus.open(tmp_path / "copy")
+    assert not keep_times or capsys.readouterr().err == ""
+    capsys.readouterr()
+    Corpus.open(tmp_path / "copy")
+    assert capsys.readouterr().err == ""
+
+
+def test_an_interrupted_pack_of_older_features_is_begun_anew(corpus_folder):
+    packed = Path(Corpus.open(corpus_folder).labelled.frames.filename)
+    packed.rename(packed.with_suffix(".partial"))
+    extract_again(corpus_folder)
+    corpus = Corpus.open(corpus_folder)
+    i = int((corpus.labelled.labels == 1).argmax())
+    expected = np.float16(torch.load(corpus_folder / corpus.labelled.paths[i], weights_only=True).numpy())
+    np.testing.assert_array_equal(corpus.labelled.mel(i), expected.astype(np.float32))
+
+
+def test_check_compares_the_pack_with_its_files(corpus_folder):
+    Corpus.open(corpus_folder)
+    assert check_corpus(corpus_folder)[1] == []
+    extract_again(corpus_folder, newer=False)
+    before = snapshot(corpus_folder)
+    (problem,) = check_corpus(corpus_folder)[1]
+    pack = one(corpus_folder / "packed", "labelled-*.npy")
+    assert str(pack) in problem and "8 of 24" in problem and "delete it, it will be made again" in problem
+    assert snapshot(corpus_folder) == before
+    pack.unlink()
+    Corpus.open(corpus_folder)
+    assert check_corpus(corpus_folder)[1] == []
 
 
 def test_a_damaged_pack_is_never_used(corpus_folder):

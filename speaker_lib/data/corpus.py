@@ -23,7 +23,16 @@ from ..utils.errors import CorpusError, escape_controls, is_text, short_repr
 from ..utils.files import explain_os_errors, tensor_bytes
 from ..utils.progress import progress_bar
 from .hw4_format import MAPPING, METADATA, TESTDATA, Listing, read_mapping, read_metadata, read_testdata
-from .packing import find_pack, pack_problems, packed_frames, read_feature, size_problems, value_problem, write_pack
+from .packing import (
+    find_pack,
+    pack_differences,
+    pack_problems,
+    packed_frames,
+    read_feature,
+    size_problems,
+    value_problem,
+    write_pack,
+)
 
 _PARTS = ("labelled", "test")  # what their packs are called
 
@@ -92,7 +101,8 @@ class Corpus:
 def check_corpus(folder: str | os.PathLike[str]) -> tuple[str, list[str]]:
     """Reads every file of a data folder: a summary, and a sentence per feature that cannot be used. Writes nothing.
 
-    Where the pack is there and none of the files that it would be made from, the pack is read instead.
+    Where the pack is there and none of the files that it would be made from, the pack is read instead; where both are there,
+    a sample of the pack is compared with its files.
     Raises CorpusError if the index files themselves cannot be used.
     """
     folder = Path(folder)
@@ -116,6 +126,7 @@ def check_corpus(folder: str | os.PathLike[str]) -> tuple[str, list[str]]:
                 except CorpusError as problem:
                     problems.append(str(problem))
                 bar.update()
+        problems += pack_differences(folder, listing, part)
     return _summary(folder, speakers, metadata, testdata), problems
 
 

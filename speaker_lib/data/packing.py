@@ -2,11 +2,13 @@
 
 The array lies in ``packed/`` beside the features, or in a cache folder where the data may only be read.  Its name carries
 the digest of the index it was made from, and it takes that name only when complete: an array under its own name is whole,
-and one made from another index is never found.  An interrupted pack goes on where its file ends.
+and one made from another index is never found.  Its time is that of the newest feature file that it was made from: if one is
+newer, the features are packed again.  An interrupted pack goes on where its file ends.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import os
@@ -22,21 +24,30 @@ from numpy.lib import format as npy
 from ..utils.errors import CorpusError, first_line
 from ..utils.files import explain_os_errors, load_tensors
 from ..utils.parallel import parallel_results
-from ..utils.progress import progress_bar
+from ..utils.progress import log, progress_bar
 from .hw4_format import Listing
 
 DTYPE = np.dtype("<f2")
 CHUNK = 64  # utterances written at a time; what an interruption can cost
+SAMPLE = 50  # utterances of a pack that are compared with their files
+CLOCK_STEP = 2 * 10**9  # ns, the coarsest in which a file system counts time
 PARALLEL_FROM = 20_000  # files to read; with fewer, other processes have hardly started when one would be done
 
 
 def packed_frames(folder: Path, listing: Listing, name: str) -> np.ndarray:
     """The frames of all utterances of a listing, end to end: (total frames, n_mels) float16, memory-mapped, read only.
 
-    Packs them first if that was not done yet.  Raises CorpusError naming the feature file that cannot be used, and
-    SpeakerError where the disk does not take the array.
+    Packs them first if that was not done yet, or if a feature file is newer than the pack.  Raises CorpusError naming the
+    feature file that cannot be used, and SpeakerError where the disk does not take the array.
     """
-    path = find_pack(folder, listing, name) or _pack(folder, listing, _pack_name(listing, name))
+    path = find_pack(folder, listing, name)
+    newer = path and _newer_feature(path, folder, listing)
+    if newer:
+        log(f"{newer} is newer than {path}: the features are packed again.")
+    return _open_pack(path if path and not newer else _pack(folder, listing, _pack_name(listing, name)), listing)
+
+
+def _open_pack(path: Path, listing: Listing) -> np.ndarray:
     shape = (int(listing.lengths.sum()), listing.n_mels)
     try:
         # Not "c": a mapping that could be written to is refused where it is larger than the memory.
@@ -51,9 +62,9 @@ def packed_frames(folder: Path, listing: Listing, name: str) -> np.ndarray:
 
 
 def find_pack(folder: Path, listing: Listing, name: str) -> Path | None:
-    """The pack of a listing, if it was made."""
+    """The pack of a listing, if it was made; the newest, if it was made in both places."""
     places = (at / _pack_name(listing, name) for at in (folder / "packed", cache_folder(folder)))
-    return next((path for path in places if path.exists()), None)
+    return max((path for path in places if path.exists()), key=lambda path: path.stat().st_mtime_ns, default=None)
 
 
 def write_pack(folder: Path, listing: Listing, name: str, blocks: Iterable[np.ndarray]) -> None:
@@ -85,6 +96,27 @@ def pack_problems(folder: Path, listing: Listing, name: str) -> Iterator[tuple[i
     for i, (end, length) in enumerate(zip(ends.tolist(), listing.lengths.tolist(), strict=True)):
         problem = value_problem(frames[end - length : end].astype(np.float32))
         yield i, problem and f"the pack in {folder} holds {problem} for {listing.paths[i]}: make the data set again."
+
+
+def pack_differences(folder: Path, listing: Listing, name: str) -> list[str]:
+    """A sentence if the pack cannot be read or, by `SAMPLE` utterances spread over it, does not hold what its files hold."""
+    path, sample = find_pack(folder, listing, name), np.linspace(0, len(listing) - 1, min(SAMPLE, len(listing))).astype(int)
+    if path is None:
+        return []
+    try:
+        frames, ends = _open_pack(path, listing), np.cumsum(listing.lengths)
+    except CorpusError as problem:
+        return [str(problem)]
+    differing = []
+    for i in sample.tolist():
+        with contextlib.suppress(CorpusError):  # a file that cannot be used is a problem of its own
+            packed = _packed_chunk((folder, listing.paths[i : i + 1], listing.lengths[i : i + 1], listing.n_mels))
+            differing += [listing.paths[i]] * (packed != frames[ends[i] - listing.lengths[i] : ends[i]].tobytes())
+    return [
+        f"{path} differs from its feature files in {len(differing)} of {len(sample)} utterances that were compared, "
+        f"{name} among them: delete it, it will be made again."
+        for name in differing[:1]
+    ]
 
 
 def cache_folder(folder: Path) -> Path:
@@ -133,19 +165,49 @@ def _pack(folder: Path, listing: Listing, file_name: str) -> Path:
     target = _writable_folder(folder) / file_name
     partial = target.with_suffix(".partial")
     with explain_os_errors(target), FileLock(target.with_suffix(".lock")):
-        if target.exists():  # another process finished it while this one waited
+        if target.exists() and not _newer_feature(target, folder, listing):  # another process finished it meanwhile
             return target
         if partial.is_symlink() or (partial.exists() and not partial.is_file()):  # would lead the frames elsewhere
             raise CorpusError(f"{partial} is not a file: delete it, the pack will be made again.")
+        if partial.exists() and _newer_feature(partial, folder, listing):
+            partial.unlink()
+        newest = _newest_feature(folder, listing)  # before the first is read: what changes from now on is newer than the pack
         _check_space(target, listing)
         with partial.open("r+b" if partial.exists() else "w+b") as file:
             _write_frames(file, folder, listing)
             os.fsync(file.fileno())
+        if newest:
+            _set_time(partial, newest[0])
         partial.replace(target)
         for old in target.parent.glob(f"{file_name.split('-')[0]}-*.npy"):
             if old != target:
                 old.unlink()  # the packs of indexes that are no longer there
     return target
+
+
+def _newer_feature(path: Path, folder: Path, listing: Listing) -> Path | None:
+    """The newest feature file of a listing, if it is newer than ``path``."""
+    newest = _newest_feature(folder, listing)
+    return folder / newest[1] if newest and newest[0] > path.stat().st_mtime_ns else None
+
+
+def _newest_feature(folder: Path, listing: Listing) -> tuple[int, str] | None:
+    """The time, in ns, and the name of a listing's newest feature file; None unless all are there to be packed."""
+    names = set(listing.paths)
+    try:
+        with os.scandir(folder) as entries:
+            times = [(entry.stat().st_mtime_ns, entry.name) for entry in entries if entry.name in names]
+    except OSError:
+        return None
+    return max(times) if len(times) == len(names) else None
+
+
+def _set_time(path: Path, nanoseconds: int) -> None:
+    """Gives a file that time, or one a little later where its file system would round it down."""
+    for time in (nanoseconds, nanoseconds + CLOCK_STEP):
+        os.utime(path, ns=(time, time))
+        if path.stat().st_mtime_ns >= nanoseconds:
+            break
 
 
 def _write_frames(file, folder: Path, listing: Listing) -> None:
