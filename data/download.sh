@@ -250,6 +250,7 @@ repair_target() {
   for path in "$found"/*; do
     [[ -f $path ]] || continue # packed/ in somebody's own archive: the kit makes its own
     if ! cmp -s "$path" "$target/${path##*/}"; then
+      touch "$path" # as of now, not as in the archive: the kit packs again what is newer than its pack
       mv -f "$path" "$target/${path##*/}"
       count=$((count + 1))
     fi

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from speaker_lib import Corpus
 
@@ -200,6 +201,15 @@ def test_a_pack_in_somebody_s_archive_is_not_put_into_the_pack_that_is_there(ser
     done = download("--repair", fetched)
     assert done.returncode == 0 and "1 files were put back" in done.stdout and done.stderr == ""
     assert packs == sorted((fetched / "packed").iterdir())
+
+
+def test_what_a_repair_puts_back_is_packed_again(server, fetched):
+    right = Corpus.open(fetched).labelled
+    path, kept = fetched / right.paths[0], right.mel(0)
+    torch.save(torch.from_numpy(kept) + 5.0, path)
+    assert Corpus.open(fetched).labelled.mel(0)[0, 0] != kept[0, 0]
+    assert "1 files were put back" in download("--repair", "--deep", fetched).stdout
+    assert (Corpus.open(fetched).labelled.mel(0) == kept).all()
 
 
 def test_a_deep_repair_finds_what_kept_its_length(server, fetched):
