@@ -132,12 +132,17 @@ def log_mel(samples: np.ndarray) -> np.ndarray:
 @functools.cache
 def mel_filters() -> torch.Tensor:
     """(40, 201) triangular filters of height 1, equally spaced on the HTK mel scale, 2595 log10(1 + f / 700)."""
-    edges = np.linspace(_hz_to_mel(F_MIN), _hz_to_mel(F_MAX), N_MELS + 2)
-    edges = 700.0 * (10.0 ** (edges / 2595.0) - 1.0)  # (42,) Hz: each band's lower edge, centre and upper edge overlap the next
+    edges = mel_edges()  # (42,) Hz
     bins = np.linspace(0.0, SAMPLE_RATE / 2, N_FFT // 2 + 1)  # (201,) Hz
     rising = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]  # (40, 201)
     falling = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]  # (40, 201)
     return torch.from_numpy(np.maximum(0.0, np.minimum(rising, falling)))
+
+
+def mel_edges() -> np.ndarray:
+    """(42,) Hz, equally spaced on the HTK mel scale: band i rises from edge i to its centre i + 1 and falls to edge i + 2."""
+    edges = np.linspace(_hz_to_mel(F_MIN), _hz_to_mel(F_MAX), N_MELS + 2)  # (42,) mel
+    return 700.0 * (10.0 ** (edges / 2595.0) - 1.0)  # (42,)
 
 
 def _hz_to_mel(frequency: float) -> float:

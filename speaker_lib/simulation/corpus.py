@@ -13,7 +13,7 @@ from ..data.features import log_mel, normalise_peak, remove_silence
 from ..utils.errors import ConfigError
 from ..utils.parallel import parallel_map
 from .sessions import apply_session, draw_session
-from .voices import draw_voice, speak, vary_voice
+from .voices import draw_voice, numpy_stream, speak, vary_voice
 
 SHORTEST, LONGEST = 2.0, 8.0  # seconds of an utterance, drawn evenly
 _VOICE, _SESSION, _WORDS = range(3)  # what a random stream is for
@@ -60,9 +60,9 @@ def simulate(out: str | os.PathLike[str], simulation: Simulation = Simulation(),
 def simulated_recording(simulation: Simulation, speaker: int, utterance: int) -> np.ndarray:
     """The waveform of one utterance, to be listened to: (samples,) float32 at 16 kHz."""
     session = utterance % simulation.sessions
-    words = _stream(simulation.seed, _WORDS, speaker, utterance)
-    voice = vary_voice(draw_voice(_stream(simulation.seed, _VOICE, speaker)), words)
-    place = draw_session(_stream(simulation.seed, _SESSION, speaker, session))
+    words = numpy_stream(simulation.seed, _WORDS, speaker, utterance)
+    voice = vary_voice(draw_voice(numpy_stream(simulation.seed, _VOICE, speaker)), words)
+    place = draw_session(numpy_stream(simulation.seed, _SESSION, speaker, session))
     return apply_session(speak(voice, words.uniform(SHORTEST, LONGEST), words), place, words)
 
 
@@ -73,8 +73,3 @@ def speaker_name(speaker: int) -> str:
 
 def _features(simulation: Simulation, item: tuple[int, int]) -> np.ndarray:
     return log_mel(remove_silence(normalise_peak(simulated_recording(simulation, *item))))
-
-
-def _stream(*key: int) -> np.random.Generator:
-    """A random stream of its own for each speaker, session and utterance, so that any of them can be made alone."""
-    return np.random.default_rng(np.random.SeedSequence(key))

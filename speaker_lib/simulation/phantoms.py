@@ -14,9 +14,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 
-from ..data.features import F_MAX, F_MIN, N_MELS, POWER_FLOOR, SAMPLE_RATE, mel_filters
+from ..data.features import N_MELS, POWER_FLOOR, SAMPLE_RATE, mel_edges, mel_filters
 from ..utils.errors import ConfigError
-from .voices import BANDWIDTHS, CONSONANTS, HIGHER_POLES, N_FORMANTS, SILENT, UPPER_FORMANTS, VOWELS
+from .voices import BANDWIDTHS, CONSONANTS, HIGHER_POLES, N_FORMANTS, SILENT, UPPER_FORMANTS, VOWELS, numpy_stream
 
 FLOOR, CEILING = math.log(POWER_FLOOR), 8.92  # nats: what the front end gives digital silence, and what full scale
 LEVEL = 0.7  # nats, how loud a vowel is in bands without a formant: sets the mean of all values to HW4's
@@ -70,16 +70,15 @@ class FeatureModel:
 
     def __init__(self, n_people: int, n_sessions: int, spreads: Variability, seed: int, device: torch.device) -> None:
         self.spreads, self.seed, self.device = spreads, seed, device
-        people = _stream(seed, 0).normal(0.0, 1.0, (n_people, len(_AMONG_PEOPLE)))
+        people = numpy_stream(seed, 0).normal(0.0, 1.0, (n_people, len(_AMONG_PEOPLE)))
         people[:, _TRACT] = 0.8 * people[:, _PITCH] + 0.6 * people[:, _TRACT]  # small people speak high, but loosely so
         self._people = self._tensor(people * _AMONG_PEOPLE * spreads.speaker)  # (people, columns)
         self._moods = self._tensor(_AMONG_MOODS * spreads.mood)  # (columns,)
-        channel, background, gated = _sessions(_stream(seed, 1), n_sessions, spreads.session)
+        channel, background, gated = _sessions(numpy_stream(seed, 1), n_sessions, spreads.session)
         self._channel, self._background = self._tensor(channel), self._tensor(background)  # each (sessions, 40)
         self._gated = torch.from_numpy(gated).to(device)  # (sessions,)
 
-        edges = np.linspace(*(2595.0 * np.log10(1.0 + f / 700.0) for f in (F_MIN, F_MAX)), N_MELS + 2)
-        hertz = 700.0 * (10.0 ** (edges / 2595.0) - 1.0)  # (42,)
+        hertz = mel_edges()  # (42,)
         self._centre = self._tensor(hertz[1:-1])  # (40,) Hz
         width = (hertz[2:] - hertz[:-2]) / 2  # (40,) Hz
         self._width = self._tensor(width)
@@ -89,7 +88,7 @@ class FeatureModel:
         self._scatter = self._tensor(0.8 / np.sqrt(1.0 + width / (SAMPLE_RATE / 400)))  # (40,) nats
         self._blur = self._tensor(np.hypot(20.0, width / math.sqrt(6.0)))[:RIPPLED]  # (20,) Hz, of window and band
 
-        rng = _stream(0, 2)  # the same for all: the language
+        rng = numpy_stream(0, 2)  # the same for all: the language
         waves = np.cos(np.pi * np.outer(np.arange(1, 9), (np.arange(N_MELS) + 0.5) / N_MELS))  # (8, 40) slow curves
         waves /= np.sqrt((waves**2).sum(axis=0).mean())
         self._waves = self._tensor(waves)
@@ -221,7 +220,3 @@ def _sessions(rng: np.random.Generator, count: int, spread: float) -> tuple[np.n
     cut = -rng.exponential(1.0, (count, 1)) * np.maximum(0.0, (x - rng.uniform(0.5, 1.2, (count, 1))) / 0.2)
     noise = rng.uniform(-2.5, 2.5, (count, 1)) + rng.normal(0.0, 1.5, (count, 1)) * (0.5 - x)  # (sessions, 40)
     return spread * (ripple + cut), LEVEL - 4.5 + spread * noise, rng.random(count) < GATED
-
-
-def _stream(seed: int, purpose: int) -> np.random.Generator:
-    return np.random.default_rng(np.random.SeedSequence((seed, purpose)))

@@ -24,6 +24,7 @@ from ..utils.errors import ConfigError
 from ..utils.parallel import parallel_results
 from ..utils.progress import progress_bar
 from .phantoms import FeatureModel, Variability
+from .voices import numpy_stream
 
 SPEAKERS, LABELLED, TEST = 600, 56_666, 8_000  # of HW4
 BLOCK = 64  # utterances drawn together; another number would make other data
@@ -77,10 +78,10 @@ def plan(standin: StandIn) -> tuple[Plan, Plan]:
     """The labelled utterances and those of the test set."""
     counts = _counts(standin)
     n_test = round(standin.speakers * standin.test_utterances)
-    testers = _stream(standin, _DEALT).permutation(np.arange(n_test) % standin.speakers)  # in no order, as in HW4
+    testers = numpy_stream(standin.seed, _DEALT).permutation(np.arange(n_test) % standin.speakers)  # in no order, as in HW4
     parts = []
     for number, people in enumerate((np.repeat(np.arange(standin.speakers), counts), testers)):
-        rng = _stream(standin, _LENGTHS, number)
+        rng = numpy_stream(standin.seed, _LENGTHS, number)
         lengths = lengths_like_hw4(len(people), rng)
         if number:
             lengths = lengths.clip(*TEST_FRAMES)
@@ -97,7 +98,7 @@ def lengths_like_hw4(count: int, rng: np.random.Generator) -> np.ndarray:
 
 def _counts(standin: StandIn) -> np.ndarray:
     """Labelled utterances of each speaker (speakers,), within HW4's bounds, in sum exactly what was asked for."""
-    rng, total = _stream(standin, _COUNTS), round(standin.speakers * standin.utterances)
+    rng, total = numpy_stream(standin.seed, _COUNTS), round(standin.speakers * standin.utterances)
     scale = standin.utterances / MEAN
     low, high = max(1, int(FEWEST * scale)), max(1, math.ceil(MOST * scale))
     counts = rng.normal(standin.utterances, 6.0 * scale, standin.speakers).round().astype(np.int64).clip(low, high)
@@ -117,7 +118,7 @@ def write_standin(out: str | os.PathLike[str], standin: StandIn = StandIn(), wor
     entries = [_entries(standin, part, number) for number, part in enumerate(parts)]
     speakers: dict[str, list[dict]] = {}
     for person, entry in zip(parts[0].people.tolist(), entries[0], strict=True):
-        speakers.setdefault(speaker_name(person), []).append(entry)
+        speakers.setdefault(phantom_name(person), []).append(entry)
     with CorpusWriter(out, standin.source, N_MELS) as writer:
         writer.write_packed(speakers, entries[1], (_blocks(standin, part, i, workers) for i, part in enumerate(parts)))
 
@@ -133,11 +134,11 @@ def make_standin(standin: StandIn = StandIn(), workers: int | None = None) -> Co
     entries = _entries(standin, labelled, 0)
     paths, sessions = (tuple(entry[key] for entry in entries) for key in ("feature_path", "session"))
     utterances = Utterances(frames, offsets, labelled.people, sessions, paths)
-    names, digest = tuple(map(speaker_name, range(standin.speakers))), hashlib.sha256(repr(standin).encode()).hexdigest()
+    names, digest = tuple(map(phantom_name, range(standin.speakers))), hashlib.sha256(repr(standin).encode()).hexdigest()
     return Corpus(Path("stand-in"), names, utterances, None, N_MELS, standin.source, digest)
 
 
-def speaker_name(person: int) -> str:
+def phantom_name(person: int) -> str:
     """``none0007``: these speakers are nobody."""
     return f"none{person:04d}"
 
@@ -147,7 +148,7 @@ def _entries(standin: StandIn, part: Plan, number: int) -> list[dict]:
     rows = zip(part.lengths.tolist(), part.people.tolist(), (part.sessions % standin.sessions).tolist(), strict=True)
     digests = (hashlib.md5(f"{number}-{i}".encode(), usedforsecurity=False).hexdigest() for i in range(len(part)))
     return [
-        {"feature_path": f"uttr-{digest}.pt", "mel_len": length, "session": f"{speaker_name(person)}-{session}"}
+        {"feature_path": f"uttr-{digest}.pt", "mel_len": length, "session": f"{phantom_name(person)}-{session}"}
         for digest, (length, person, session) in zip(digests, rows, strict=True)
     ]
 
@@ -181,7 +182,3 @@ def _block(standin: StandIn, device: torch.device, block: tuple[int, np.ndarray,
 @functools.lru_cache(maxsize=1)
 def _phantoms(standin: StandIn, device: torch.device) -> FeatureModel:
     return FeatureModel(standin.speakers, standin.speakers * standin.sessions, standin.spreads, standin.seed, device)
-
-
-def _stream(standin: StandIn, *key: int) -> np.random.Generator:
-    return np.random.default_rng(np.random.SeedSequence((standin.seed, *key)))

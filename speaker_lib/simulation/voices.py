@@ -14,8 +14,8 @@ import torch
 
 from ..data.features import SAMPLE_RATE
 
-N_FFT, HOP = 512, 128  # samples: the filter moves on every 8 ms
-FRAMES_PER_SECOND = SAMPLE_RATE / HOP
+FILTER_WINDOW, FILTER_HOP = 512, 128  # samples: the filter moves on every 8 ms; not the frames of `features`
+FILTER_FRAMES_PER_SECOND = SAMPLE_RATE / FILTER_HOP
 N_FORMANTS = 5
 BANDWIDTHS = np.array([60.0, 90.0, 130.0, 200.0, 280.0])  # Hz
 HIGHER_POLES = 6.0  # dB per octave above 500 Hz, in place of all the resonances above the fifth
@@ -77,6 +77,11 @@ class Voice:
     rate: float  # relative speed
 
 
+def numpy_stream(*key: int) -> np.random.Generator:
+    """A random stream for each key, a seed and what is drawn with it, so that any speaker or utterance can be made alone."""
+    return np.random.default_rng(np.random.SeedSequence(key))
+
+
 def draw_voice(rng: np.random.Generator) -> Voice:
     """A speaker at random. Pitch and tract go together, as in people, but loosely."""
     size = rng.uniform(-1.0, 1.0)  # small and high to large and deep
@@ -106,7 +111,7 @@ def vary_voice(voice: Voice, rng: np.random.Generator) -> Voice:
 
 def speak(voice: Voice, seconds: float, rng: np.random.Generator) -> np.ndarray:
     """The voice saying random syllables: (samples,) float32 at 16 kHz, peak 1."""
-    n_frames = max(2, round(seconds * FRAMES_PER_SECOND))
+    n_frames = max(2, round(seconds * FILTER_FRAMES_PER_SECOND))
     phones, durations = _random_phones(n_frames, voice.rate, rng)
     tracks = _tracks(phones, durations)[:n_frames]  # (frames, 7)
     formants, voicing, frication, centre, width = np.split(tracks, [3, 4, 5, 6], axis=1)
@@ -128,7 +133,7 @@ def _random_phones(n_frames: int, rate: float, rng: np.random.Generator) -> tupl
 
     def say(phone: Phone, stretch: float) -> None:
         phones.append(phone)
-        durations.append(max(1, round(phone.seconds * stretch / rate * FRAMES_PER_SECOND)))
+        durations.append(max(1, round(phone.seconds * stretch / rate * FILTER_FRAMES_PER_SECOND)))
 
     while sum(durations) < n_frames:
         for _ in range(rng.integers(4, 11)):
@@ -168,8 +173,8 @@ def _pitch(voice: Voice, n_frames: int, rng: np.random.Generator) -> np.ndarray:
 
 def _pulses(pitch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(samples,) glottal pulses at a pitch given per frame, each spread over two samples so that it lies between them."""
-    n_samples = (len(pitch) - 1) * HOP
-    per_sample = np.interp(np.arange(n_samples) / HOP, np.arange(len(pitch)), pitch)  # (samples,) Hz
+    n_samples = (len(pitch) - 1) * FILTER_HOP
+    per_sample = np.interp(np.arange(n_samples) / FILTER_HOP, np.arange(len(pitch)), pitch)  # (samples,) Hz
     phase = np.cumsum(per_sample / SAMPLE_RATE) + rng.random()
     at = np.flatnonzero(np.diff(np.floor(phase)))  # the sample before each pulse
     late = (np.ceil(phase[at]) - phase[at]) / (phase[at + 1] - phase[at])  # 0 to 1, from that sample to the next
@@ -184,7 +189,7 @@ def _filters(
     voice: Voice, formants: np.ndarray, centre: np.ndarray, width: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Frequency responses of the tract (frames, bins), of the glottis (bins,) and of the narrowing (frames, bins)."""
-    frequency = np.linspace(0.0, SAMPLE_RATE / 2, N_FFT // 2 + 1, dtype=np.float32)  # (bins,) Hz
+    frequency = np.linspace(0.0, SAMPLE_RATE / 2, FILTER_WINDOW // 2 + 1, dtype=np.float32)  # (bins,) Hz
     upper = np.broadcast_to(UPPER_FORMANTS, (len(formants), 2))
     scale = voice.tract * (1.0 + np.array(voice.formant_offsets))
     resonances = (np.concatenate([formants, upper], axis=1) * scale).astype(np.float32)  # (frames, 5) Hz
@@ -201,7 +206,11 @@ def _filters(
 def _stft(samples: np.ndarray) -> np.ndarray:
     """(samples,) to (frames, bins) complex."""
     spectrum = torch.stft(
-        torch.from_numpy(samples.astype(np.float32)), N_FFT, HOP, window=torch.hann_window(N_FFT), return_complex=True
+        torch.from_numpy(samples.astype(np.float32)),
+        FILTER_WINDOW,
+        FILTER_HOP,
+        window=torch.hann_window(FILTER_WINDOW),
+        return_complex=True,
     )
     return spectrum.T.numpy()
 
@@ -209,4 +218,4 @@ def _stft(samples: np.ndarray) -> np.ndarray:
 def _istft(spectrum: np.ndarray) -> np.ndarray:
     """(frames, bins) complex to (samples,)."""
     spectrum = torch.from_numpy(np.ascontiguousarray(spectrum.T.astype(np.complex64)))
-    return torch.istft(spectrum, N_FFT, HOP, window=torch.hann_window(N_FFT)).numpy()
+    return torch.istft(spectrum, FILTER_WINDOW, FILTER_HOP, window=torch.hann_window(FILTER_WINDOW)).numpy()
