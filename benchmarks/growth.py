@@ -14,9 +14,9 @@ import torch
 from speaker_lib import PRESETS, Corpus, SpeakerDataset, TrainConfig
 from speaker_lib.data.batches import Batch, TrainBatches
 from speaker_lib.data.hw4_format import read_mapping, read_metadata
-from speaker_lib.training.cuda_graph import choose_capture
+from speaker_lib.training.cuda_graph import WARMUP_STEPS, choose_capture
 from speaker_lib.training.state import TrainState
-from speaker_lib.training.step import WARMUP, TrainStep
+from speaker_lib.training.step import TrainStep
 from speaker_lib.utils.device import get_autocast_dtype
 
 from .machine import SPEAKERS, lengths_like_hw4, seconds
@@ -92,7 +92,7 @@ def growth_with_frames(device: torch.device, name: str) -> list[dict[str, object
         )
         mels = torch.randn(count, n_frames, 40, device=device)
         batch = Batch(mels, torch.full((count,), n_frames), torch.zeros(count, dtype=torch.long, device=device))
-        for _ in range(WARMUP + 2):
+        for _ in range(WARMUP_STEPS + 2):
             step(batch)
         taken = min(seconds(lambda b=batch, s=step: s(b), device, 5) for _ in range(3))
         rows.append({"what": "frames per segment", "size": n_frames, "model": name, "batch": count, "step_per_s": 1 / taken})

@@ -7,7 +7,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from speaker_lib import PRESETS, Corpus, CorpusWriter, ModelConfig, Preset, TrainConfig
+from speaker_lib import PRESETS, Corpus, CorpusWriter, ModelConfig, Preset, Run, TrainConfig
 from speaker_lib.course.profiles import AblationPlan
 from speaker_lib.experiments.ablation import (
     STEPS,
@@ -94,6 +94,7 @@ def finished(simulated, tmp_path_factory):
 def test_an_ablation_trains_every_variant_for_every_seed(finished):
     ablation, folder, _ = finished
     assert len(ablation.outcomes) == 12 and len(list(folder.glob("*/seed?/evaluation.json"))) == 24
+    assert {Run.open(path.parent).preset.train.keep for path in folder.glob("*/seed?/config.json")} == {"last"}
     outcome = ablation.of(())
     assert outcome.crop.shape == outcome.full.shape == outcome.seconds.shape == (2,)
     assert (outcome.seconds > 0).all() and ((outcome.full >= 0) & (outcome.full <= 1)).all()

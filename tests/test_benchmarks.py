@@ -109,7 +109,8 @@ def test_the_check_for_a_gpu_says_that_there_is_none():
 
 def test_the_check_for_a_gpu_finds_no_difference_where_there_is_none(monkeypatch):
     """Its own lines, on a CPU that replays."""
-    monkeypatch.setattr(training, "choose_capture", lambda device, graph, team_size: replayed if graph == "auto" else None)
+    for module in (training, check_cuda):
+        monkeypatch.setattr(module, "choose_capture", lambda device, graph, world_size=1: replayed if graph == "auto" else None)
     corpus = corpus_in_memory(np.full(80, 140))
     for check in check_cuda.CHECKS.values():
         assert check(corpus, CPU)

@@ -135,6 +135,30 @@ def test_nobody_goes_ahead_before_all_have_joined(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+ENDS = """
+import os, torch
+from speaker_lib.training.distributed import joined
+
+with joined(torch.device("cpu")) as team:
+    {end}
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        ('if team.rank: raise torch.OutOfMemoryError("CUDA out of memory")', "OutOfMemoryError: CUDA out of memory"),
+        ("team.wait() if team.rank else os._exit(0)", "process 1 lost the others ("),
+    ],
+)
+def test_only_a_broken_connection_is_called_one(tmp_path, end, said):
+    script = tmp_path / "script.py"
+    script.write_text(ENDS.format(end=end))
+    done = several(2, script)
+    assert done.returncode != 0 and said in done.stderr, done.stderr
+    assert ("lost the others" in said) == ("lost the others" in done.stderr), done.stderr
+
+
 def test_processes_see_every_utterance_of_a_batch_once(data):
     corpus, config = Corpus.open(data), TrainConfig(batch_size=10, segment_len=48, total_steps=5, warmup_steps=1)
     alone = get_dataloader(corpus, config)

@@ -67,6 +67,7 @@ def test_a_ladder_of_unheard_recordings_holds_them_out():
     presets = ladder_presets(TINY, PLAN, "session")
     assert {preset.train.split for _, of_rung in presets for preset in of_rung} == {"session"}
     assert [preset.train.seed for preset in presets[0][1]] == [0, 1]
+    assert {preset.train.keep for _, of_rung in presets for preset in of_rung} == {"last"}
 
 
 def ladder_of(*accuracies: tuple[float, ...]) -> Ladder:

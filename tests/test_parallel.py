@@ -1,7 +1,9 @@
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 
 from speaker_lib.utils.errors import ConfigError, SpeakerError
 from speaker_lib.utils.parallel import parallel_map
+from speaker_lib.utils.signals import stop_on_interrupt
 
 from .conftest import wait_for
 
@@ -28,6 +31,30 @@ def test_a_worker_that_dies_is_a_sentence():
 def test_at_least_one_worker_is_needed():
     with pytest.raises(ConfigError, match="workers is 0"):
         list(parallel_map(abs, [1], "Count", "number", 0))
+
+
+def test_two_threads_may_each_have_a_pool(monkeypatch):
+    main, barrier = sys.modules["__main__"], threading.Barrier(2)
+    monkeypatch.setitem(sys.modules, "__main__", main)  # put back, should this fail
+
+    def count() -> None:
+        barrier.wait()
+        list(parallel_map(abs, range(8), "Count", "number", workers=2))
+
+    threads = [threading.Thread(target=count) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sys.modules["__main__"] is main
+
+
+def test_a_handler_that_python_did_not_set_is_left_alone(monkeypatch):
+    """`signal.signal` returns None for such a one, and None cannot be set again."""
+    put_back = signal.signal
+    monkeypatch.setattr(signal, "signal", lambda number, handler: put_back(number, handler) if handler is None else None)
+    with stop_on_interrupt() as interrupted:
+        assert not interrupted()
 
 
 def test_after_an_interruption_nothing_new_begins(tmp_path):

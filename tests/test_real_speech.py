@@ -20,7 +20,7 @@ STEPS = 100
 
 
 @pytest.fixture(scope="module")
-def heldout_indices(speech, tmp_path_factory):
+def held_out(speech, tmp_path_factory):
     """The last recording of each speaker, which nothing is trained on; and the others."""
     folder = tmp_path_factory.mktemp("speech")
     for speaker in sorted(p for p in speech.iterdir() if p.is_dir()):

@@ -239,7 +239,7 @@ def test_the_command_line_goes_on_from_a_backup(corpus, tmp_path):
     done = call(*data, "--run", tmp_path / "c" / "run", "--preset", "laptop_baseline", "--steps", "4")
     assert done.returncode == 1 and "is further than" in done.stderr and "--resume" in done.stderr
     done = call(*data, "--run", tmp_path / "d" / "run", "--preset", "laptop_baseline", "--steps", "5")
-    assert done.returncode == 1 and "with another train.total_steps" in done.stderr
+    assert done.returncode == 1 and "other settings (train.total_steps was 4 and is now 5)" in done.stderr
     done = call(*data, "--run", drive / "run", "--resume")
     assert done.returncode == 2 and "is where the run itself lies" in done.stderr
 
@@ -277,6 +277,28 @@ def test_whichever_is_further_is_gone_on_from(corpus, tmp_path):
     with pytest.raises(RunError, match=r"further than .*resume from it \(--resume\)"):
         train(Run.open(old), corpus, backup=backup)
     assert Run.open(backup).load_resume()["step"] == 40
+
+
+def bytes_read(function) -> int:
+    """How many bytes this process asked of files meanwhile; what it maps into memory without looking at it is not among them."""
+    counter = Path("/proc/self/io")
+    if not counter.exists():
+        pytest.skip("how much a process reads is not known here: there is no /proc/self/io")
+    before = int(counter.read_text().split()[1])
+    function()
+    return int(counter.read_text().split()[1]) - before
+
+
+def test_the_tensors_are_read_once_to_go_on_with_a_backup(corpus, tmp_path):
+    preset = PRESET.override({"model.d_model": 128, "model.dim_feedforward": 2_000, "train.total_steps": 20})
+    run, backup = Run.create(tmp_path / "run", preset, corpus), tmp_path / "drive" / "run"
+    train(run, corpus, backup=backup)
+    state, weights = ((run.folder / name).stat().st_size for name in ("resume.pt", "model.safetensors"))
+    assert bytes_read(lambda: fetch_backup(run.folder, backup)) < state / 4
+    assert state < bytes_read(lambda: train(run, corpus, backup=backup)) < 1.5 * state + weights
+    new = tmp_path / "new" / "run"
+    assert state < bytes_read(lambda: fetch_backup(new, backup)) < 1.5 * state + weights
+    assert (new / "resume.pt").read_bytes() == (run.folder / "resume.pt").read_bytes()
 
 
 def test_a_damaged_state_with_a_backup_names_the_backup_and_once_deleted_goes_on_from_it(corpus, tmp_path):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -166,6 +167,28 @@ def test_what_is_saved_as_best_is_a_copy_of_the_best(corpus, tmp_path):
     assert not torch.equal(weights(run)["prenet.weight"], last_weights(run)["prenet.weight"])
 
 
+@pytest.mark.parametrize(("ema", "kept"), [(0.0, "model"), (0.5, "average")])
+def test_a_run_may_keep_its_last_weights(corpus, tmp_path, capsys, ema, kept):
+    """So that the utterances that are evaluated have not chosen the weights."""
+    settings = {"train.learning_rate": 0.3, "train.valid_steps": 5, "train.keep": "last", "train.ema": ema}
+    run, models = Run.create(tmp_path / "run", PRESET.override(settings), corpus), []
+    train(run, corpus, callbacks=[lambda row: models.append(weights(run))])
+    accuracies = [row["valid_accuracy"] for row in run.metrics()]
+    assert accuracies.index(max(accuracies)) < len(accuracies) - 1
+    assert_equal(weights(run), {name: tensor.contiguous() for name, tensor in run.load_resume()[kept].items()})
+    assert all(not torch.equal(a["prenet.weight"], b["prenet.weight"]) for a, b in pairwise(models))
+    said = capsys.readouterr().err
+    assert "best" not in said and f"Step 60, model saved. (accuracy={accuracies[-1]:.4f})" in said
+
+
+def test_a_run_from_before_the_setting_keeps_its_best_weights(uninterrupted):
+    path = uninterrupted.folder / "config.json"
+    content = json.loads(path.read_text())
+    del content["train"]["keep"]
+    path.write_text(json.dumps(content))
+    assert Run.open(uninterrupted.folder).preset == uninterrupted.preset and uninterrupted.preset.train.keep == "best"
+
+
 def test_a_finished_run_stays_as_it_is(uninterrupted, corpus):
     before = {p.name: p.read_bytes() for p in uninterrupted.folder.iterdir()}
     assert train(uninterrupted, corpus).step == 60
@@ -259,6 +282,39 @@ def test_a_run_that_cannot_begin_leaves_nothing_in_its_way(tmp_path):
 def test_a_run_is_not_begun_over_another(uninterrupted, corpus):
     with pytest.raises(RunError, match="holds a run already"):
         Run.create(uninterrupted.folder, PRESET, corpus)
+
+
+def test_of_two_that_begin_a_run_in_one_folder_one_does(corpus, tmp_path):
+    """The second comes while the first has looked for a run and is not done writing its own."""
+    folder, other = tmp_path / "run", PRESET.override({"train.seed": 1})
+
+    class Overtaken:
+        def __getattr__(self, name: str) -> object:
+            if name == "labelled" and not Run.exists(folder):
+                Run.create(folder, other, corpus)
+            return getattr(corpus, name)
+
+    with pytest.raises(RunError, match="holds a run already"):
+        Run.create(folder, PRESET, Overtaken())
+    assert Run.open(folder).preset.train.seed == 1
+
+
+def test_of_many_that_begin_a_run_at_once_one_does(corpus, tmp_path):
+    begun, refused, barrier = [], [], threading.Barrier(8)
+
+    def begin_run(seed: int) -> None:
+        barrier.wait()
+        try:
+            begun.append(Run.create(tmp_path / "run", PRESET.override({"train.seed": seed}), corpus))
+        except RunError as error:
+            refused.append(str(error))
+
+    threads = [threading.Thread(target=begin_run, args=(seed,)) for seed in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(begun) == 1 and len(refused) == 7 and begun == [Run.open(tmp_path / "run")]
 
 
 def test_a_validation_that_is_not_a_number_is_not_written_down(uninterrupted, corpus, tmp_path, monkeypatch):

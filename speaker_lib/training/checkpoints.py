@@ -47,7 +47,8 @@ class Checkpoints:
 
         Raises RunError if what was saved cannot be used.
         """
-        saved = self.run.load_resume()
+        files = read_files(self.run.folder) if self._folders[1:] else {}  # once, for a backup wants them, too
+        saved = self.run.load_resume(files.get(RESUME))
         if saved is not None:
             try:
                 state.load_state_dict(saved)
@@ -61,7 +62,7 @@ class Checkpoints:
             self.rows = [row for row in found if row["step"] <= state.step]
             if len(self.rows) < len(found):
                 self.write(METRICS, metrics_bytes(self.rows))
-            self._fill_backup()
+            self._fill_backup(files)
         else:  # all processes start with the same weights, and each drops out other numbers
             state.meter = Meter()
             torch.manual_seed(random_stream(self.run.preset.train.seed, DROPOUT, self.team.rank, state.step).initial_seed())
@@ -106,8 +107,8 @@ class Checkpoints:
             self.write(METRICS, metrics_bytes(self.rows))
             if best or keep_last:
                 self.write(WEIGHTS, weights_bytes(state.eval_model))
-            if best and not keep_last:
-                log(f"Step {state.step}, best model saved. (accuracy={accuracy:.4f})", routine=True)
+                which = "model" if keep_last else "best model"
+                log(f"Step {state.step}, {which} saved. (accuracy={accuracy:.4f})", routine=True)
         return row
 
     def write(self, name: str, content: bytes) -> None:
@@ -128,12 +129,12 @@ class Checkpoints:
         if problems:
             raise problems[0]
 
-    def _fill_backup(self) -> None:
+    def _fill_backup(self, files: dict[str, bytes]) -> None:
         """Brings the backup to where the run is. Raises WriteError if a folder cannot be written: better now than later."""
         for copy in self._folders[1:]:
             for name in WRITTEN:
                 remove_partial(copy.folder / name)
-            copy.waiting |= read_files(self.run.folder)
+            copy.waiting |= files | self._folders[0].waiting | ({METRICS: metrics_bytes(self.rows)} if self.rows else {})
         self.finish()
 
 

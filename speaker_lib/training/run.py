@@ -230,9 +230,12 @@ class Run:
             raise RunError(f"{path} holds weights that are not numbers (NaN or infinity): train the run again.")
         return model.float().to(device).eval()
 
-    def load_resume(self) -> dict[str, object] | None:
-        """The state to resume from, or None if none was saved yet. Raises RunError if it cannot be used."""
-        return self._read_resume(load_tensors)
+    def load_resume(self, content: bytes | None = None) -> dict[str, object] | None:
+        """The state to resume from, or None if none was saved yet. Raises RunError if it cannot be used.
+
+        ``content`` is that of resume.pt, for who has read it already.
+        """
+        return self._read_resume(lambda path: load_tensors(path, content))
 
     def resume_step(self) -> int:
         """The step that training would resume from, read without the tensors. Raises RunError if that cannot be read."""

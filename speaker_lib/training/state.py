@@ -86,7 +86,7 @@ class TrainState:
             "scheduler": self.scheduler.state_dict() | {"_last_lr": [float(rate) for rate in self.scheduler.get_last_lr()]},
             "scaler": self.scaler.state_dict(),
             **{name: getattr(self, name) for name in _COUNTERS},
-            "meter": (self.meter.sums, self.meter.count, self.meter.batches),
+            "meter": (None if self.meter.sums is None else self.meter.sums.cpu().double(), self.meter.count, self.meter.batches),
             "random": {
                 "python": random.getstate(),
                 "numpy": (name, keys.tolist(), *rest),
@@ -114,7 +114,8 @@ class TrainState:
         for name in _COUNTERS:
             setattr(self, name, state[name])
         sums, self.meter.count, self.meter.batches = state["meter"]
-        self.meter.sums = None if sums is None else sums.to(next(self.model.parameters()).device)
+        device = next(self.model.parameters()).device
+        self.meter.sums = None if sums is None else sums.to(sum_dtype(device)).to(device)  # (2,)
         random.setstate(state["random"]["python"])
         np.random.set_state(state["random"]["numpy"])
         torch.set_rng_state(state["random"]["torch"])

@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import functools
+import multiprocessing
 import os
 
 import torch
 
+from .errors import first_line
 from .progress import log
 
 
 def get_device() -> torch.device:
     """The NVIDIA GPU if there is one that works, else Apple's, else the CPU; each of several processes takes a GPU of its own."""
-    if torch.cuda.is_available():
-        gpu = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-        return gpu if _works(gpu) else torch.device("cpu")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if torch.cuda.is_available() and _works(gpu := torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))):
+        return gpu
+    # There is only one of Apple's, and processes that train together cannot exchange gradients on it.
+    alone = int(os.environ.get("WORLD_SIZE", 1)) == 1
+    return torch.device("mps" if alone and torch.backends.mps.is_available() else "cpu")
 
 
 @functools.cache
 def _works(gpu: torch.device) -> bool:
-    """Whether the GPU can do one small operation; a line where it cannot, as Kaggle's P100, which PyTorch calls available."""
+    """Whether PyTorch has code for this GPU; a line if not, as for Kaggle's P100, which it calls available all the same."""
     try:
-        return float(torch.ones(2, device=gpu).sum()) == 2.0
-    except RuntimeError:
-        log(
-            f"This PyTorch cannot compute on the {torch.cuda.get_device_name(gpu)}, so the CPU is used: "
-            'on Kaggle, choose the accelerator "GPU T4 x2".'
-        )
+        return bool((torch.ones(2, device=gpu) + 1).sum() == 4)
+    except RuntimeError as error:
+        if multiprocessing.parent_process() is None:  # each worker would say it again
+            log(
+                f"PyTorch cannot use the GPU {torch.cuda.get_device_name(gpu)} ({first_line(error)}), so the kit trains on "
+                "the CPU: on Kaggle choose the accelerator T4 x2."
+            )
         return False
 
 

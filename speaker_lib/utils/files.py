@@ -84,14 +84,15 @@ def tensor_bytes(value: object) -> memoryview:
     return buffer.getbuffer()
 
 
-def load_tensors(path: str | os.PathLike[str]) -> object:
-    """What `torch.save` wrote: tensors and plain values. Runs no code, and takes little more memory than the file has bytes.
+def load_tensors(path: str | os.PathLike[str], content: bytes | None = None) -> object:
+    """What `torch.save` wrote to ``path``, or its ``content``: tensors and plain values.
 
-    Raises FileNotFoundError, and of a damaged or hostile file nearly anything.
+    Runs no code, and takes little more memory than the file has bytes.  Raises FileNotFoundError, and of a damaged or hostile
+    file nearly anything.
     """
-    content = io.BytesIO(Path(path).read_bytes())
-    _refuse_inflation(content)
-    return torch.load(content, map_location="cpu", weights_only=True)
+    file = io.BytesIO(Path(path).read_bytes() if content is None else content)
+    _refuse_inflation(file)
+    return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def load_values(path: str | os.PathLike[str]) -> object:

@@ -1,0 +1,88 @@
+"""Runs trained side by side: which are finished, and what is said of them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from speaker_lib import Corpus, CorpusWriter, ModelConfig, Preset, Run, TrainConfig, train
+from speaker_lib.evaluation.identification import evaluate
+from speaker_lib.experiments.seeds import Job, train_jobs
+from speaker_lib.training.loop import StopTraining
+from speaker_lib.utils.progress import quietly
+
+from .conftest import command
+
+DEVICE = torch.device("cpu")
+PRESET = Preset(
+    ModelConfig(d_model=16, nhead=2, dim_feedforward=16, activation="relu"),
+    TrainConfig(batch_size=8, segment_len=40, warmup_steps=2, total_steps=12, valid_steps=4, valid_fraction=0.25),
+)
+
+
+def stop(row: dict[str, float]) -> None:
+    raise StopTraining
+
+
+@pytest.fixture
+def stopped(corpus: Corpus, tmp_path) -> Run:
+    """At step 4 of 12."""
+    run = Run.create(tmp_path / "run", PRESET, corpus)
+    train(run, corpus, callbacks=[stop])
+    assert run.metrics()[-1]["step"] == 4
+    return run
+
+
+def test_a_stopped_run_that_was_evaluated_is_not_finished(stopped, corpus):
+    assert command("evaluate", "--data", corpus.folder, "--run", stopped.folder).returncode == 0
+    assert stopped.evaluation() is not None
+    (run,) = train_jobs([Job.of(stopped.folder, PRESET, corpus)], corpus, workers=1)
+    assert run.metrics()[-1]["step"] == 12 and run.evaluation() is not None
+
+
+def test_an_evaluation_of_older_weights_is_none(stopped, corpus):
+    """As when training writes new weights between the evaluation and its saving."""
+    result = evaluate(stopped, corpus, DEVICE)[0]
+    train(stopped, corpus)
+    stopped.save_evaluation(result.to_dict())
+    assert stopped.evaluation() is None
+    assert not Job.of(stopped.folder, PRESET, corpus).finished(corpus)
+
+
+def test_an_evaluation_that_does_not_name_its_weights_is_accepted(stopped, corpus):
+    train(stopped, corpus)
+    content = evaluate(stopped, corpus, DEVICE)[0].to_dict()
+    del content["weights"]
+    (stopped.folder / "evaluation.json").write_text(json.dumps(content))
+    assert stopped.evaluation() == content and Job.of(stopped.folder, PRESET, corpus).finished(corpus)
+
+
+def noise(out: Path) -> Corpus:
+    """Features that are the same for everybody: a model can only guess."""
+    with CorpusWriter(out, "noise") as writer:
+        for i in range(200):
+            writer.add(np.full((40, 40), -3.0, dtype=np.float32), f"speaker{i % 5}")
+    return Corpus.open(out)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_runs_trained_side_by_side_warn_by_name_and_show_one_bar(tmp_path, capfd, workers):
+    corpus = noise(tmp_path / "corpus")
+    jobs = [Job.of(tmp_path / "guesses" / name, PRESET, corpus) for name in ("one", "two")]
+    train_jobs(jobs, corpus, workers=workers)
+    out, error = capfd.readouterr()
+    assert out == "" and all(
+        error.count(f"guesses/{name}: At step 4 the validation accuracy is ") == 1 for name in ("one", "two")
+    )
+    assert error.count("no better than guessing") == 2 and "2/2" in error
+    assert not any(said in error for said in ("model saved", "step/s", "Valid", "Full", "Crop"))
+
+
+def test_a_run_may_be_trained_and_evaluated_without_bars(corpus, tmp_path, capfd):
+    run = Run.create(tmp_path / "run", PRESET, corpus)
+    with quietly() as lines:
+        train(run, corpus)
+        evaluate(run, corpus, DEVICE)
+    assert capfd.readouterr() == ("", "") and all(line.startswith("At step") for line in lines)
