@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from speaker_lib import PRESETS, Corpus, CorpusWriter, ModelConfig, Preset, Run, TrainConfig
-from speaker_lib.course.profiles import AblationPlan
 from speaker_lib.experiments.ablation import (
     STEPS,
     Ablation,
@@ -19,6 +18,7 @@ from speaker_lib.experiments.ablation import (
     variants_of,
 )
 from speaker_lib.experiments.conclusions import Gain, ablation_conclusions, holm, marginal_gains, measuring
+from speaker_lib.experiments.seeds import AblationPlan
 from speaker_lib.experiments.tables import ablation_table, cost_table
 from speaker_lib.models.cost import Cost, cost_of
 from speaker_lib.plots.experiments import ablation_figure, measuring_figure

@@ -24,6 +24,15 @@ def test_no_module_holds_two_ideas():
     assert {p.name: n for p in PACKAGE.rglob("*.py") if (n := len(p.read_text().splitlines())) > 300} == {}
 
 
+def test_the_library_its_settings_and_its_command_line_start_without_pytorch():
+    """What a program imports when it starts, not what its source says: an import may hide in a package's ``__init__``."""
+    loaded = python(
+        "import sys, speaker_lib, speaker_lib.config.schema, speaker_lib.config.presets, speaker_lib.cli.main\n"
+        "print([name for name in ('torch', 'numpy') if name in sys.modules])"
+    )
+    assert loaded == "[]"
+
+
 def test_the_core_imports_without_audio_plots_and_widgets():
     absent = "librosa soundfile ipywidgets matplotlib IPython sklearn scipy"
     python(  # None in sys.modules makes an import fail

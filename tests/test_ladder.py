@@ -11,9 +11,10 @@ import pytest
 
 from speaker_lib import PRESETS, Corpus, Preset
 from speaker_lib.config.presets import LADDER
-from speaker_lib.course.profiles import PROFILES, AblationPlan
+from speaker_lib.course.profiles import PROFILES
 from speaker_lib.experiments.conclusions import ladder_conclusions
 from speaker_lib.experiments.ladder import Ladder, StepResult, cumulative_presets, ladder_presets, run_ladder
+from speaker_lib.experiments.seeds import AblationPlan
 from speaker_lib.experiments.tables import ladder_table
 from speaker_lib.models.cost import Cost
 from speaker_lib.plots.experiments import ladder_figure

@@ -9,19 +9,11 @@ from dataclasses import dataclass, replace
 
 from ..config.presets import PRESETS
 from ..config.schema import ModelConfig, Preset, TrainConfig
+from ..experiments.seeds import AblationPlan
 from ..simulation.corpus import Simulation
 from ..utils.errors import ConfigError
 
 VARIABLE = "SPEAKER_PROFILE"
-
-
-@dataclass(frozen=True)
-class AblationPlan:
-    """How the models of an ablation are trained: shorter than the lessons' own, because there are dozens of them."""
-
-    train: TrainConfig
-    seeds: tuple[int, ...]
-    speakers: int | None = None  # only the first so many of the data's speakers
 
 
 @dataclass(frozen=True)

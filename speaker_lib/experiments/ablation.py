@@ -13,13 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from ..config.schema import Preset
-from ..course.profiles import AblationPlan
 from ..data.corpus import Corpus
 from ..data.splits import can_hold_out_sessions, split_utterances
 from ..models.cost import Cost, cost_of
 from ..training.run import Run
 from ..utils.errors import ConfigError
-from .seeds import Job, results_of, train_jobs
+from .seeds import AblationPlan, Job, results_of, train_jobs
 
 # What is changed at a time, in the report's order: one setting, and after it those that only change along with it.
 # A LayerNorm before the sublayers belongs to the layers: six of them do not train without.

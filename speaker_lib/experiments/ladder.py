@@ -15,12 +15,11 @@ import numpy as np
 
 from ..config.presets import LADDER, LadderStep
 from ..config.schema import Preset
-from ..course.profiles import AblationPlan
 from ..data.corpus import Corpus
 from ..data.splits import can_hold_out_sessions
 from ..models.cost import Cost, cost_of
 from ..training.run import Run
-from .seeds import Job, results_of, train_jobs
+from .seeds import AblationPlan, Job, results_of, train_jobs
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..config.schema import Preset
+from ..config.schema import Preset, TrainConfig
 from ..data.corpus import Corpus
 from ..evaluation.identification import evaluate
 from ..training.loop import train
@@ -20,6 +20,15 @@ from ..utils.device import get_device
 from ..utils.errors import RunError
 from ..utils.parallel import available_cores, parallel_map
 from ..utils.progress import log, quietly
+
+
+@dataclass(frozen=True)
+class AblationPlan:
+    """How the models of an ablation are trained: shorter than the lessons' own, because there are dozens of them."""
+
+    train: TrainConfig
+    seeds: tuple[int, ...]
+    speakers: int | None = None  # only the first so many of the data's speakers
 
 
 @dataclass(frozen=True)

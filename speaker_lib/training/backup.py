@@ -9,7 +9,7 @@ from pathlib import Path
 from ..utils.errors import ConfigError, RunError
 from ..utils.files import replacing
 from ..utils.progress import log
-from .run import RESUME, Run, read_files
+from .run import RESUME, WRITTEN, Run
 
 _ADVICE = "name another --backup"
 
@@ -56,6 +56,11 @@ def check_backup(run: Run, backup: Path) -> None:
         kept.check_same(run.preset, run.data.digest, _ADVICE)
         if not _is_as_far(run, kept):
             raise RunError(f"{backup} is further than {run.folder}: resume from it (--resume), or name another --backup.")
+
+
+def read_files(folder: Path) -> dict[str, bytes]:
+    """The files that training wrote to a folder, in the order in which they are to be written."""
+    return {name: path.read_bytes() for name in WRITTEN if (path := folder / name).exists()}
 
 
 def _is_as_far(run: Run, kept: Run) -> bool:

@@ -17,10 +17,10 @@ from ..data.batches import DROPOUT, random_stream
 from ..utils.errors import RunError, WriteError
 from ..utils.files import explain_os_errors, remove_partial, replacing, tensor_bytes
 from ..utils.progress import log
-from .backup import check_backup
+from .backup import check_backup, read_files
 from .diagnostics import check_finite, check_loss
 from .distributed import Team
-from .run import EVALUATION, METRICS, RESUME, WEIGHTS, WRITTEN, Run, metrics_bytes, read_files, weights_bytes
+from .run import EVALUATION, METRICS, RESUME, WEIGHTS, WRITTEN, Run, metrics_bytes, weights_bytes
 from .state import Meter, TrainState
 
 

@@ -134,9 +134,10 @@ class Run:
         """In what a corpus of another digest differs, for both may lie in one folder and have one source."""
         if corpus.n_speakers != len(self.data.speakers):
             return f"{corpus.n_speakers:,} speakers instead of {len(self.data.speakers):,}"
-        if corpus.speakers != self.data.speakers:
-            return "other speakers, or in another order"
-        return "the same speakers with other utterances (another metadata.json)"
+        same = corpus.speakers == self.data.speakers
+        return (
+            "the same speakers with other utterances (another metadata.json)" if same else "other speakers, or in another order"
+        )
 
     def check_same_speakers(self, corpus: Corpus) -> None:
         """Raises RunError unless the corpus has this run's speakers and mel bands."""
@@ -280,11 +281,6 @@ class Run:
 def digest(weights: bytes) -> str:
     """What tells one file of weights from another: SHA-256, in hexadecimal."""
     return hashlib.sha256(weights).hexdigest()
-
-
-def read_files(folder: Path) -> dict[str, bytes]:
-    """The files that training wrote to a folder, in the order in which they are to be written."""
-    return {name: path.read_bytes() for name in WRITTEN if (path := folder / name).exists()}
 
 
 def metrics_bytes(rows: list[dict[str, float]]) -> bytes:
