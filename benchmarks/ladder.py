@@ -21,7 +21,7 @@ from speaker_lib import Corpus
 from speaker_lib.config.fields import split_settings
 from speaker_lib.config.presets import KEPT, LADDER, LadderStep
 from speaker_lib.course.profiles import PROFILES
-from speaker_lib.data.subset import write_subset
+from speaker_lib.data.writer import write_subset
 from speaker_lib.experiments.ladder import Ladder, run_ladder
 from speaker_lib.experiments.seeds import spread
 from speaker_lib.utils.device import get_device

@@ -122,7 +122,7 @@ def extract_again(folder: Path, newer: bool = True) -> None:
     """Other features of the same lengths in place of a speaker's; with their old times, as some tools leave them."""
     for entry in json.loads((folder / "metadata.json").read_text())["speakers"]["speaker1"]:
         path = folder / entry["feature_path"]
-        time = path.stat().st_mtime_ns + 10**6 * newer  # a millisecond later
+        time = path.stat().st_mtime_ns + 10**9 * newer  # a second later
         torch.save(torch.load(path, weights_only=True) + 5.0, path)
         os.utime(path, ns=(time, time))
 

@@ -15,7 +15,7 @@ import torch
 
 from ..config.schema import Preset
 from ..data.corpus import Corpus
-from ..data.subset import write_subset
+from ..data.writer import write_subset
 from ..evaluation.identification import evaluate
 from ..simulation.corpus import Simulation, simulate
 from ..training.loop import train

@@ -6,8 +6,9 @@ __getattr__, __dir__, __all__ = exports(
     __name__,
     {
         "batches": "SpeakerDataset get_dataloader",
-        "corpus": "Corpus CorpusWriter",
+        "corpus": "Corpus",
         "features": "SAMPLE_RATE log_mel normalise_peak remove_silence",
         "splits": "split_utterances",
+        "writer": "CorpusWriter",
     },
 )

@@ -12,8 +12,8 @@ import numpy as np
 
 from ..utils.errors import ConfigError, CorpusError, SpeakerError, is_text, short_repr
 from ..utils.parallel import parallel_map
-from .corpus import CorpusWriter, refuse_existing
 from .features import FRAMES_PER_SECOND, LONGEST, extract_features
+from .writer import CorpusWriter, refuse_existing
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..data.corpus import CorpusWriter, refuse_existing
 from ..data.features import log_mel, normalise_peak, remove_silence
+from ..data.writer import CorpusWriter, refuse_existing
 from ..utils.errors import ConfigError
 from ..utils.parallel import parallel_map
 from .sessions import apply_session, draw_session

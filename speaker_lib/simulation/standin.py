@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..data.corpus import Corpus, CorpusWriter, Utterances, refuse_existing
+from ..data.corpus import Corpus, Utterances
 from ..data.features import N_MELS
+from ..data.writer import CorpusWriter, refuse_existing
 from ..utils.device import get_device
 from ..utils.errors import ConfigError
 from ..utils.parallel import parallel_results

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import io
 import os
+import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,7 +42,7 @@ def replacing(path: str | os.PathLike[str], mode: str = "wb", **open_options: ob
 def create_file(path: str | os.PathLike[str], content: bytes) -> None:
     """Writes a file that must not be there yet, whole or not at all. Raises FileExistsError, or WriteError as `replacing`."""
     path = Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}{_PARTIAL}")
+    beside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}{_PARTIAL}")
     with explain_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         beside.write_bytes(content)
