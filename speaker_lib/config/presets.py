@@ -1,4 +1,6 @@
-"""The experiments by name. The report's two models differ in four fields, so an ablation is one call:
+"""The experiments by name, and the steps of the ladder.
+
+In: a name.  Out: a `Preset`.  The report's two models differ in four fields, so an ablation is one call:
 
 >>> from dataclasses import replace
 >>> replace(PRESETS["baseline"].model, activation="relu").activation

@@ -1,4 +1,4 @@
-"""What a lesson works with: how large it is, its data, and where its runs are kept.
+"""What a lesson works with: its profile, its data, and the folder of its runs.
 
 Data: ``SPEAKER_DATA``, else HW4 where it usually lies, else simulated voices, which are made on the spot.
 """
@@ -79,7 +79,7 @@ class Lesson:
         return Corpus.open(folder)
 
     def unseen_speakers(self) -> Corpus:
-        """Simulated voices that no run of the lesson has heard, made on the first call."""
+        """Simulated voices that are in no run's training data, made on the first call."""
         voices = self.profile.unseen_speakers
         return Corpus.open(_simulated(_home() / "data" / f"strangers-{voices.speakers}", voices, "Nobody whom a run has heard: "))
 

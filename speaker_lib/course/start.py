@@ -1,4 +1,4 @@
-"""The first look of a lesson: the machine, the data, and how long training will take on the one with the other."""
+"""The preflight of a lesson: the machine, the data, and the training times to expect."""
 
 from __future__ import annotations
 

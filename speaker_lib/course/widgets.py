@@ -1,4 +1,4 @@
-"""What moves in a notebook: a slider over pictures, a curve that grows, a button that stops training.
+"""Notebook widgets: a slider over figures, a live plot of a run, a button that stops training.
 
 Each is a shell around a plain function that returns a figure.  Where ipywidgets is missing, or nobody is there to click,
 the picture stands still and everything else works the same.

@@ -1,4 +1,6 @@
-"""The HW4 data folder as one object. Opening it checks it; after that everything is slicing.
+"""The HW4 data folder as one object.
+
+In: a folder.  Out: frames (total frames, n_mels) with the offsets, labels and sessions of its utterances.
 
 Example::
 

@@ -1,4 +1,4 @@
-"""The three index files of the HW4 layout: read, checked, never trusted.
+"""Reads and validates the three index files of the HW4 layout.
 
 ``metadata.json`` lists the labelled utterances by speaker, ``testdata.json`` the unlabelled ones, ``mapping.json`` numbers
 the speakers.  Each utterance is a file of its own, a float32 tensor of shape (mel_len, n_mels).  Beyond HW4 an entry may

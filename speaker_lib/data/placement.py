@@ -1,4 +1,4 @@
-"""Where the packed frames lie while a model is trained: as near to the device as there is room."""
+"""Keeps the packed features in GPU memory, in main memory or on disk, whichever fits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def place_frames(frames: np.ndarray, device: torch.device) -> torch.Tensor:
     mapped, because the operating system keeps in memory what is read often.
     """
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nobody writes to it
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # no code writes to it
         mapped = torch.from_numpy(frames)
     if device.type != "cuda":
         return mapped

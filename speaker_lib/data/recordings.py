@@ -1,4 +1,4 @@
-"""From a folder of recordings to a corpus in the HW4 layout."""
+"""Turns a folder of recordings into a corpus in the HW4 layout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Which utterances a model is trained on, and which are held out to judge it by."""
+"""Splits utterances into those to train on and those held out for validation.
+
+In: `Utterances` and a `TrainConfig`.  Out: indices into the utterances, (n,) each."""
 
 from __future__ import annotations
 

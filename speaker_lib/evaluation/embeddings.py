@@ -1,4 +1,4 @@
-"""A vector per utterance that says how its voice sounds, of speakers that the run knows as well as of any others.
+"""Utterance embeddings: a vector per utterance, also for speakers that the run was not trained on.
 
 It is what enters the last layer of the head.  That layer names the speakers of the training and no others; the vectors need no
 names: two utterances of one voice lie close together, whoever it is (Snyder et al. 2018, "X-vectors", section 2).

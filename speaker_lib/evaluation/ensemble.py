@@ -1,4 +1,4 @@
-"""One prediction by several runs, or by several crops of an utterance: the average of what each of them says.
+"""Ensembles: the average of the predictions of several runs, or of several crops of an utterance.
 
 Models that were trained apart err in different places, so their average errs less (Hansen & Salamon 1990, "Neural network
 ensembles").  Only a sum is kept, of one run after another, however many there are.
@@ -30,7 +30,7 @@ class EnsembleConfig:
 
     ``probabilities`` have one scale in every run.  ``logits`` have not: a cosine head's stay within its scale, a linear
     one's grow as they like, and the run with the largest would decide alone.  Between runs of one head they are worth a try.
-    With ``crops``, an utterance of more than ``crop_len`` frames is judged by that many stretches of so many frames, the
+    With ``crops``, an utterance of more than ``crop_len`` frames is evaluated on that many crops of so many frames, the
     first at its start, the last at its end.
     """
 
@@ -144,7 +144,7 @@ def check_same_classes(runs: Sequence[Run]) -> None:
 def heldout_by_all(runs: Sequence[Run], corpus: Corpus, everything: bool = False) -> torch.Tensor:
     """The utterances that every run held out, or ``everything`` in another corpus, (n,) int64.
 
-    Raises RunError if they did not hold out the same ones: the average would be judged by what some of it was trained on.
+    Raises RunError if they did not hold out the same ones: the average would be evaluated on data that some of it was trained on.
     """
     first, *others = ((run, heldout_indices(run, corpus, everything)) for run in runs)
     for run, utterances in others:

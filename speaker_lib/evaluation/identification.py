@@ -1,4 +1,4 @@
-"""Numbers about a trained model, by two protocols on the same weights.
+"""Evaluation of a trained model, by two protocols on the same weights.
 
 ``crop``: 128-frame segments at fixed positions, mean and standard deviation over 10 draws of the positions; comparable with
 the report.  ``full``: whole utterances, which is what a test set asks for, and 7 to 17 points higher for public models that

@@ -1,7 +1,7 @@
-"""Verification: is it one speaker in both utterances?  A question that needs no names, so one for speakers never heard as well.
+"""Speaker verification: is it one speaker in both utterances?  It works for speakers that were not in the training data, too.
 
 Each pair is scored by the cosine between its two vectors and accepted from some threshold on.  A higher threshold misses more
-pairs of one speaker, a lower one falls for more pairs of two; the equal error rate and the detection cost weigh both.
+pairs of one speaker, a lower one accepts more pairs of two; the equal error rate and the detection cost weigh both.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..utils.errors import SpeakerError
 from .embeddings import embed, needing_sklearn, unit_vectors, unseen_indices
 from .trials import Trials
 
-P_TARGETS = (0.01, 0.05)  # how often, of all who ask, it is the speaker: for the detection cost
+P_TARGETS = (0.01, 0.05)  # prior probability of a target trial, for the detection cost
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Verification:
     n_targets: int
     n_nontargets: int
     n_utterances: int
-    n_heard: int  # of the utterances, heard in training: what they give is no verification of anybody new
+    n_heard: int  # of the utterances, those in the training data: they say nothing about new speakers
     n_speakers: int
     rule: str  # how the pairs were chosen
     trained_on: str
@@ -117,10 +117,10 @@ def equal_error_rate(rates: ErrorRates) -> tuple[float, float]:
 
 
 def min_detection_cost(rates: ErrorRates, p_target: float) -> float:
-    """The least cost that a threshold can have, where a miss and a false acceptance cost 1 each; 1 is the cost of not listening.
+    """The least cost that a threshold can have, if a miss and a false acceptance cost 1 each; 1 is that of ignoring the scores.
 
     The detection cost of NIST's speaker recognition evaluations (2010 evaluation plan, section 3), divided as there by what
-    always accepting or always rejecting costs, whichever is less.  The threshold is chosen on the very pairs that are judged.
+    always accepting or always rejecting costs, whichever is less.  The threshold is chosen on the very pairs that are evaluated.
     """
     costs = p_target * rates.false_rejects + (1.0 - p_target) * rates.false_accepts  # (points,)
     return float(costs.min() / min(p_target, 1.0 - p_target))

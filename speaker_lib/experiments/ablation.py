@@ -112,7 +112,7 @@ def changes_between(baseline: Preset, tuned: Preset, steps: Sequence[Sequence[st
 
 
 def variants_of(changes: tuple[Change, ...], sessions: bool) -> list[Variant]:
-    """Every variant once; with ``sessions`` also both ends judged by recordings that training never heard."""
+    """Every variant once; with ``sessions`` also both ends evaluated on sessions that were not in the training data."""
     sets = {frozenset(path) for way in _paths(changes).values() for path in way}
     in_order = [tuple(change for change in changes if change in chosen) for chosen in sets]
     variants = [Variant(made) for made in sorted(in_order, key=lambda made: (len(made), [changes.index(c) for c in made]))]

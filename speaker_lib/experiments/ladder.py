@@ -1,4 +1,4 @@
-"""The way on from the report's second model, one rung after the other: what the field knows, each rung measured the same way.
+"""The ladder: improvements known in the field, added to the report's second model one after the other and measured alike.
 
 A ladder is a folder of runs, ``<rung>/seed<n>``, each rung with the settings of all below it.  What is finished is not trained
 again.

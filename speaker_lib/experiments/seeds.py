@@ -1,4 +1,4 @@
-"""Many runs side by side, each in a process of its own: the seeds of one experiment, or the variants of an ablation.
+"""Trains several runs in parallel processes: the seeds of one experiment, or the variants of an ablation.
 
 What is finished is not trained again, and what was interrupted goes on where it was.
 """

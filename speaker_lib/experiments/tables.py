@@ -160,7 +160,7 @@ def verification_table(results: Mapping[str, Verification]) -> str:
 
 
 def _text(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as lines, the first one underlined, all columns but the first flush right."""
+    """Rows as lines, the first one underlined, all columns but the first right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]) for row in rows

@@ -1,4 +1,4 @@
-"""What a model costs: numbers to learn, and multiplications per training step, counted without running anything."""
+"""The cost of a model: parameters, and operations per training step, counted on tensors without memory."""
 
 from __future__ import annotations
 

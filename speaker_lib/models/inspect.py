@@ -58,7 +58,7 @@ def attention_maps(model: Classifier, mel: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def pooling_weights(model: Classifier, mel: torch.Tensor) -> torch.Tensor:
-    """The share that each frame of one utterance ``mel`` (frames, n_mels) has in its vector: (frames,), together 1.
+    """The weight that each frame of one utterance ``mel`` (frames, n_mels) has in its vector: (frames,), together 1.
 
     All the same where pooling is the mean.  Leaves the model in evaluation mode.
     """

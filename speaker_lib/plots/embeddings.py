@@ -1,4 +1,4 @@
-"""Figures about vectors of voices: how alike pairs score, how often that errs, and where the voices lie."""
+"""Figures about embeddings: scores of pairs, error rates, and a t-SNE map."""
 
 from __future__ import annotations
 

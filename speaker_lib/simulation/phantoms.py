@@ -1,4 +1,4 @@
-"""Speech features without speech: a statistical model of 40-band log-mel frames, of people who never spoke.
+"""Generates log-mel features of synthetic speakers, without audio: a statistical model of 40-band frames.
 
 Where `voices` renders waveforms, this draws the features themselves, thousands of utterances a minute: random syllables of
 the same phones, each with the spectral envelope that its formants give it (Fant 1960), glides from one to the next, the

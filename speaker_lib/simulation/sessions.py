@@ -1,6 +1,6 @@
-"""Simulated recording sessions: the channel, the room and the noise that every recording of one occasion shares.
+"""Simulated recording sessions: channel, room and noise, shared by all utterances of a session.
 
-A model that hears each speaker in one session only learns the session as well as the voice.  That is why a split by
+A model that sees each speaker in one session only learns the session as well as the voice.  That is why a split by
 sessions is harder than a split by utterances, and why both are worth measuring.
 """
 

@@ -98,7 +98,7 @@ def draw_voice(rng: np.random.Generator) -> Voice:
 
 
 def vary_voice(voice: Voice, rng: np.random.Generator) -> Voice:
-    """The same speaker in another mood, or with a cold: nobody says two things in quite the same voice."""
+    """The same speaker in another mood, or with a cold: a voice varies from utterance to utterance."""
     return replace(
         voice,
         pitch=voice.pitch * 2 ** (rng.normal(0.0, 1.0) / 12),

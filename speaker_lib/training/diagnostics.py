@@ -1,4 +1,4 @@
-"""What goes wrong in training, in plain words with the likely cause."""
+"""Diagnoses training: NaN and guessing, in a sentence with the likely cause."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HIGH_LEARNING_RATE = 3e-3  # beyond it AdamW on a Transformer is the first suspe
 
 
 def check_finite(state: TrainState, preset: Preset) -> None:
-    """Raises TrainingDiverged if the loss or a weight is no longer a number, so that no such state is ever saved."""
+    """Raises TrainingDiverged if the loss or a weight is NaN, so that no such state is ever saved."""
     check_loss(state.meter.loss if state.meter.count else 0.0, state, preset)
     if not all(bool(p.isfinite().all()) for p in state.model.parameters()):
         raise _diverged(state, preset)

@@ -1,4 +1,4 @@
-"""Several processes that train one model together, as ``torchrun`` starts them; alone, a team of one.
+"""Data-parallel training in several processes, as ``torchrun`` starts them; a single process is a team of one.
 
 Each works on its share of every batch, PyTorch's DistributedDataParallel averages the gradients, and the first one writes.
 """

@@ -1,4 +1,4 @@
-"""The one error the kit raises on purpose: a sentence a student can act on."""
+"""The kit's error classes: each message is a sentence that a student can act on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same work on many items in several processes, with a bar, results in order."""
+"""An ordered map over several processes, with a progress bar."""
 
 from __future__ import annotations
 

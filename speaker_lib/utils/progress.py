@@ -1,4 +1,4 @@
-"""Progress bars in one manner: lively on a terminal or in a notebook, a line now and then in a log."""
+"""Progress bars and log lines for a terminal, a notebook or a log file."""
 
 from __future__ import annotations
 
