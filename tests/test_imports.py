@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 import speaker_lib
+from tools.house import PICTURE, house
+from tools.project import Project
 
 PACKAGE = Path(speaker_lib.__file__).parent
 
@@ -62,6 +64,18 @@ def test_lessons_import_from_packages_and_a_name_loads_no_other_package():
     for lesson in Path(__file__).parents[1].glob("notebooks/*.py"):
         assert re.findall(r"speaker_lib\.\w+\.\w+ import", lesson.read_text(encoding="utf-8")) == []
     assert python("import sys, speaker_lib.plots, speaker_lib.course; print('matplotlib' in sys.modules)") == "False"
+
+
+def test_the_picture_of_the_library_is_today_s():
+    project = Project.read()
+    assert (project.root / PICTURE).read_text(encoding="utf-8") == house(project), "draw it anew: make house"
+
+
+def test_the_reading_path_is_short():
+    readme = Project.read().root / "README.md"
+    listed = re.findall(r"^\d+\. \[`[a-z_/]+\.py`\]\((.+)\)", readme.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(listed) == 15
+    assert sum(len((readme.parent / path).read_text(encoding="utf-8").splitlines()) for path in listed) <= 1650
 
 
 def test_the_examples_in_docstrings_say_what_comes_out():

@@ -20,6 +20,7 @@ from .course import FIGURES
 from .errors import ToolError
 from .execute import execute, write_notebook
 from .gate import problems
+from .house import PICTURE, house
 from .pairs import read_source, refill, write_pair
 from .project import Project, slug_of
 
@@ -63,6 +64,13 @@ def smoke(project: Project) -> int:
 def check(project: Project) -> int:
     """Says what is wrong with the committed notebooks."""
     return _verdict(problems(project), f"{len(project.lessons)} lessons, nothing to mend.")
+
+
+def draw_house(project: Project) -> int:
+    """Draws the picture of the library anew."""
+    with replacing(project.root / PICTURE, "w", encoding="utf-8") as file:
+        file.write(house(project))
+    return 0
 
 
 def audit(project: Project) -> int:
