@@ -19,10 +19,9 @@ import numpy as np
 
 from speaker_lib import Corpus
 from speaker_lib.config.fields import split_settings
-from speaker_lib.config.presets import KEPT, LADDER, LadderStep
 from speaker_lib.course.profiles import PROFILES
 from speaker_lib.data.writer import write_subset
-from speaker_lib.experiments.ladder import Ladder, run_ladder
+from speaker_lib.experiments.ladder import LADDER, Ladder, LadderStep, run_ladder
 from speaker_lib.experiments.seeds import spread
 from speaker_lib.utils.device import get_device
 
@@ -31,12 +30,13 @@ from .report import markdown
 
 RESULTS = Path(__file__).parent / "results" / "ladder"
 SPLITS = ("random", "session")
-_MARGIN = next(rung.settings for rung in LADDER if rung.name == "margin")
+_KEPT = tuple(setting for step in LADDER if step.kept for setting in step.settings)
+_MARGIN = next(step.settings for step in LADDER if step.name == "margin")
 _LONG = (("train.final_steps", 100), ("train.final_segment_len", 150))
 _TRANSFORMER = ("model.encoder", "transformer")
 # What else the kit knows, tried on the last rung that is kept; steps and frames are for runs of the profile `laptop`.
 FURTHER = (
-    LadderStep("kept", "all rungs that are kept", "", tuple(KEPT.items())),
+    LadderStep("kept", "all rungs that are kept", "", _KEPT),
     LadderStep("smoothing", "tried: label smoothing of 0.1", "Szegedy et al. 2016", (("train.label_smoothing", 0.1),), False),
     LadderStep("long", "tried: 150 frames in the last 100 steps", "Thienpondt et al. 2021", _LONG, False),
     LadderStep(
@@ -89,15 +89,15 @@ def rows_of(ladders: dict[str, Ladder], steps: int) -> list[dict[str, object]]:
     """A row per rung, with mean and standard deviation over the seeds; its speed is that of the last split."""
     *_, timed = ladders.values()
     rows = []
-    for i, standing in enumerate(timed.standings):
-        row = {"rung": standing.rung.label, "source": standing.rung.source, "parameters": standing.cost.parameters}
-        row["step_per_s"] = round(steps / standing.seconds.mean(), 2)
+    for step, results in timed.results.items():
+        row = {"rung": step.label, "source": step.source, "parameters": results.cost.parameters}
+        row["step_per_s"] = round(steps / results.seconds.mean(), 2)
         for split, ladder in ladders.items():
             for protocol in ("crop", "full"):
-                values = getattr(ladder.standings[i], protocol)
+                values = getattr(ladder.results[step], protocol)
                 row[f"{split}_{protocol}"] = [round(float(values.mean()), 4), round(spread(values), 4)]
                 row[f"{split}_{protocol}_by_seed"] = [round(float(value), 4) for value in values]
-        row |= {"seeds": len(standing.full), "steps": steps, "data": timed.source, "device": device_name(get_device())}
+        row |= {"seeds": len(results.full), "steps": steps, "data": timed.source, "device": device_name(get_device())}
         rows.append(row | {"date": datetime.date.today().isoformat()})
     return rows
 

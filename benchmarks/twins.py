@@ -18,7 +18,6 @@ from pathlib import Path
 
 from speaker_lib import PRESETS, Corpus, Preset, Run
 from speaker_lib.experiments.seeds import Job, results_of, spread, train_jobs
-from speaker_lib.models.cost import parameters_of
 from speaker_lib.utils.device import get_device
 
 from .machine import device_name, write_rows
@@ -40,8 +39,10 @@ def main() -> None:
         rows = []
         for name in options.presets:
             runs = [Run.open(job.folder) for job in jobs if job.folder.parent.name == name]
-            row = {"preset": name, "steps": runs[0].preset.train.total_steps, "parameters": parameters_of(runs[0].preset.model)}
-            row |= {key: [round(float(v.mean()), 4), round(spread(v), 4)] for key, v in results_of(runs).items()}
+            results = results_of(runs, corpus)
+            row = {"preset": name, "steps": results.steps, "parameters": results.cost.parameters}
+            values = {"crop": results.crop, "full": results.full, "seconds": results.seconds}
+            row |= {key: [round(float(v.mean()), 4), round(spread(v), 4)] for key, v in values.items()}
             row |= {"seeds": options.seeds, "held_out": runs[0].evaluation()["n_utterances"], "data": corpus.source}
             rows.append(row | {"device": device_name(get_device()), "date": datetime.date.today().isoformat()})
             print(json.dumps(rows[-1]))

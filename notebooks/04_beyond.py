@@ -245,8 +245,8 @@ from speaker_lib.experiments import run_ladder
 
 profile = lesson.profile
 ladder = run_ladder(profile.tuned, profile.ladder, lesson.ablation_corpus(), lesson.runs / "ladder")
-for standing in ladder.standings:
-    print(f"{standing.rung.label:<44} {standing.rung.source}")
+for step in ladder.results:
+    print(f"{step.label:<44} {step.source}")
 
 # %% [markdown]
 # As in lesson 3, these are short runs of small models on a part of the data, unless this is the `full` profile; each rung is trained from
@@ -291,8 +291,7 @@ from speaker_lib import Run
 from speaker_lib.models import pooling_weights
 from speaker_lib.plots import pooling_figure
 
-kept = [standing.rung for standing in ladder.standings if standing.rung.kept]
-top = Run.open(lesson.runs / "ladder" / kept[-1].name / f"seed{profile.ladder.seeds[0]}")
+top = Run.open(lesson.runs / "ladder" / ladder.kept[-1].name / f"seed{profile.ladder.seeds[0]}")
 few = lesson.ablation_corpus()
 mel = SpeakerDataset(few.labelled).whole(heldout_indices(top, few)[:1]).mels[0]  # (frames, n_mels)
 weights = pooling_weights(top.load_model(), mel)  # (frames,)

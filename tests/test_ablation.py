@@ -11,14 +11,14 @@ from speaker_lib import PRESETS, Corpus, CorpusWriter, ModelConfig, Preset, Run,
 from speaker_lib.experiments.ablation import (
     STEPS,
     Ablation,
-    Outcome,
     changes_between,
+    paths,
     planned_variants,
     run_ablation,
     variants_of,
 )
 from speaker_lib.experiments.conclusions import Gain, ablation_conclusions, holm, marginal_gains, measuring
-from speaker_lib.experiments.seeds import AblationPlan
+from speaker_lib.experiments.seeds import AblationPlan, SeedResults
 from speaker_lib.experiments.tables import ablation_table, cost_table
 from speaker_lib.models.cost import Cost, cost_of
 from speaker_lib.plots.experiments import ablation_figure, measuring_figure
@@ -39,8 +39,7 @@ def test_the_report_s_changes_are_four_and_the_layers_bring_pre_norm():
 
 def test_all_changes_together_are_the_tuned_preset():
     variant = variants_of(CHANGES, sessions=False)[-1]
-    plan = AblationPlan(PRESETS["baseline"].train, seeds=(87,))
-    assert variant.preset(PRESETS["baseline"], plan, seed=87) == PRESETS["tuned"].override({"train.keep": "last"})
+    assert variant.preset(PRESETS["baseline"]) == PRESETS["tuned"]
 
 
 def test_every_variant_is_there_once():
@@ -93,7 +92,7 @@ def finished(simulated, tmp_path_factory):
 
 def test_an_ablation_trains_every_variant_for_every_seed(finished):
     ablation, folder, _ = finished
-    assert len(ablation.outcomes) == 12 and len(list(folder.glob("*/seed?/evaluation.json"))) == 24
+    assert len(ablation.results) == 12 and len(list(folder.glob("*/seed?/evaluation.json"))) == 24
     assert {Run.open(path.parent).preset.train.keep for path in folder.glob("*/seed?/config.json")} == {"last"}
     outcome = ablation.of(())
     assert outcome.crop.shape == outcome.full.shape == outcome.seconds.shape == (2,)
@@ -139,14 +138,14 @@ COST = Cost(parameters=1_000, flops=1_000_000)
 def invented(full: dict[tuple, float], noise: float = 0.001, seeds: int = 3, session: dict | None = None) -> Ablation:
     """Accuracies by the names of the changes made, and a small deviation of each run, whose mean over the seeds is 0."""
     generator = np.random.default_rng(5)
-    outcomes = []
+    results = {}
     for variant in variants_of(CHANGES, sessions=session is not None):
         names = tuple(change.name for change in variant.changes)
         deviation = noise * generator.standard_normal(seeds)
         value = (session if variant.split == "session" else full)[names] + deviation - deviation.mean()
         n_train = 75 if variant.split == "session" else 90
-        outcomes.append(Outcome(variant, value - 0.1, value, np.full(seeds, 9.0), n_train, COST))
-    return Ablation(CHANGES, tuple(outcomes), "invented numbers")
+        results[variant] = SeedResults(value - 0.1, value, np.full(seeds, 9.0), n_train, 100, COST)
+    return Ablation(CHANGES, results, "invented numbers")
 
 
 def additive(width: float, heads: float, layers: float, word: float, start: float = 0.2) -> dict[tuple, float]:
@@ -248,7 +247,7 @@ def test_changes_that_do_nothing_alone_are_rarely_claimed_to():
 def test_what_a_change_adds_depends_on_the_way():
     full = additive(0.1, 0.0, 0.0, 0.1) | {("d_model", "nhead", "num_layers", "activation"): 0.9}
     ablation = invented(full)
-    _, forward, backward = ablation.paths()
+    _, forward, backward = paths(CHANGES)
     assert marginal_gains(ablation, forward)["activation"].mean == pytest.approx(0.6, abs=0.01)
     assert marginal_gains(ablation, backward)["activation"].mean == pytest.approx(0.1, abs=0.01)
 
@@ -258,7 +257,7 @@ def test_the_way_of_measuring_is_told():
     said = measuring(invented(full, session={(): 0.15, ("d_model", "nhead", "num_layers", "activation"): 0.25}))
     assert (
         "0.100 on random segments and 0.200 on whole utterances" in said[0]
-        and "never heard, 0.150 (other runs, trained on 75 utterances instead of 90)" in said[0]
+        and "not in the training data, 0.150 (other runs, trained on 75 utterances instead of 90)" in said[0]
     )
     assert "+0.400" in said[2] and "+0.100" in said[2]
     assert "cannot be tried" in measuring(invented(full))[-1]

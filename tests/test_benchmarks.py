@@ -17,10 +17,9 @@ from benchmarks.machine import Row, corpus_in_memory, device_name, lengths_like_
 from benchmarks.plain import PlainClassifier, plain_predictions, plain_steps
 from benchmarks.steps import compilers, kit_steps
 from speaker_lib import PRESETS, Classifier, Corpus, SpeakerDataset
-from speaker_lib.config.presets import LADDER
 from speaker_lib.course.profiles import PROFILES
 from speaker_lib.evaluation.identification import full_logits
-from speaker_lib.experiments.ladder import cumulative_presets
+from speaker_lib.experiments.ladder import LADDER, cumulative_presets
 from speaker_lib.simulation.phantoms import Variability
 from speaker_lib.training import loop as training
 from speaker_lib.training.run import fit_to_data

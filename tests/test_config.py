@@ -3,8 +3,8 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from speaker_lib import PRESETS, ModelConfig, Preset, TrainConfig, get_preset
-from speaker_lib.config.presets import LADDER
 from speaker_lib.config.schema import setting_names
+from speaker_lib.experiments.ladder import LADDER
 from speaker_lib.utils.errors import ConfigError
 
 FOUR_CHANGES = {"model.d_model", "model.nhead", "model.num_layers", "model.activation"}

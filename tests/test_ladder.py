@@ -2,19 +2,17 @@
 
 import re
 import sys
-from dataclasses import replace
 from itertools import pairwise
 
 import matplotlib.image
 import numpy as np
 import pytest
 
-from speaker_lib import PRESETS, Corpus, Preset
-from speaker_lib.config.presets import LADDER
+from speaker_lib import PRESETS, Corpus, Preset, Run
 from speaker_lib.course.profiles import PROFILES
 from speaker_lib.experiments.conclusions import ladder_conclusions
-from speaker_lib.experiments.ladder import Ladder, StepResult, cumulative_presets, ladder_presets, run_ladder
-from speaker_lib.experiments.seeds import AblationPlan
+from speaker_lib.experiments.ladder import LADDER, Ladder, cumulative_presets, run_ladder
+from speaker_lib.experiments.seeds import AblationPlan, SeedResults
 from speaker_lib.experiments.tables import ladder_table
 from speaker_lib.models.cost import Cost
 from speaker_lib.plots.experiments import ladder_figure
@@ -51,32 +49,28 @@ def test_a_ladder_is_trained_once_and_refuses_other_settings(tmp_path):
     simulate(tmp_path / "voices", Simulation(speakers=4, utterances=8, test_utterances=0), workers=1)
     corpus = Corpus.open(tmp_path / "voices")
     ladder = run_ladder(TINY, PLAN, corpus, tmp_path / "ladder", workers=1)
-    assert [standing.rung for standing in ladder.standings] == list(LADDER)
-    assert ladder.split == "session" and ladder.kept[-1].rung.name == "average"
-    for standing in ladder.standings:
-        assert standing.full.shape == standing.crop.shape == (2,) and standing.steps == PLAN.train.total_steps
-    assert ladder.standings[-1].cost.parameters != ladder.standings[0].cost.parameters
+    assert list(ladder.results) == list(LADDER)
+    assert ladder.split == "session" and ladder.kept[-1].name == "average"
+    for results in ladder.results.values():
+        assert results.full.shape == results.crop.shape == (2,) and results.steps == PLAN.train.total_steps
+    assert ladder.results[LADDER[-1]].cost.parameters != ladder.results[LADDER[0]].cost.parameters
+    trained = [Run.open(tmp_path / "ladder" / step.name / f"seed{seed}").preset.train for step in LADDER for seed in (0, 1)]
+    assert [train.seed for train in trained] == [0, 1] * len(LADDER)
+    assert {(train.split, train.keep) for train in trained} == {("session", "last")}
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "ladder").rglob("*") if path.is_file()}
     again = run_ladder(TINY, PLAN, corpus, tmp_path / "ladder", workers=1)
     assert before == {path: path.stat().st_mtime_ns for path in before}
-    assert all(np.array_equal(a.full, b.full) for a, b in zip(ladder.standings, again.standings, strict=True))
+    assert all(np.array_equal(a.full, b.full) for a, b in zip(ladder.results.values(), again.results.values(), strict=True))
     with pytest.raises(RunError, match=r"model\.d_model was 16 and is now 32"):
         run_ladder(TINY.override({"model.d_model": 32}), PLAN, corpus, tmp_path / "ladder", workers=1)
 
 
-def test_a_ladder_of_unheard_recordings_holds_them_out():
-    presets = ladder_presets(TINY, PLAN, "session")
-    assert {preset.train.split for _, of_rung in presets for preset in of_rung} == {"session"}
-    assert [preset.train.seed for preset in presets[0][1]] == [0, 1]
-    assert {preset.train.keep for _, of_rung in presets for preset in of_rung} == {"last"}
-
-
 def ladder_of(*accuracies: tuple[float, ...]) -> Ladder:
-    standings = [
-        StepResult(rung, np.array(full) - 0.1, np.array(full), np.full(len(full), 20.0), 100, Cost(1_000 * (i + 1), 10))
-        for i, (rung, full) in enumerate(zip(LADDER, accuracies, strict=False))
-    ]
-    return Ladder(tuple(standings), "made-up numbers")
+    results = {
+        step: SeedResults(np.array(full) - 0.1, np.array(full), np.full(len(full), 20.0), 90, 100, Cost(1_000 * (i + 1), 10))
+        for i, (step, full) in enumerate(zip(LADDER, accuracies, strict=False))
+    }
+    return Ladder(results, "made-up numbers")
 
 
 def test_the_table_says_what_each_rung_costs_and_reached():
@@ -121,5 +115,5 @@ def test_the_figure_has_a_bar_per_rung(tmp_path):
 
 def test_the_plan_of_each_profile_can_be_climbed():
     for profile in PROFILES.values():
-        presets = ladder_presets(profile.tuned, replace(profile.ladder, seeds=(0,)))
-        assert all(isinstance(preset, Preset) for _, of_rung in presets for preset in of_rung)
+        presets = cumulative_presets(Preset(profile.tuned.model, profile.ladder.train))
+        assert all(isinstance(preset, Preset) for _, preset in presets)

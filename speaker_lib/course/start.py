@@ -53,7 +53,7 @@ def ablation_time(lesson: Lesson) -> str:
     """How many runs lesson 3's ablation takes, and about how long they will take here."""
     profile, plan, corpus = lesson.profile, lesson.profile.ablation, lesson.ablation_corpus()
     variants = planned_variants(profile.baseline, profile.tuned, corpus)
-    presets = [variant.preset(profile.baseline, plan, seed=plan.seeds[0]) for variant in variants]
+    presets = [variant.preset(Preset(profile.baseline.model, plan.train)) for variant in variants]
     seconds = sum(plan.train.total_steps * seconds_per_step(preset, corpus, lesson.device) for preset in presets)
     n_runs, n_seeds = len(presets) * len(plan.seeds), len(plan.seeds)
     return f"{n_runs} runs of {plan.train.total_steps:,} steps, about {_duration(n_seeds * seconds)} here"

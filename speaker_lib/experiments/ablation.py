@@ -8,17 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-
-import numpy as np
+from itertools import combinations
 
 from ..config.schema import Preset
 from ..data.corpus import Corpus
-from ..data.splits import can_hold_out_sessions, split_utterances
-from ..models.cost import Cost, cost_of
-from ..training.run import Run
+from ..data.splits import can_hold_out_sessions
 from ..utils.errors import ConfigError
-from .seeds import AblationPlan, Job, results_of, train_jobs
+from .seeds import AblationPlan, SeedResults, train_presets
 
 # What is changed at a time, in the report's order: one setting, and after it those that only change along with it.
 # A LayerNorm before the sublayers belongs to the layers: six of them do not train without.
@@ -52,41 +48,27 @@ class Variant:
         names = "+".join(change.name for change in self.changes) or "baseline"
         return names if self.split == "random" else f"{names}-{self.split}"
 
-    def preset(self, baseline: Preset, plan: AblationPlan, seed: int) -> Preset:
-        """What one of its runs trains."""
+    def preset(self, start: Preset) -> Preset:
+        """``start`` with these changes and this split."""
         settings = dict(pair for change in self.changes for pair in change.settings)
-        return Preset(baseline.model, replace(plan.train, seed=seed, split=self.split, keep="last")).override(settings)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What the runs of a variant reached, a number per seed, on the utterances held out."""
-
-    variant: Variant
-    crop: np.ndarray  # (seeds,) accuracy on random segments
-    full: np.ndarray  # (seeds,) accuracy on whole utterances
-    seconds: np.ndarray  # (seeds,) of training
-    n_train: int  # utterances to train on
-    cost: Cost
+        return start.override({"train.split": self.split, **settings})
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """All outcomes of a question, and the paths they lie on."""
+    """The results of all variants, and the paths they lie on."""
 
     changes: tuple[Change, ...]  # in the report's order
-    outcomes: tuple[Outcome, ...]
+    results: dict[Variant, SeedResults]
     source: str  # where the data come from
 
-    def of(self, changes: Sequence[Change], split: str = "random") -> Outcome | None:
-        """The outcome of these changes, in whichever order they are named, or None if it was not asked for."""
+    def of(self, changes: Sequence[Change], split: str = "random") -> SeedResults | None:
+        """What these changes reached, in whichever order they are named; None if they were not trained."""
         wanted = {change.name for change in changes}
-        found = (o for o in self.outcomes if o.variant.split == split and {c.name for c in o.variant.changes} == wanted)
-        return next(found, None)
-
-    def paths(self) -> dict[str, list[tuple[Change, ...]]]:
-        """The three ways through the changes, each from the baseline on, as the figure's panels show them."""
-        return _paths(self.changes)
+        for variant, results in self.results.items():
+            if variant.split == split and {change.name for change in variant.changes} == wanted:
+                return results
+        return None
 
 
 def changes_between(baseline: Preset, tuned: Preset, steps: Sequence[Sequence[str]] = STEPS) -> tuple[Change, ...]:
@@ -111,11 +93,21 @@ def changes_between(baseline: Preset, tuned: Preset, steps: Sequence[Sequence[st
     return tuple(changes)
 
 
+def paths(changes: tuple[Change, ...]) -> dict[str, list[tuple[Change, ...]]]:
+    """The three ways from the baseline through the changes; each lists the changes made at each of its stations."""
+    backwards = changes[::-1]
+    return {
+        "one change alone": [(), *((change,) for change in changes)],
+        "added in the report's order": [changes[:n] for n in range(len(changes) + 1)],
+        "added in reverse order": [backwards[:n] for n in range(len(changes) + 1)],
+    }
+
+
 def variants_of(changes: tuple[Change, ...], sessions: bool) -> list[Variant]:
     """Every variant once; with ``sessions`` also both ends evaluated on sessions that were not in the training data."""
-    sets = {frozenset(path) for way in _paths(changes).values() for path in way}
-    in_order = [tuple(change for change in changes if change in chosen) for chosen in sets]
-    variants = [Variant(made) for made in sorted(in_order, key=lambda made: (len(made), [changes.index(c) for c in made]))]
+    on_paths = {frozenset(station) for path in paths(changes).values() for station in path}
+    subsets = [subset for n in range(len(changes) + 1) for subset in combinations(changes, n)]
+    variants = [Variant(subset) for subset in subsets if frozenset(subset) in on_paths]
     return variants + ([Variant((), "session"), Variant(changes, "session")] if sessions else [])
 
 
@@ -138,32 +130,7 @@ def run_ablation(
     ``steps`` are those of `changes_between`.  Interrupted, it goes on where it was.
     Raises RunError if a run of the folder has other settings or other data.
     """
-    jobs = {
-        variant: [
-            Job.of(Path(folder) / variant.name / f"seed{seed}", variant.preset(baseline, plan, seed), corpus)
-            for seed in plan.seeds
-        ]
-        for variant in planned_variants(baseline, tuned, corpus, steps)
-    }
-    train_jobs([job for of_variant in jobs.values() for job in of_variant], corpus, "Ablation", workers)
-    outcomes = [_outcome(variant, [Run.open(job.folder) for job in of_variant], corpus) for variant, of_variant in jobs.items()]
-    return Ablation(changes_between(baseline, tuned, steps), tuple(outcomes), corpus.source)
-
-
-def _outcome(variant: Variant, runs: list[Run], corpus: Corpus) -> Outcome:
-    model, train_config = runs[0].preset.model, runs[0].preset.train
-    return Outcome(
-        variant,
-        **results_of(runs),
-        n_train=len(split_utterances(corpus.labelled, train_config)[0]),
-        cost=cost_of(model, train_config.batch_size, train_config.segment_len),
-    )
-
-
-def _paths(changes: tuple[Change, ...]) -> dict[str, list[tuple[Change, ...]]]:
-    backwards = changes[::-1]
-    return {
-        "one change alone": [(), *((change,) for change in changes)],
-        "added in the report's order": [changes[:n] for n in range(len(changes) + 1)],
-        "added in reverse order": [backwards[:n] for n in range(len(changes) + 1)],
-    }
+    start = Preset(baseline.model, replace(plan.train, keep="last"))
+    presets = {variant: variant.preset(start) for variant in planned_variants(baseline, tuned, corpus, steps)}
+    results = train_presets(presets, plan.seeds, corpus, folder, "Ablation", workers)
+    return Ablation(changes_between(baseline, tuned, steps), results, corpus.source)

@@ -13,16 +13,16 @@ from itertools import pairwise
 import numpy as np
 
 from ..utils.errors import SpeakerError
-from .ablation import Ablation, Outcome
+from .ablation import Ablation, paths
 from .ladder import Ladder
-from .seeds import spread
+from .seeds import SeedResults, spread
 
 ALPHA = 0.05  # how often a claim may be made where there is no difference
 
 
 @dataclass(frozen=True)
 class Gain:
-    """How much one outcome is ahead of another, seed by seed: runs of one seed see the same segments in the same order."""
+    """How much one preset is ahead of another, seed by seed: runs of one seed see the same segments in the same order."""
 
     differences: np.ndarray  # (seeds,)
 
@@ -86,10 +86,27 @@ def ablation_conclusions(ablation: Ablation) -> list[str]:
     surplus = Gain(total.differences - added.differences)
     *significant, interacting = holm([gain.p for _, gain in alone] + [surplus.p])  # stated together, so corrected together
     made_alone = " ".join(["Each change made alone.", *_verdicts(alone, significant)])
+    _, *orders = paths(ablation.changes)
+    forward, backward = (marginal_gains(ablation, order) for order in orders)
+    in_order = [
+        f"{change.label} adds {forward[change.name]} where the report made it, {backward[change.name]} in the reverse order."
+        for change in ablation.changes
+    ]
     if total.mean < 0:
-        return [first, "So all changes together do harm here.", made_alone, *_in_order(ablation)]
-    together = _together(ends[0], added, total, interacting)
-    return [first, made_alone, *_in_order(ablation), _which(ablation, total), together]
+        return [first, "So all changes together do harm here.", made_alone, *in_order]
+    means = [
+        (change.label, Gain((forward[change.name].differences + backward[change.name].differences) / 2))
+        for change in ablation.changes
+    ]
+    means.sort(key=lambda pair: -pair[1].mean)
+    divided = ", ".join(f"{label} {gain}" for label, gain in means)
+    return [
+        first,
+        made_alone,
+        *in_order,
+        f"The whole gain of {total.mean:+.3f}, divided up as the mean of the two orders: {divided}.",
+        _together(ends[0], added, total, interacting),
+    ]
 
 
 def measuring(ablation: Ablation) -> list[str]:
@@ -100,7 +117,7 @@ def measuring(ablation: Ablation) -> list[str]:
         sentence = f"{name} reaches {random.crop.mean():.3f} on random segments and {random.full.mean():.3f} on whole utterances"
         if session is not None:
             sentence += (
-                f"; on whole utterances of recordings that training never heard, {session.full.mean():.3f} "
+                f"; on whole utterances of recordings that were not in the training data, {session.full.mean():.3f} "
                 f"(other runs, trained on {session.n_train:,} utterances instead of {random.n_train:,})"
             )
         rows.append(sentence + ".")
@@ -119,23 +136,24 @@ def measuring(ablation: Ablation) -> list[str]:
 def ladder_conclusions(ladder: Ladder) -> list[str]:
     """What the runs of a ladder say: how far it leads, and which steps of it are significant."""
     lowest, highest = ladder.kept[0], ladder.kept[-1]
-    total, n_seeds = Gain(highest.full - lowest.full), len(lowest.full)
-    pairs = [*pairwise(ladder.kept), *((highest, tried) for tried in ladder.standings if not tried.rung.kept)]
-    steps = [(after.rung.label, Gain(after.full - before.full)) for before, after in pairs]
-    sentences = [
-        f"On {ladder.source}, mean over {n_seeds} seed{'s' * (n_seeds > 1)}, by {ladder.judged_by}: from "
-        f"{lowest.full.mean():.3f} of the whole utterances ({lowest.rung.label}) to {highest.full.mean():.3f} ({total})."
-    ]
-    return [*sentences, *_verdicts(steps, holm([gain.p for _, gain in steps]))]
+    pairs = [*pairwise(ladder.kept), *((highest, tried) for tried in ladder.results if not tried.kept)]
+    gains = [(step.label, _gain(ladder.results[below], ladder.results[step])) for below, step in pairs]
+    first, last = ladder.results[lowest], ladder.results[highest]
+    seeds = len(first.full)
+    sentence = (
+        f"On {ladder.source}, mean over {seeds} seed{'s' * (seeds > 1)}, evaluated on {ladder.evaluated_on}: from "
+        f"{first.full.mean():.3f} of the whole utterances ({lowest.label}) to {last.full.mean():.3f} ({_gain(first, last)})."
+    )
+    return [sentence, *_verdicts(gains, holm([gain.p for _, gain in gains]))]
 
 
 def marginal_gains(ablation: Ablation, way: str) -> dict[str, Gain]:
-    """What each change adds where it comes in on that way (a key of `Ablation.paths`), by the change's name."""
-    steps = ablation.paths()[way]
+    """What each change adds where it comes in on that way (a key of `paths`), by the change's name."""
+    steps = paths(ablation.changes)[way]
     return {after[-1].name: _gain(ablation.of(before), ablation.of(after)) for before, after in pairwise(steps)}
 
 
-def _gain(before: Outcome, after: Outcome) -> Gain:
+def _gain(before: SeedResults, after: SeedResults) -> Gain:
     return Gain(after.full - before.full)
 
 
@@ -145,31 +163,13 @@ def _verdicts(gains: Sequence[tuple[str, Gain]], significant: Sequence[bool]) ->
     unclear = [f"{label} ({gain})" for (label, gain), yes in zip(gains, significant, strict=True) if not yes]
     sentences = []
     if found:
-        sentences.append(f"Significant at 5 % over the seeds (paired t-test, Holm's correction): {_listed(found)}.")
+        sentences.append(f"Significant at 5 % over the seeds (paired t-test, Holm's correction): {', '.join(found)}.")
     if unclear:
-        sentences.append(f"Not significant with this many seeds: {_listed(unclear)}.")
+        sentences.append(f"Not significant with this many seeds: {', '.join(unclear)}.")
     return sentences
 
 
-def _in_order(ablation: Ablation) -> list[str]:
-    _, forward, backward = ablation.paths()
-    first, second = marginal_gains(ablation, forward), marginal_gains(ablation, backward)
-    return [
-        f"{change.label} adds {first[change.name]} where the report made it, {second[change.name]} in the reverse order."
-        for change in ablation.changes
-    ]
-
-
-def _which(ablation: Ablation, total: Gain) -> str:
-    _, *ways = ablation.paths()
-    gains = {way: marginal_gains(ablation, way) for way in ways}
-    means = [(c, Gain(np.mean([gains[way][c.name].differences for way in ways], axis=0))) for c in ablation.changes]
-    means.sort(key=lambda pair: -pair[1].mean)
-    parts = [f"{change.label} {gain}" for change, gain in means]
-    return f"The whole gain of {total.mean:+.3f}, divided up as the mean of the two orders: {_listed(parts)}."
-
-
-def _together(baseline: Outcome, added: Gain, total: Gain, interacting: bool) -> str:
+def _together(baseline: SeedResults, added: Gain, total: Gain, interacting: bool) -> str:
     if not interacting:
         verdict = "the difference between the two is not significant with this many seeds"
     elif total.mean > added.mean:
@@ -179,7 +179,3 @@ def _together(baseline: Outcome, added: Gain, total: Gain, interacting: bool) ->
     else:
         verdict = "the changes overlap: each does part of what another does too"
     return f"One by one they would add up to {added}, together they make {total}: {verdict}."
-
-
-def _listed(parts: Sequence[str]) -> str:
-    return ", ".join(parts)

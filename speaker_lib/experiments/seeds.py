@@ -5,21 +5,27 @@ What is finished is not trained again, and what was interrupted goes on where it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from ..config.schema import Preset, TrainConfig
 from ..data.corpus import Corpus
+from ..data.splits import split_utterances
 from ..evaluation.identification import evaluate
+from ..models.cost import Cost, cost_of
 from ..training.loop import train
 from ..training.run import Run, fit_to_data
 from ..utils.device import get_device
 from ..utils.errors import RunError
 from ..utils.parallel import available_cores, parallel_map
 from ..utils.progress import log, quietly
+
+Named = TypeVar("Named")  # what has a ``name``: a variant of an ablation, a step of a ladder
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,18 @@ class Job:
         return run.finished and run.evaluation() is not None
 
 
+@dataclass(frozen=True)
+class SeedResults:
+    """What the runs of one preset reached on the utterances held out, a value per seed."""
+
+    crop: np.ndarray  # (seeds,) accuracy on random segments
+    full: np.ndarray  # (seeds,) accuracy on whole utterances
+    seconds: np.ndarray  # (seeds,) of training
+    n_train: int  # utterances to train on
+    steps: int  # of each run
+    cost: Cost
+
+
 def train_jobs(jobs: Sequence[Job], corpus: Corpus, description: str = "Train", workers: int | None = None) -> list[Run]:
     """Trains and evaluates what is not finished, in ``workers`` processes (default: two on a GPU, else one per core).
 
@@ -70,11 +88,35 @@ def train_jobs(jobs: Sequence[Job], corpus: Corpus, description: str = "Train", 
     return [Run.open(job.folder) for job in jobs]
 
 
-def results_of(runs: Sequence[Run]) -> dict[str, np.ndarray]:
-    """What evaluated runs came to, each (runs,): accuracy ``crop`` and ``full``, and ``seconds`` of training."""
-    evaluations = [run.evaluation() for run in runs]
-    accuracies = {kind: np.array([found[kind]["accuracy"] for found in evaluations]) for kind in ("crop", "full")}
-    return accuracies | {"seconds": np.array([run.training_seconds() for run in runs])}
+def train_presets(
+    presets: Mapping[Named, Preset],
+    seeds: Sequence[int],
+    corpus: Corpus,
+    folder: str | os.PathLike[str],
+    description: str,
+    workers: int | None = None,
+) -> dict[Named, SeedResults]:
+    """Trains and evaluates each preset for every seed as `train_jobs` does, in the folders ``<name>/seed<n>``."""
+    jobs = {
+        key: [Job.of(Path(folder) / key.name / f"seed{seed}", preset.override({"train.seed": seed}), corpus) for seed in seeds]
+        for key, preset in presets.items()
+    }
+    train_jobs([job for of_preset in jobs.values() for job in of_preset], corpus, description, workers)
+    return {key: results_of([Run.open(job.folder) for job in of_preset], corpus) for key, of_preset in jobs.items()}
+
+
+def results_of(runs: Sequence[Run], corpus: Corpus) -> SeedResults:
+    """The results of evaluated runs of one preset, trained on this corpus."""
+    preset, evaluations = runs[0].preset, [run.evaluation() for run in runs]
+    crop, full = (np.array([found[protocol]["accuracy"] for found in evaluations]) for protocol in ("crop", "full"))
+    return SeedResults(
+        crop,
+        full,
+        seconds=np.array([run.training_seconds() for run in runs]),
+        n_train=len(split_utterances(corpus.labelled, preset.train)[0]),
+        steps=preset.train.total_steps,
+        cost=cost_of(preset.model, preset.train.batch_size, preset.train.segment_len),
+    )
 
 
 def spread(values: np.ndarray) -> float:

@@ -18,7 +18,7 @@ from ..models.inspect import HeadSignals, layer_shapes
 from ..training.run import Run
 from .ablation import Ablation
 from .ladder import Ladder
-from .seeds import spread
+from .seeds import SeedResults, spread
 
 COLUMNS = ("run", "parameters", "step/s", "crop", "full")
 
@@ -41,29 +41,29 @@ def ablation_table(ablation: Ablation) -> str:
     header = ("changes", "split", "parameters", "GFLOP/step", "seconds", "crop", "full")
     rows = [
         (
-            " + ".join(change.name for change in outcome.variant.changes) or "none: the baseline",
-            outcome.variant.split,
-            f"{outcome.cost.parameters:,}",
-            f"{outcome.cost.flops / 1e9:.1f}",
-            f"{outcome.seconds.mean():.0f}",
-            *(f"{values.mean():.3f} ± {spread(values):.3f}" for values in (outcome.crop, outcome.full)),
+            " + ".join(change.name for change in variant.changes) or "none: the baseline",
+            variant.split,
+            f"{results.cost.parameters:,}",
+            f"{results.cost.flops / 1e9:.1f}",
+            f"{results.seconds.mean():.0f}",
+            *_mean_and_spread(results),
         )
-        for outcome in ablation.outcomes
+        for variant, results in ablation.results.items()
     ]
     return _text([header, *rows])
 
 
 def ladder_table(ladder: Ladder) -> str:
-    """A line per rung: what it changes, what it costs, and what it reached, mean and standard deviation over the seeds."""
+    """A line per step: what it changes, what it costs, and what it reached, mean and standard deviation over the seeds."""
     header = ("rung", "parameters", "step/s", "crop", "full")
     rows = [
         (
-            standing.rung.label,
-            f"{standing.cost.parameters:,}",
-            f"{standing.steps / standing.seconds.mean():.1f}",
-            *(f"{values.mean():.3f} ± {spread(values):.3f}" for values in (standing.crop, standing.full)),
+            step.label,
+            f"{results.cost.parameters:,}",
+            f"{results.steps / results.seconds.mean():.1f}",
+            *_mean_and_spread(results),
         )
-        for standing in ladder.standings
+        for step, results in ladder.results.items()
     ]
     return _text([header, *rows])
 
@@ -166,6 +166,10 @@ def _text(rows: Sequence[Sequence[str]]) -> str:
         "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]) for row in rows
     ]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def _mean_and_spread(results: SeedResults) -> list[str]:
+    return [f"{values.mean():.3f} ± {spread(values):.3f}" for values in (results.crop, results.full)]
 
 
 def _row(run: Run) -> tuple[str, ...]:

@@ -6,19 +6,19 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..experiments.ablation import Ablation, Change, Outcome
+from ..experiments.ablation import Ablation, Change, paths
 from ..experiments.ladder import Ladder
-from ..experiments.seeds import spread
+from ..experiments.seeds import SeedResults, spread
 from .runs import COLOURS, finish
 
-_PROTOCOLS = (("random segments", "random"), ("whole utterances", "random"), ("whole utterances,\nunheard recordings", "session"))
+_PROTOCOLS = (("random segments", "random"), ("whole utterances", "random"), ("whole utterances,\nunseen recordings", "session"))
 
 
 def ablation_figure(ablation: Ablation) -> Figure:
     """Accuracy on whole utterances (above) and training time (below) along the three paths, mean and deviation over seeds."""
     figure = Figure(figsize=(12, 6.2), layout="constrained")
     panels = figure.subplots(2, 3, sharey="row", height_ratios=(3, 1.3))
-    for column, (way, steps) in enumerate(ablation.paths().items()):
+    for column, (way, steps) in enumerate(paths(ablation.changes).items()):
         outcomes = [ablation.of(step) for step in steps]
         names = [_step_name(step) for step in steps]
         colours = ["#777777", *(COLOURS[ablation.changes.index(step[-1])] for step in steps[1:])]
@@ -52,19 +52,19 @@ def measuring_figure(ablation: Ablation) -> Figure:
 
 
 def ladder_figure(ladder: Ladder) -> Figure:
-    """Accuracy on whole utterances rung by rung, mean and deviation over seeds, and beside it the time of a training step."""
-    standings = ladder.standings
-    figure = Figure(figsize=(10, 1.2 + 0.42 * len(standings)), layout="constrained")
+    """Accuracy on whole utterances step by step, mean and deviation over seeds, and beside it the time of a training step."""
+    steps, results = list(ladder.results), ladder.results.values()
+    figure = Figure(figsize=(10, 1.2 + 0.42 * len(steps)), layout="constrained")
     accuracy, time = figure.subplots(1, 2, sharey=True, width_ratios=(3, 1))
-    at = np.arange(len(standings))
+    at = np.arange(len(steps))
     style = {"edgecolor": "white", "capsize": 3, "ecolor": "black", "height": 0.7}
-    values = [standing.full for standing in standings]
-    colours = [COLOURS[0] if standing.rung.kept else "#777777" for standing in standings]
+    values = [result.full for result in results]
+    colours = [COLOURS[0] if step.kept else "#777777" for step in steps]
     accuracy.barh(at, [v.mean() for v in values], xerr=[spread(v) for v in values], color=colours, **style)
     for y, v in zip(at, values, strict=True):
         accuracy.text(0.01, y, f"{v.mean():.3f}", va="center", fontsize=8, color="white", weight="bold")
-    time.barh(at, [1e3 * s.seconds.mean() / s.steps for s in standings], color=COLOURS[1], **style)
-    accuracy.set_yticks(at, [standing.rung.label for standing in standings], fontsize=9)
+    time.barh(at, [1e3 * result.seconds.mean() / result.steps for result in results], color=COLOURS[1], **style)
+    accuracy.set_yticks(at, [step.label for step in steps], fontsize=9)
     accuracy.invert_yaxis()  # one begins to read at the top
     accuracy.set_xlim(0, 1)
     accuracy.set_xlabel("accuracy, whole utterances")
@@ -73,13 +73,13 @@ def ladder_figure(ladder: Ladder) -> Figure:
         axes.grid(alpha=0.3, axis="x")
     figure.suptitle(
         "Rung by rung, each blue one with all above it; grey: tried on top of the last blue one. "
-        f"Mean and standard deviation over {len(values[0])} seeds\n{ladder.source}; judged by {ladder.judged_by}",
+        f"Mean and standard deviation over {len(values[0])} seeds\n{ladder.source}; evaluated on {ladder.evaluated_on}",
         fontsize=10,
     )
     return figure
 
 
-def _accuracy_bars(axes: Axes, outcomes: list[Outcome], colours: list[str]) -> None:
+def _accuracy_bars(axes: Axes, outcomes: list[SeedResults], colours: list[str]) -> None:
     _bars(axes, np.arange(len(outcomes)), [o.full for o in outcomes], 0.7, colours)
     for x, outcome in enumerate(outcomes):
         height = outcome.full.mean() + spread(outcome.full) + 0.02
@@ -89,7 +89,7 @@ def _accuracy_bars(axes: Axes, outcomes: list[Outcome], colours: list[str]) -> N
     axes.grid(alpha=0.3, axis="y")
 
 
-def _time_bars(axes: Axes, outcomes: list[Outcome], colours: list[str], names: list[str]) -> None:
+def _time_bars(axes: Axes, outcomes: list[SeedResults], colours: list[str], names: list[str]) -> None:
     _bars(axes, np.arange(len(outcomes)), [o.seconds for o in outcomes], 0.7, colours)
     axes.set_xticks(range(len(names)), names, fontsize=8)
     axes.grid(alpha=0.3, axis="y")
