@@ -241,7 +241,7 @@ print(inspect.getsource(Classifier.forward))
 # **Where do you expect most of the parameters: in the encoder, or in the output head?**
 
 # %% tags=["NBVAL_CHECK_OUTPUT"]
-from speaker_lib.experiments import layer_table
+from speaker_lib.models import layer_table
 
 torch.manual_seed(0)
 model = Classifier(PRESETS["baseline"].model)  # 600 speakers, the assignment's

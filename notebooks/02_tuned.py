@@ -91,7 +91,7 @@ for setting, (before, after) in baseline.differences(tuned).items():
 # %% tags=["NBVAL_CHECK_OUTPUT"]
 from dataclasses import replace
 
-from speaker_lib.experiments import cost_table
+from speaker_lib.models import cost_table
 
 widths = {
     f"d_model {width}": replace(baseline.model, d_model=width) for width in (80, 160, 256, 512)
@@ -193,7 +193,7 @@ show(
 # fresh head and to the trained one of lesson 1:
 
 # %%
-from speaker_lib.experiments import head_table
+from speaker_lib.models import head_table
 
 heads = {"fresh": signals, "trained": head_signals(trained_baseline.load_model(), mels, labels)}
 print(head_table(heads))

@@ -192,7 +192,7 @@ print("  and beside it spread", [round(x, 3) for x in deviation[0].tolist()])
 from dataclasses import replace
 
 from speaker_lib import PRESETS
-from speaker_lib.experiments import cost_table
+from speaker_lib.models import cost_table
 
 poolings = ("mean", "self_attention", "attentive_statistics")
 print(cost_table({name: replace(PRESETS["tuned"].model, pooling=name) for name in poolings}))

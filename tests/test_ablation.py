@@ -19,8 +19,9 @@ from speaker_lib.experiments.ablation import (
 )
 from speaker_lib.experiments.conclusions import Gain, ablation_conclusions, holm, marginal_gains, measuring
 from speaker_lib.experiments.seeds import AblationPlan, SeedResults
-from speaker_lib.experiments.tables import ablation_table, cost_table
+from speaker_lib.experiments.tables import ablation_table
 from speaker_lib.models.cost import Cost, cost_of
+from speaker_lib.models.summary import cost_table
 from speaker_lib.plots.experiments import ablation_figure, measuring_figure
 from speaker_lib.plots.runs import save_figure
 from speaker_lib.utils.errors import ConfigError, RunError

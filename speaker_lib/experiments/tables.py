@@ -8,14 +8,12 @@ from statistics import median
 import numpy as np
 import torch
 
-from ..config.schema import ModelConfig
 from ..evaluation.ensemble import EnsembleEvaluation
 from ..evaluation.identification import Evaluation, FullResult, most_confused, speaker_accuracy
 from ..evaluation.verification import Verification
-from ..models.classifier import Classifier, count_parameters
-from ..models.cost import cost_of, parameters_of
-from ..models.inspect import HeadSignals, layer_shapes
+from ..models.cost import parameters_of
 from ..training.run import Run
+from ..utils.text import text_table
 from .ablation import Ablation
 from .ladder import Ladder
 from .seeds import SeedResults, spread
@@ -25,7 +23,7 @@ COLUMNS = ("run", "parameters", "step/s", "crop", "full")
 
 def comparison_table(runs: Sequence[Run]) -> str:
     """A line per run: parameters, steps per second of training, accuracy by both protocols (``-`` where not evaluated)."""
-    return _text([COLUMNS, *(_row(run) for run in runs)])
+    return text_table([COLUMNS, *(_row(run) for run in runs)])
 
 
 def seeds_summary(runs: Sequence[Run]) -> str:
@@ -50,7 +48,7 @@ def ablation_table(ablation: Ablation) -> str:
         )
         for variant, results in ablation.results.items()
     ]
-    return _text([header, *rows])
+    return text_table([header, *rows])
 
 
 def ladder_table(ladder: Ladder) -> str:
@@ -65,39 +63,7 @@ def ladder_table(ladder: Ladder) -> str:
         )
         for step, results in ladder.results.items()
     ]
-    return _text([header, *rows])
-
-
-def cost_table(configs: Mapping[str, ModelConfig]) -> str:
-    """A line per model, by its name: parameters, and work per training step of 32 segments of 128 frames."""
-    costs = {name: cost_of(config) for name, config in configs.items()}
-    rows = [(name, f"{cost.parameters:,}", f"{cost.flops / 1e9:.1f}") for name, cost in costs.items()]
-    return _text([("model", "parameters", "GFLOP/step"), *rows])
-
-
-def layer_table(model: Classifier, mels: torch.Tensor) -> str:
-    """A line per part of the model: the shape that comes out for ``mels`` (batch, frames, n_mels), and its parameters."""
-    rows = [(name, str(shape), f"{count:,}") for name, shape, count in layer_shapes(model, mels)]
-    return _text([("part", "shape that comes out", "parameters"), *rows, ("all", "", f"{count_parameters(model):,}")])
-
-
-def head_table(heads: Mapping[str, Sequence[HeadSignals]]) -> str:
-    """What Sigmoid and ReLU do in each head, by its name: their inputs, slopes, outputs, and the gradient behind them."""
-    header = ("head", "activation", "inputs", "mean slope", "slopes < 0.05", "spread", "gradient at prenet")
-    rows = [
-        (
-            name,
-            signal.activation,
-            f"{signal.inputs.mean():.2f} ± {signal.inputs.std():.2f}",
-            f"{signal.slopes.mean():.2f}",
-            f"{(signal.slopes < 0.05).float().mean():.0%}",
-            f"{signal.output_spread:.3f}",
-            f"{signal.gradients['prenet']:.3f}",
-        )
-        for name, signals in heads.items()
-        for signal in signals
-    ]
-    return _text([header, *rows])
+    return text_table([header, *rows])
 
 
 def evaluation_text(result: Evaluation, logits: torch.Tensor, labels: torch.Tensor, speakers: tuple[str, ...]) -> str:
@@ -156,16 +122,7 @@ def verification_table(results: Mapping[str, Verification]) -> str:
     """A line per verification, by its name: equal error rate and detection costs, lower is better."""
     priors = list(next(iter(results.values())).min_dcf)
     rows = [(name, f"{r.eer:.4f}", *(f"{r.min_dcf[p]:.4f}" for p in priors)) for name, r in results.items()]
-    return _text([("run", "EER", *(f"minDCF {p}" for p in priors)), *rows])
-
-
-def _text(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as lines, the first one underlined, all columns but the first right-aligned."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]) for row in rows
-    ]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+    return text_table([("run", "EER", *(f"minDCF {p}" for p in priors)), *rows])
 
 
 def _mean_and_spread(results: SeedResults) -> list[str]:

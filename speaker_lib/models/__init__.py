@@ -9,5 +9,6 @@ __getattr__, __dir__, __all__ = exports(
         "cost": "cost_of",
         "inspect": "attention_maps head_signals pooling_weights",
         "pooling": "frame_weights mean_pooling weighted_sum",
+        "summary": "cost_table head_table layer_table",
     },
 )
