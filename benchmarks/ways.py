@@ -14,7 +14,7 @@ import torch
 
 from speaker_lib import PRESETS, Corpus, SpeakerDataset, TrainConfig
 from speaker_lib.data.batches import TrainBatches
-from speaker_lib.evaluation.identification import full_logits
+from speaker_lib.evaluation.identification import full_outputs
 from speaker_lib.experiments.seeds import Job, train_jobs
 from speaker_lib.models.classifier import Classifier
 from speaker_lib.training.run import fit_to_data
@@ -56,7 +56,7 @@ def bench_validation(folder: Path, device: torch.device, name: str, n: int) -> l
     dataset, chosen = SpeakerDataset(corpus.labelled, device=device), torch.arange(n)
     ways = {
         "plain": lambda: plain_predictions(folder, list(corpus.labelled.paths[:n]), model, device),
-        "kit": lambda: quietly(lambda: full_logits(model, dataset, chosen, device)),
+        "kit": lambda: quietly(lambda: full_outputs(model, dataset, chosen, device)),
     }
     return compared(name, "whole utterances", device, n, ways)
 

@@ -307,7 +307,7 @@ show(pooling_figure(mel, weights, "One held-out utterance, and how much each fra
 # them? And will it at least be less sure?**
 
 # %%
-from speaker_lib.evaluation import full_logits
+from speaker_lib.evaluation import full_outputs
 
 unseen_speakers = lesson.unseen_speakers()
 everyone = torch.arange(len(unseen_speakers.labelled))
@@ -316,7 +316,7 @@ for who, voices, chosen in (
     ("strangers", unseen_speakers, everyone),
 ):
     unheard = SpeakerDataset(voices.labelled, device=lesson.device)
-    logits = full_logits(tuned.load_model(lesson.device), unheard, chosen, lesson.device)
+    logits = full_outputs(tuned.load_model(lesson.device), unheard, chosen, lesson.device)
     sure = logits.softmax(dim=1).amax(dim=1)  # (utterances,) the probability of its answer
     print(
         f"{who:<10} {len(sure):>5} utterances, sure to {sure.mean():.2f} on average; {(sure > 0.9).float().mean():.0%} above 0.9"

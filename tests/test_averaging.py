@@ -13,15 +13,14 @@ from speaker_lib.cli.main import main
 from speaker_lib.data.splits import split_utterances
 from speaker_lib.evaluation.ensemble import (
     EnsembleConfig,
-    check_same_classes,
     crop_averaged,
     ensemble_logits,
     evaluate_ensemble,
     heldout_by_all,
     mean_logits,
-    predict_ensemble,
+    predict,
 )
-from speaker_lib.evaluation.identification import full_logits, full_result, heldout_indices, predict
+from speaker_lib.evaluation.identification import full_outputs, full_result, heldout_indices
 from speaker_lib.training.checkpoints import Checkpoints
 from speaker_lib.training.distributed import ALONE
 from speaker_lib.training.run import weights_bytes
@@ -60,14 +59,16 @@ def judged(runs: list[Run], corpus: Corpus, averaging: EnsembleConfig) -> torch.
 def test_the_average_of_one_run_is_that_run(made, tmp_path, average):
     (run, *_), corpus = made
     averaging = EnsembleConfig(average)
-    alone = full_logits(run.load_model(), SpeakerDataset(corpus.labelled), heldout_indices(run, corpus), CPU)
+    alone = full_outputs(run.load_model(), SpeakerDataset(corpus.labelled), heldout_indices(run, corpus), CPU)
     result, logits, labels = evaluate_ensemble([run], corpus, CPU, averaging=averaging)
     torch.testing.assert_close(logits.softmax(dim=1), alone.softmax(dim=1))
     assert result.full.accuracy == full_result(alone, labels).accuracy and result.n_utterances == len(labels) == 12
     assert result.full.loss == pytest.approx(full_result(alone, labels).loss, rel=1e-5)
-    assert predict_ensemble([run], corpus, tmp_path / "joint.csv", CPU, averaging) == 9
-    predict(run, corpus, tmp_path / "alone.csv", CPU)
-    assert (tmp_path / "joint.csv").read_bytes() == (tmp_path / "alone.csv").read_bytes()
+    best = full_outputs(run.load_model(), SpeakerDataset(corpus.test), torch.arange(9), CPU).argmax(dim=1).tolist()
+    for named in (run, [run]):
+        assert predict(named, corpus, tmp_path / "s.csv", CPU, averaging) == 9
+        rows = csv.reader((tmp_path / "s.csv").read_text().splitlines()[1:])
+        assert [speaker for _, speaker in rows] == [corpus.speakers[i] for i in best]
 
 
 def test_the_same_run_twice_changes_nothing(made):
@@ -103,7 +104,7 @@ def test_a_probability_too_small_for_a_number_keeps_a_finite_loss():
 def test_the_average_of_runs_is_that_of_their_probabilities(made):
     runs, corpus = made
     dataset, which = SpeakerDataset(corpus.test), torch.arange(9)
-    each = [full_logits(run.load_model(), dataset, which, CPU).softmax(dim=1) for run in runs]
+    each = [full_outputs(run.load_model(), dataset, which, CPU).softmax(dim=1) for run in runs]
     torch.testing.assert_close(judged(runs, corpus, EnsembleConfig()).exp(), torch.stack(each).mean(dim=0))
 
 
@@ -172,15 +173,13 @@ def test_runs_of_other_speakers_or_mel_bands_are_refused_by_name(made, tmp_path)
     turned = replace(run, folder=tmp_path / "turned", data=replace(run.data, speakers=run.data.speakers[::-1]))
     wide = replace(run, folder=tmp_path / "wide", preset=run.preset.override({"model.n_mels": 80}))
     for other in (few, turned, wide):
-        with pytest.raises(RunError, match="average runs of the same data") as problem:
-            predict_ensemble([run, other], corpus, tmp_path / "s.csv", CPU)
-        assert f"{run.folder} knows 6" in str(problem.value) and f"{other.folder} knows" in str(problem.value)
-    with pytest.raises(RunError, match="use the run's data"):
-        predict_ensemble([few, few], corpus, tmp_path / "s.csv", CPU)
+        with pytest.raises(RunError, match="use the run's data") as by_predict:
+            predict([run, other], corpus, tmp_path / "s.csv", CPU)
+        with pytest.raises(RunError) as by_evaluate:
+            evaluate_ensemble([run, other], corpus, CPU)
+        assert str(by_predict.value) == str(by_evaluate.value) and str(other.folder) in str(by_predict.value)
     with pytest.raises(CorpusError, match=r"no testdata\.json"):
-        predict_ensemble([run], replace(corpus, test=None), tmp_path / "s.csv", CPU)
-    with pytest.raises(ConfigError, match="no run"):
-        check_same_classes([])
+        predict([run], replace(corpus, test=None), tmp_path / "s.csv", CPU)
     assert not (tmp_path / "s.csv").exists()
 
 
@@ -190,11 +189,11 @@ def test_runs_that_held_out_other_utterances_are_not_judged_together(made, tmp_p
     name, value = changed.split("=")
     settings = {name: value if name == "train.split" else float(value) if "." in value else int(value)}
     other = make_run(tmp_path / "other", corpus, PRESET.override(settings))
-    with pytest.raises(RunError, match="use --all with --data of utterances that no run has heard") as problem:
+    with pytest.raises(RunError, match="use --all with --data of utterances that are in no run") as problem:
         evaluate_ensemble([run, other], corpus, CPU)
-    assert f"{run.folder} and {other.folder} held out other" in str(problem.value) and f"({name} is" in str(problem.value)
+    assert f"{run.folder} and {other.folder} held out different" in str(problem.value) and f"({name} is" in str(problem.value)
     assert "model" not in str(problem.value).split("(")[1].split(")")[0]
-    assert predict_ensemble([run, other], corpus, tmp_path / "s.csv", CPU) == 9  # nobody heard the test set
+    assert predict([run, other], corpus, tmp_path / "s.csv", CPU) == 9  # the test set is in no training data
 
 
 def test_runs_of_two_seeds_are_judged_by_what_neither_was_trained_on(made, tmp_path, capsys):

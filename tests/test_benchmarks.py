@@ -18,7 +18,7 @@ from benchmarks.plain import PlainClassifier, plain_predictions, plain_steps
 from benchmarks.steps import compilers, kit_steps
 from speaker_lib import PRESETS, Classifier, Corpus, SpeakerDataset
 from speaker_lib.course.profiles import PROFILES
-from speaker_lib.evaluation.identification import full_logits
+from speaker_lib.evaluation.identification import full_outputs
 from speaker_lib.experiments.ladder import LADDER, cumulative_presets
 from speaker_lib.simulation.phantoms import Variability
 from speaker_lib.training import loop as training
@@ -64,7 +64,7 @@ def test_both_ways_train_and_judge_the_same_utterances(files):
     for _ in range(2):
         kit()
     model = Classifier(preset.model).eval()
-    logits = full_logits(model, SpeakerDataset(corpus.labelled), torch.arange(7), CPU)
+    logits = full_outputs(model, SpeakerDataset(corpus.labelled), torch.arange(7), CPU)
     assert plain_predictions(files, list(corpus.labelled.paths[:7]), model, CPU) == logits.argmax(1).tolist()
 
 

@@ -21,6 +21,7 @@ from speaker_lib import (
     valid,
 )
 from speaker_lib.data.splits import split_utterances
+from speaker_lib.evaluation.ensemble import predict
 from speaker_lib.evaluation.identification import (
     CROP_SEEDS,
     FRAME_BUDGET,
@@ -29,12 +30,11 @@ from speaker_lib.evaluation.identification import (
     crop_draws,
     crop_result,
     evaluate,
-    full_logits,
+    full_outputs,
     full_result,
     heldout_indices,
     length_sorted_batches,
     most_confused,
-    predict,
     speaker_accuracy,
 )
 from speaker_lib.experiments.tables import comparison_table, evaluation_text
@@ -96,7 +96,7 @@ def test_no_draw_of_crops_is_the_one_that_validation_chose_the_weights_by(traine
 def test_full_is_what_one_utterance_after_another_gives(trained):
     run, corpus = trained
     model, utterances = run.load_model(), heldout_indices(*trained)
-    logits = full_logits(model, SpeakerDataset(corpus.labelled), utterances, CPU)
+    logits = full_outputs(model, SpeakerDataset(corpus.labelled), utterances, CPU)
     with torch.no_grad():
         for i, found in zip(utterances.tolist(), logits, strict=True):
             alone = model(torch.from_numpy(corpus.labelled.mel(i))[None])[0]
@@ -147,7 +147,7 @@ def test_numbers_by_hand():
     accuracy = speaker_accuracy(logits, labels)
     assert accuracy[[0, 1, 3, 5]].tolist() == [1.0, 0.0, 1.0, 0.0] and accuracy[[2, 4]].isnan().all()
     confused = most_confused(logits.repeat(2, 1)[:6], labels.repeat(2)[:6], tuple("abcdef"))
-    assert [(c.speaker, c.taken_for, c.count) for c in confused] == [("b", "a", 2), ("f", "a", 1)]
+    assert confused == [("b", "a", 2), ("f", "a", 1)]
     evaluation = Evaluation(CropResult(0.5, 0.01, 1.0), result, 4, 100, "")
     text = evaluation_text(evaluation, logits, labels, tuple("abcdef"))
     assert "b taken for a x1" in text and "hardest speakers: b 0.00" in text
@@ -214,6 +214,6 @@ def test_padding_of_the_evaluation_does_not_depend_on_the_company(trained):
     """The last of a length-sorted batch holds the most padding."""
     run, corpus = trained
     model, dataset = run.load_model(), SpeakerDataset(corpus.labelled)
-    alone = full_logits(model, dataset, torch.tensor([0]), CPU)
-    together = full_logits(model, dataset, torch.arange(40), CPU)
+    alone = full_outputs(model, dataset, torch.tensor([0]), CPU)
+    together = full_outputs(model, dataset, torch.arange(40), CPU)
     torch.testing.assert_close(together[:1], alone, atol=1e-5, rtol=1e-5)

@@ -14,7 +14,7 @@ from speaker_lib import PRESETS, Classifier, Corpus, CorpusWriter, ModelConfig, 
 from speaker_lib.cli.main import main
 from speaker_lib.data.splits import split_utterances
 from speaker_lib.evaluation.embeddings import embed, flatten_vectors, unit_vectors, unseen_indices
-from speaker_lib.evaluation.identification import full_logits
+from speaker_lib.evaluation.identification import full_outputs
 from speaker_lib.evaluation.trials import Trials, draw_trials, read_trials
 from speaker_lib.evaluation.verification import (
     cosine_scores,
@@ -136,7 +136,7 @@ def test_vectors_are_those_of_one_utterance_after_another(trained):
         for i, vector in zip(which.tolist(), found.vectors, strict=True):
             alone = model.embed(torch.from_numpy(corpus.labelled.mel(i))[None])[0]
             np.testing.assert_allclose(vector, alone, atol=1e-5)
-        logits = full_logits(model, SpeakerDataset(corpus.labelled), which, CPU)
+        logits = full_outputs(model, SpeakerDataset(corpus.labelled), which, CPU)
         torch.testing.assert_close(model.pred_layer[-1](torch.from_numpy(found.vectors)), logits, atol=1e-5, rtol=1e-5)
 
 
@@ -261,7 +261,7 @@ def test_other_mel_bands_are_refused(trained, tmp_path):
     with CorpusWriter(tmp_path / "corpus", "random", n_mels=20) as writer:
         for i in range(8):
             writer.add(np.random.default_rng(i).normal(size=(60, 20)).astype(np.float32), f"s{i % 2}")
-    with pytest.raises(RunError, match=r"hears 40 mel bands, .* has 20"):
+    with pytest.raises(RunError, match=r"was trained on 40 mel bands, .* has 20"):
         unseen_indices(trained[0], Corpus.open(tmp_path / "corpus"))
 
 

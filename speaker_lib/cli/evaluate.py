@@ -55,11 +55,11 @@ def add_predict_options(parser: argparse.ArgumentParser) -> None:
 def predict_command(options: argparse.Namespace) -> int:
     """Writes the competition's CSV; returns the exit code."""
     from ..data.corpus import Corpus
-    from ..evaluation.ensemble import predict_ensemble
+    from ..evaluation.ensemble import predict
     from ..utils.device import get_device
 
     averaging = _averaging(options, options.crops, options.crop_len)
-    count = predict_ensemble(_open_runs(options), Corpus.open(options.data), options.out, get_device(), averaging)
+    count = predict(_open_runs(options), Corpus.open(options.data), options.out, get_device(), averaging)
     print(f"{escape_controls(options.out)}: {count:,} predictions.")
     return 0
 

@@ -6,7 +6,8 @@ __getattr__, __dir__, __all__ = exports(
     __name__,
     {
         "embeddings": "embed",
-        "identification": "crop_draws evaluate full_logits heldout_indices predict",
+        "ensemble": "predict",
+        "identification": "crop_draws evaluate full_outputs heldout_indices",
         "trials": "draw_trials",
         "verification": "verify",
     },

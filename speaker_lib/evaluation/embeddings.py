@@ -20,7 +20,7 @@ from ..data.splits import split_utterances
 from ..training.run import Run
 from ..utils.errors import CorpusError, RunError, SpeakerError
 from ..utils.files import replacing
-from .identification import of_whole_utterances
+from .identification import full_outputs
 
 PCA_WIDTH = 30  # dimensions that t-SNE is given
 FEWEST_FOR_TSNE = 5
@@ -40,15 +40,7 @@ class Embeddings:
     def save(self, out: str | os.PathLike[str]) -> None:
         """Writes an array per field, for `np.load`. Raises WriteError."""
         with replacing(out) as file:
-            np.savez(
-                file,
-                vectors=self.vectors,
-                lengths=self.lengths,
-                paths=np.array(self.paths),
-                speakers=np.array(self.speakers),
-                source=np.array(self.source),
-                trained_on=np.array(self.trained_on),
-            )
+            np.savez(file, **{name: np.array(value) for name, value in vars(self).items()})
 
 
 def embed(run: Run, corpus: Corpus, utterances: torch.Tensor, device: torch.device) -> Embeddings:
@@ -69,7 +61,7 @@ def embed_test(run: Run, corpus: Corpus, device: torch.device) -> Embeddings:
 
 
 def unseen_indices(run: Run, corpus: Corpus, everything: bool = False) -> torch.Tensor:
-    """The labelled utterances that training did not hear, (n,) int64: of the run's own corpus those it held out, of another all.
+    """The labelled utterances that are not in the training data, (n,) int64: those held out, or all of another corpus.
 
     ``everything`` takes in those it was trained on.  Raises RunError if the corpus has other mel bands than the run's.
     """
@@ -128,7 +120,7 @@ def _embed(
 ) -> Embeddings:
     _check_mels(run, corpus)
     dataset = SpeakerDataset(of, device=device)
-    vectors = of_whole_utterances(run.load_model(device).embed, dataset, utterances, device)  # (utterances, d)
+    vectors = full_outputs(run.load_model(device).embed, dataset, utterances, device)  # (utterances, d)
     paths = tuple(of.paths[i] for i in utterances.tolist())
     return Embeddings(vectors.numpy(), of.lengths[utterances.numpy()], paths, speakers, corpus.source, run.data.source)
 
@@ -136,6 +128,6 @@ def _embed(
 def _check_mels(run: Run, corpus: Corpus) -> None:
     if corpus.n_mels != run.preset.model.n_mels:
         raise RunError(
-            f"{run.folder} hears {run.preset.model.n_mels} mel bands, {corpus.folder} has {corpus.n_mels}: "
+            f"{run.folder} was trained on {run.preset.model.n_mels} mel bands, {corpus.folder} has {corpus.n_mels}: "
             "use data with as many, or another run."
         )

@@ -6,9 +6,10 @@ ensembles").  Only a sum is kept, of one run after another, however many there a
 
 from __future__ import annotations
 
+import csv
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,8 +18,9 @@ from ..data.batches import SpeakerDataset
 from ..data.corpus import Corpus
 from ..models.classifier import Classifier
 from ..training.run import Run
-from ..utils.errors import ConfigError, RunError
-from .identification import FullResult, full_result, heldout_indices, of_whole_utterances, test_set, write_predictions
+from ..utils.errors import ConfigError, CorpusError, RunError
+from ..utils.files import replacing
+from .identification import FullResult, Model, full_outputs, full_result, heldout_indices
 
 AVERAGES = ("probabilities", "logits")
 _SPLIT = ("train.split", "train.split_seed", "train.valid_fraction")  # what decides which utterances are held out
@@ -65,11 +67,10 @@ def evaluate_ensemble(
     everything: bool = False,
     averaging: EnsembleConfig = EnsembleConfig(),
 ) -> tuple[EnsembleEvaluation, torch.Tensor, torch.Tensor]:
-    """How well the average of the runs names the utterances that `heldout_by_all` gives.
+    """How well the average of the runs recognises the utterances that `heldout_by_all` gives.
 
     Also returns the averaged logits, (utterances, n_speakers), and the labels, (utterances,).  Raises RunError.
     """
-    check_same_classes(runs)
     utterances = heldout_by_all(runs, corpus, everything)
     dataset = SpeakerDataset(corpus.labelled, device=device)
     logits, labels = ensemble_logits(runs, dataset, utterances, device, averaging), dataset.labels[utterances]
@@ -78,27 +79,37 @@ def evaluate_ensemble(
     return result, logits, labels
 
 
-def predict_ensemble(
-    runs: Sequence[Run],
+def predict(
+    runs: Run | Sequence[Run],
     corpus: Corpus,
     out: str | os.PathLike[str],
     device: torch.device,
     averaging: EnsembleConfig = EnsembleConfig(),
 ) -> int:
-    """Writes the CSV that `evaluation.predict` writes, of the runs' average; returns its number of rows.
+    """Writes the competition's CSV for the test set, in the order of testdata.json, of one run or the average of several.
 
-    Raises CorpusError if there is no test set, RunError if the runs do not know the same speakers, or not the corpus's.
+    Returns its number of rows.  Raises CorpusError if there is no test set, RunError if the corpus has other speakers than a run.
     """
-    check_same_classes(runs)
-    dataset = SpeakerDataset(test_set(runs[0], corpus), device=device)
-    return write_predictions(corpus, ensemble_logits(runs, dataset, torch.arange(len(dataset)), device, averaging), out)
+    runs = [runs] if isinstance(runs, Run) else runs
+    for run in runs:
+        run.check_same_speakers(corpus)
+    if corpus.test is None:
+        raise CorpusError(f"{corpus.folder} has no testdata.json, so there is nothing to predict: fetch the test set too.")
+    dataset = SpeakerDataset(corpus.test, device=device)
+    logits = ensemble_logits(runs, dataset, torch.arange(len(dataset)), device, averaging)  # (utterances, n_speakers)
+    best = logits.argmax(dim=1).tolist()  # (utterances,)
+    with replacing(out, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["Id", "Category"])
+        writer.writerows((path, corpus.speakers[i]) for path, i in zip(corpus.test.paths, best, strict=True))
+    return len(best)
 
 
 def ensemble_logits(
     runs: Sequence[Run], dataset: SpeakerDataset, utterances: torch.Tensor, device: torch.device, averaging: EnsembleConfig
 ) -> torch.Tensor:
     """The runs' average for each utterance, (utterances, n_speakers) on the CPU, in the order given, as `mean_logits` says."""
-    found = (of_whole_utterances(crop_averaged(run.load_model(device), averaging), dataset, utterances, device) for run in runs)
+    found = (full_outputs(crop_averaged(run.load_model(device), averaging), dataset, utterances, device) for run in runs)
     return mean_logits(found, averaging.average)
 
 
@@ -112,12 +123,14 @@ def mean_logits(parts: Iterable[torch.Tensor], average: str) -> torch.Tensor:
     return total / count if average == "logits" else total - math.log(count)
 
 
-def crop_averaged(model: Classifier, averaging: EnsembleConfig) -> Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]:
-    """``model`` as a function of mels and lengths that judges long utterances by crops, (batch, n_speakers) as ever."""
+def crop_averaged(model: Classifier, averaging: EnsembleConfig) -> Model:
+    """``model``, but with the average over crops for utterances that are longer than one; logits (batch, n_speakers)."""
     width, last = averaging.crop_len, averaging.crops - 1
+    if last == 0:
+        return model
 
-    def judge(mels: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
-        if last == 0 or mels.shape[1] <= width:
+    def average(mels: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
+        if mels.shape[1] <= width:
             return model(mels, lengths)  # (batch, n_speakers)
         if lengths is None:
             lengths = torch.full((len(mels),), mels.shape[1], device=mels.device)  # (batch,)
@@ -127,32 +140,22 @@ def crop_averaged(model: Classifier, averaging: EnsembleConfig) -> Callable[[tor
         crops = (mels[rows, (spare * i // last)[:, None] + frames] for i in range(last + 1))  # each (batch, width, n_mels)
         return mean_logits((model(crop, kept) for crop in crops), averaging.average)  # (batch, n_speakers)
 
-    return judge
-
-
-def check_same_classes(runs: Sequence[Run]) -> None:
-    """Raises RunError unless all runs know the same speakers in one order, by as many mel bands; ConfigError without any."""
-    if not runs:
-        raise ConfigError("there is no run to judge by: name the folder of one, or of several.")
-    first, *others = ((run, run.data.speakers, run.preset.model.n_mels) for run in runs)
-    for other in others:
-        if other[1:] != first[1:]:
-            one, two = (f"{run.folder} knows {len(names)} speakers by {mels} mel bands" for run, names, mels in (first, other))
-            raise RunError(f"{one}, {two}, and not the same in one order: average runs of the same data.")
+    return average
 
 
 def heldout_by_all(runs: Sequence[Run], corpus: Corpus, everything: bool = False) -> torch.Tensor:
     """The utterances that every run held out, or ``everything`` in another corpus, (n,) int64.
 
-    Raises RunError if they did not hold out the same ones: the average would be evaluated on data that some of it was trained on.
+    Raises RunError as `heldout_indices`, and if the runs held out different ones: some would be in the training data of one.
     """
-    first, *others = ((run, heldout_indices(run, corpus, everything)) for run in runs)
-    for run, utterances in others:
-        if set(utterances.tolist()) != set(first[1].tolist()):
-            differing = first[0].preset.differences(run.preset).items()
-            listed = ", ".join(f"{name} is {one} and {two}" for name, (one, two) in differing if name in _SPLIT)
+    first, *others = runs
+    utterances = heldout_indices(first, corpus, everything)
+    for other in others:
+        if set(heldout_indices(other, corpus, everything).tolist()) != set(utterances.tolist()):
+            differences = first.preset.differences(other.preset).items()
+            listed = ", ".join(f"{name} is {one} and {two}" for name, (one, two) in differences if name in _SPLIT)
             raise RunError(
-                f"{first[0].folder} and {run.folder} held out other utterances ({listed}), so their average would be judged by "
-                "some that one of them was trained on: use --all with --data of utterances that no run has heard."
+                f"{first.folder} and {other.folder} held out different utterances ({listed}), so some that one of them was "
+                "trained on would be evaluated: use --all with --data of utterances that are in no run's training data."
             )
-    return first[1]
+    return utterances

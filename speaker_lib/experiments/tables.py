@@ -114,7 +114,7 @@ def _full_lines(full: FullResult, logits: torch.Tensor, labels: torch.Tensor, sp
     return [
         f"full  accuracy {full.accuracy:.4f}, top 5 {full.top5:.4f}, loss {full.loss:.3f}  (whole)",
         "hardest speakers: " + ", ".join(f"{speakers[i]} {by_speaker[i]:.2f}" for i in hardest if not by_speaker[i].isnan()),
-        "most confused: " + (", ".join(f"{c.speaker} taken for {c.taken_for} x{c.count}" for c in confused) or "none"),
+        "most confused: " + (", ".join(f"{speaker} taken for {other} x{count}" for speaker, other, count in confused) or "none"),
     ]
 
 
