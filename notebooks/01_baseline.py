@@ -321,8 +321,7 @@ state = train(run, corpus, lesson.device, callbacks=[live], stop=live.stop)
 # weights are the same. **Which number will be higher?** And since *crop* is random: by how much will it differ if we only cut elsewhere?
 
 # %%
-from speaker_lib.evaluation import evaluate
-from speaker_lib.experiments import evaluation_text
+from speaker_lib.evaluation import evaluate, evaluation_text
 
 evaluation, logits, labels = evaluate(run, corpus, lesson.device)
 run.save_evaluation(evaluation.to_dict())

@@ -306,8 +306,7 @@ state = train(run, corpus, lesson.device, callbacks=[live], stop=live.stop)
 # *crop*, one random segment per held-out utterance, and *full*, the whole utterance, for the same held-out utterances as in lesson 1:
 
 # %%
-from speaker_lib.evaluation import evaluate
-from speaker_lib.experiments import evaluation_text
+from speaker_lib.evaluation import evaluate, evaluation_text
 
 evaluation, logits, labels = evaluate(run, corpus, lesson.device)
 run.save_evaluation(evaluation.to_dict())

@@ -361,7 +361,7 @@ show(verification_figure(result, scores, trials.same))
 # whose weights are chance. So an *untrained* model belongs beside every trained one:
 
 # %%
-from speaker_lib.experiments import verification_table
+from speaker_lib.evaluation import verification_table
 
 runs = [lesson.untrained("tuned"), lesson.trained("baseline"), tuned, top]
 names = ["tuned, untrained", "baseline", "tuned", "top of the ladder"]

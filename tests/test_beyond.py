@@ -10,9 +10,9 @@ from speaker_lib import Classifier, ModelConfig, SpeakerDataset
 from speaker_lib.course.lesson import Lesson, open_lesson
 from speaker_lib.evaluation.embeddings import unseen_indices
 from speaker_lib.evaluation.identification import CROP_SEEDS, crop_draws, crop_result
+from speaker_lib.evaluation.text import verification_table
 from speaker_lib.evaluation.trials import draw_trials
 from speaker_lib.evaluation.verification import verify
-from speaker_lib.experiments.tables import verification_table
 from speaker_lib.models.inspect import pooling_weights
 from speaker_lib.plots.margin import KINDS, SPEAKERS, margin_figure, territories
 from speaker_lib.plots.model import pooling_figure

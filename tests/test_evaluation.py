@@ -37,7 +37,8 @@ from speaker_lib.evaluation.identification import (
     most_confused,
     speaker_accuracy,
 )
-from speaker_lib.experiments.tables import comparison_table, evaluation_text
+from speaker_lib.evaluation.text import evaluation_text
+from speaker_lib.experiments.tables import comparison_table
 from speaker_lib.training.checkpoints import Checkpoints
 from speaker_lib.training.distributed import ALONE
 from speaker_lib.training.run import weights_bytes

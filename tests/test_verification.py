@@ -304,7 +304,7 @@ def test_the_commands_do_what_they_say(trained, unseen_speakers, tmp_path, capsy
     for more, heard in (([], None), (["--all"], "54 of the utterances, in training")):
         assert main(["verify", "--run", run, "--data", corpus, *more]) == 0
         out = capsys.readouterr().out
-        assert heard in out if heard else "heard" not in out
+        assert heard in out if heard else "seen" not in out
     assert main(["verify", *base, "--trials", "40", "--json", "--figure", str(tmp_path / "f.svg")]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["n_targets"] == found["n_nontargets"] == 20 and set(found["min_dcf"]) == {"0.01", "0.05"}

@@ -57,9 +57,9 @@ def verify_command(options: argparse.Namespace) -> int:
     """Scores pairs of utterances and says how often that errs; returns the exit code."""
     from ..data.corpus import Corpus
     from ..evaluation.embeddings import unseen_indices
+    from ..evaluation.text import verification_text
     from ..evaluation.trials import draw_trials, read_trials
     from ..evaluation.verification import verify
-    from ..experiments.tables import verification_text
     from ..training.run import Run
     from ..utils.device import get_device
 

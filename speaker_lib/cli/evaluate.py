@@ -28,7 +28,7 @@ def evaluate_command(options: argparse.Namespace) -> int:
     from ..data.corpus import Corpus
     from ..evaluation.ensemble import evaluate_ensemble
     from ..evaluation.identification import evaluate
-    from ..experiments.tables import ensemble_text, evaluation_text
+    from ..evaluation.text import evaluation_text
     from ..utils.device import get_device
 
     averaging, runs, corpus = _averaging(options), _open_runs(options), Corpus.open(options.data)
@@ -36,11 +36,9 @@ def evaluate_command(options: argparse.Namespace) -> int:
         result, logits, labels = evaluate(runs[0], corpus, get_device(), options.all)
         if not options.all:
             runs[0].save_evaluation(result.to_dict())
-        text = evaluation_text
     else:
         result, logits, labels = evaluate_ensemble(runs, corpus, get_device(), options.all, averaging)
-        text = ensemble_text
-    print(json.dumps(asdict(result), indent=1) if options.json else text(result, logits, labels, corpus.speakers))
+    print(json.dumps(asdict(result), indent=1) if options.json else evaluation_text(result, logits, labels, corpus.speakers))
     return 0
 
 

@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = exports(
         "embeddings": "embed",
         "ensemble": "predict",
         "identification": "crop_draws evaluate full_outputs heldout_indices",
+        "text": "evaluation_text verification_table verification_text",
         "trials": "draw_trials",
         "verification": "verify",
     },

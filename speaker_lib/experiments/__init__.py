@@ -8,6 +8,6 @@ __getattr__, __dir__, __all__ = exports(
         "ablation": "STEPS changes_between run_ablation variants_of",
         "conclusions": "ablation_conclusions ladder_conclusions measuring",
         "ladder": "run_ladder",
-        "tables": "ablation_table comparison_table evaluation_text ladder_table verification_table",
+        "tables": "ablation_table comparison_table ladder_table seeds_summary",
     },
 )
