@@ -1,7 +1,7 @@
 """Utterance embeddings: a vector per utterance, also for speakers that the run was not trained on.
 
-It is what enters the last layer of the head.  That layer names the speakers of the training and no others; the vectors need no
-names: two utterances of one voice lie close together, whoever it is (Snyder et al. 2018, "X-vectors", section 2).
+The embedding is the input of the head's last layer.  That layer can only name the speakers in the training data; embeddings of
+one voice lie close together whoever it is (Snyder et al. 2018, "X-vectors", section 2).
 """
 
 from __future__ import annotations
@@ -48,16 +48,14 @@ def embed(run: Run, corpus: Corpus, utterances: torch.Tensor, device: torch.devi
 
     Raises RunError if the corpus has other mel bands than the run's.
     """
-    speakers = tuple(corpus.speakers[label] for label in corpus.labelled.labels[utterances.numpy()])
-    return _embed(run, corpus, corpus.labelled, utterances, speakers, device)
+    return _embed(run, corpus, corpus.labelled, utterances, device)
 
 
 def embed_test(run: Run, corpus: Corpus, device: torch.device) -> Embeddings:
     """The vectors of the test set. Raises CorpusError if there is none, RunError as `embed` does."""
     if corpus.test is None:
-        raise CorpusError(f"{corpus.folder} has no testdata.json, so there is no test set: leave --test away.")
-    everything = torch.arange(len(corpus.test))
-    return _embed(run, corpus, corpus.test, everything, ("",) * len(everything), device)
+        raise CorpusError(f"{corpus.folder} has no testdata.json, so there is no test set: omit --test.")
+    return _embed(run, corpus, corpus.test, torch.arange(len(corpus.test)), device)
 
 
 def unseen_indices(run: Run, corpus: Corpus, everything: bool = False) -> torch.Tensor:
@@ -110,19 +108,13 @@ def needing_sklearn(purpose: str) -> Iterator[None]:
         raise SpeakerError(f"{purpose} needs the package scikit-learn: run `pip install scikit-learn`.") from None
 
 
-def _embed(
-    run: Run,
-    corpus: Corpus,
-    of: Utterances,
-    utterances: torch.Tensor,
-    speakers: tuple[str, ...],
-    device: torch.device,
-) -> Embeddings:
+def _embed(run: Run, corpus: Corpus, of: Utterances, utterances: torch.Tensor, device: torch.device) -> Embeddings:
     _check_mels(run, corpus)
-    dataset = SpeakerDataset(of, device=device)
+    dataset, chosen = SpeakerDataset(of, device=device), utterances.numpy()
     vectors = full_outputs(run.load_model(device).embed, dataset, utterances, device)  # (utterances, d)
-    paths = tuple(of.paths[i] for i in utterances.tolist())
-    return Embeddings(vectors.numpy(), of.lengths[utterances.numpy()], paths, speakers, corpus.source, run.data.source)
+    speakers = tuple("" if label < 0 else corpus.speakers[label] for label in of.labels[chosen])
+    paths = tuple(of.paths[i] for i in chosen)
+    return Embeddings(vectors.numpy(), of.lengths[chosen], paths, speakers, corpus.source, run.data.source)
 
 
 def _check_mels(run: Run, corpus: Corpus) -> None:

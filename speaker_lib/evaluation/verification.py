@@ -25,15 +25,15 @@ class ErrorRates:
     """Both errors at every threshold that makes a difference, from the strictest down."""
 
     thresholds: np.ndarray  # (points,) a pair is accepted if it scores at least this; the first accepts none
-    false_accepts: np.ndarray  # (points,) share of the pairs of two speakers, rising from 0 to 1
-    false_rejects: np.ndarray  # (points,) share of the pairs of one speaker, falling from 1 to 0
+    false_accepts: np.ndarray  # (points,) fraction of the pairs of two speakers, rising from 0 to 1
+    false_rejects: np.ndarray  # (points,) fraction of the pairs of one speaker, falling from 1 to 0
 
 
 @dataclass(frozen=True)
 class Verification:
     """What ``verify --json`` prints."""
 
-    eer: float  # equal error rate, a share
+    eer: float  # equal error rate, 0 to 1
     threshold: float  # the cosine at which both errors are that
     min_dcf: dict[str, float]  # normalised minimal detection cost, by the prior probability of a target
     n_targets: int
@@ -109,10 +109,10 @@ def equal_error_rate(rates: ErrorRates) -> tuple[float, float]:
     """
     gaps = rates.false_rejects - rates.false_accepts  # (points,) falling from 1 to -1
     i = int(np.argmax(gaps <= 0))  # the first point behind the crossing; never the very first point
-    share = gaps[i - 1] / (gaps[i - 1] - gaps[i])
-    eer = _between(rates.false_accepts, i, share)
+    fraction = gaps[i - 1] / (gaps[i - 1] - gaps[i])
+    eer = _between(rates.false_accepts, i, fraction)
     # The first threshold accepts nothing and stands for infinity: between it and the next there is no line.
-    threshold = rates.thresholds[1] if i == 1 else _between(rates.thresholds, i, share)
+    threshold = rates.thresholds[1] if i == 1 else _between(rates.thresholds, i, fraction)
     return float(eer), float(threshold)
 
 
@@ -126,5 +126,5 @@ def min_detection_cost(rates: ErrorRates, p_target: float) -> float:
     return float(costs.min() / min(p_target, 1.0 - p_target))
 
 
-def _between(values: np.ndarray, i: int, share: float) -> float:
-    return values[i - 1] + share * (values[i] - values[i - 1])
+def _between(values: np.ndarray, i: int, fraction: float) -> float:
+    return values[i - 1] + fraction * (values[i] - values[i - 1])

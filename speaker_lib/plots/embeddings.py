@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from ..evaluation.embeddings import Embeddings, flatten_vectors
 from ..evaluation.verification import Verification, error_rates
-from .runs import COLOURS, MARKERS, finish, plain
+from .runs import COLOURS, GREY, MARKERS, finish, plain
 
 _TICKS = (0.001, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.95, 0.99, 0.999)  # of the error rates
 _MOST_PER_SPEAKER = 100  # points: more take t-SNE long and cover each other
@@ -61,7 +61,7 @@ def _scores(axes: Axes, result: Verification, scores: np.ndarray, same: np.ndarr
         axes.hist(scores[kind], bins, weights=weights, label=f"{label}: {kind.sum():,} pairs", **style)
     label = f"equal error rate {result.eer:.1%} at {result.threshold:.3f}"
     axes.axvline(result.threshold, color="black", linestyle="--", linewidth=1.5, label=label)
-    finish(axes, "How alike two utterances are", "cosine between their vectors", "share of the pairs")
+    finish(axes, "How alike two utterances are", "cosine between their vectors", "fraction of the pairs")
 
 
 def _trade_off(axes: Axes, result: Verification, scores: np.ndarray, same: np.ndarray) -> None:
@@ -74,7 +74,7 @@ def _trade_off(axes: Axes, result: Verification, scores: np.ndarray, same: np.nd
     axes.plot(at, at, color=COLOURS[1], marker="o", markersize=8, linestyle="", label=f"equal error rate {result.eer:.1%}")
     shown = [tick for tick in _TICKS if finest <= tick <= 0.6]
     limits = _probit(np.array([finest, 0.7]))
-    axes.plot(limits, limits, color="#777777", linestyle=":", label="both errors equal")
+    axes.plot(limits, limits, color=GREY, linestyle=":", label="both errors equal")
     for set_ticks, set_limits in ((axes.set_xticks, axes.set_xlim), (axes.set_yticks, axes.set_ylim)):
         set_ticks(_probit(np.array(shown)), [f"{tick:.1%}".replace(".0%", "%") for tick in shown], fontsize=8)
         set_limits(*limits)
@@ -82,6 +82,6 @@ def _trade_off(axes: Axes, result: Verification, scores: np.ndarray, same: np.nd
     axes.set_aspect("equal")
 
 
-def _probit(shares: np.ndarray) -> np.ndarray:
-    """The quantiles of the standard normal distribution at shares (n,)."""
-    return torch.special.ndtri(torch.as_tensor(shares, dtype=torch.float64)).numpy()
+def _probit(probabilities: np.ndarray) -> np.ndarray:
+    """The quantiles of the standard normal distribution at probabilities (n,)."""
+    return torch.special.ndtri(torch.as_tensor(probabilities, dtype=torch.float64)).numpy()

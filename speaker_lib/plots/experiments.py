@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 
 from ..experiments.ablation import Ablation, Change, paths
 from ..experiments.ladder import Ladder
-from ..experiments.seeds import SeedResults, spread
-from .runs import COLOURS, finish
+from ..experiments.seeds import spread
+from .runs import COLOURS, GREY, finish
 
 _PROTOCOLS = (("random segments", "random"), ("whole utterances", "random"), ("whole utterances,\nunseen recordings", "session"))
 
@@ -18,13 +18,21 @@ def ablation_figure(ablation: Ablation) -> Figure:
     """Accuracy on whole utterances (above) and training time (below) along the three paths, mean and deviation over seeds."""
     figure = Figure(figsize=(12, 6.2), layout="constrained")
     panels = figure.subplots(2, 3, sharey="row", height_ratios=(3, 1.3))
-    for column, (way, steps) in enumerate(paths(ablation.changes).items()):
-        outcomes = [ablation.of(step) for step in steps]
-        names = [_step_name(step) for step in steps]
-        colours = ["#777777", *(COLOURS[ablation.changes.index(step[-1])] for step in steps[1:])]
-        _accuracy_bars(panels[0, column], outcomes, colours)
-        _time_bars(panels[1, column], outcomes, colours, names)
-        panels[0, column].set_title(way.capitalize(), fontsize=10)
+    for (way, stations), (above, below) in zip(paths(ablation.changes).items(), panels.T, strict=True):
+        results = [ablation.of(station) for station in stations]
+        at = np.arange(len(results))
+        colours = [GREY, *(COLOURS[ablation.changes.index(station[-1])] for station in stations[1:])]
+        _bars(above, at, [result.full for result in results], 0.7, colours)
+        for x, result in enumerate(results):
+            height = result.full.mean() + spread(result.full) + 0.02
+            above.text(x, height, _short(result.cost.parameters), ha="center", fontsize=8)
+        above.set_title(way.capitalize(), fontsize=10)
+        above.set_ylim(0, 1.08)
+        above.set_xticks([])
+        _bars(below, at, [result.seconds for result in results], 0.7, colours)
+        below.set_xticks(at, [_station_name(station) for station in stations], fontsize=8)
+        for axes in (above, below):
+            axes.grid(alpha=0.3, axis="y")
     panels[0, 0].set_ylabel("accuracy, whole utterances")
     panels[1, 0].set_ylabel("seconds of training")
     n_seeds = len(ablation.of(()).full)
@@ -42,8 +50,8 @@ def measuring_figure(ablation: Ablation) -> Figure:
     axes = figure.subplots()
     shown = [(label, split) for label, split in _PROTOCOLS if ablation.of((), split) is not None]
     for i, (changes, name) in enumerate((((), "baseline"), (ablation.changes, f"all {len(ablation.changes)} changes"))):
-        outcomes = [ablation.of(changes, split) for _, split in shown]
-        values = [o.crop if n == 0 else o.full for n, o in enumerate(outcomes)]
+        results = [ablation.of(changes, split) for _, split in shown]
+        values = [result.crop if n == 0 else result.full for n, result in enumerate(results)]
         _bars(axes, np.arange(len(shown)) + (i - 0.5) * 0.38, values, 0.36, [COLOURS[i]] * len(shown), name, ("", "//")[i])
     axes.set_xticks(range(len(shown)), [label for label, _ in shown], fontsize=9)
     axes.set_ylim(0, 1)
@@ -59,7 +67,7 @@ def ladder_figure(ladder: Ladder) -> Figure:
     at = np.arange(len(steps))
     style = {"edgecolor": "white", "capsize": 3, "ecolor": "black", "height": 0.7}
     values = [result.full for result in results]
-    colours = [COLOURS[0] if step.kept else "#777777" for step in steps]
+    colours = [COLOURS[0] if step.kept else GREY for step in steps]
     accuracy.barh(at, [v.mean() for v in values], xerr=[spread(v) for v in values], color=colours, **style)
     for y, v in zip(at, values, strict=True):
         accuracy.text(0.01, y, f"{v.mean():.3f}", va="center", fontsize=8, color="white", weight="bold")
@@ -79,22 +87,6 @@ def ladder_figure(ladder: Ladder) -> Figure:
     return figure
 
 
-def _accuracy_bars(axes: Axes, outcomes: list[SeedResults], colours: list[str]) -> None:
-    _bars(axes, np.arange(len(outcomes)), [o.full for o in outcomes], 0.7, colours)
-    for x, outcome in enumerate(outcomes):
-        height = outcome.full.mean() + spread(outcome.full) + 0.02
-        axes.text(x, height, _short(outcome.cost.parameters), ha="center", fontsize=8)
-    axes.set_ylim(0, 1.08)
-    axes.set_xticks([])
-    axes.grid(alpha=0.3, axis="y")
-
-
-def _time_bars(axes: Axes, outcomes: list[SeedResults], colours: list[str], names: list[str]) -> None:
-    _bars(axes, np.arange(len(outcomes)), [o.seconds for o in outcomes], 0.7, colours)
-    axes.set_xticks(range(len(names)), names, fontsize=8)
-    axes.grid(alpha=0.3, axis="y")
-
-
 def _bars(
     axes: Axes, at: np.ndarray, values: list[np.ndarray], width: float, colours: list[str], label: str = "", hatch: str = ""
 ) -> None:
@@ -107,9 +99,6 @@ def _short(count: int) -> str:
     return f"{count / 1e6:.1f} M" if count >= 1e6 else f"{count / 1e3:.0f} k"
 
 
-def _step_name(step: tuple[Change, ...]) -> str:
-    """The last change of a step, its setting, old and new value below each other, so that five names fit side by side."""
-    if not step:
-        return "baseline"
-    setting, old, new = step[-1].label.split(" ", 2)
-    return f"{setting}\n{old}\n{new}"
+def _station_name(changes: tuple[Change, ...]) -> str:
+    """The last change, its setting, old and new value below each other, so that five names fit side by side."""
+    return changes[-1].label.replace(" ", "\n", 2) if changes else "baseline"

@@ -1,6 +1,6 @@
-"""Figures about a margin: where on the circle a speaker's own territory begins, and what the right logit loses.
+"""A figure about a margin: on which part of the circle an utterance has to lie, and how much the right logit is lowered.
 
-Everything is read from `with_margin` itself, on a plane of its own: two speakers' directions, and utterances all around.
+Everything is computed by `with_margin` itself, in two dimensions: two speakers' directions, and utterances all around.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ def margin_figure(margin: float) -> Figure:
 
 
 def territories(kind: str, margin: float) -> tuple[np.ndarray, np.ndarray]:
-    """Places around the circle, (points,) radians, and whose each is: 0 or 1 for a speaker's own, -1 for nobody's.
+    """Angles around the circle, (points,) radians, and whose territory each is: speaker 0 or 1, or -1 for neither.
 
-    A place is a speaker's own if, of an utterance by that speaker, the loss would still see the right logit as the larger one.
+    An angle is in a speaker's territory if that speaker's utterance there has the larger logit even after the margin.
     """
     places = torch.linspace(-math.pi, math.pi, _POINTS, dtype=torch.float64)  # (points,)
     logits = _SCALE * torch.cos(places[:, None] - torch.tensor(SPEAKERS, dtype=torch.float64))  # (points, 2)
     owner = torch.full((_POINTS,), -1)  # (points,)
     for speaker in range(2):
         labels = torch.full((_POINTS,), speaker)  # (points,)
-        judged = with_margin(logits, labels, torch.tensor(margin, dtype=torch.float64), kind, _SCALE)  # (points, 2)
-        owner[judged[:, speaker] > judged[:, 1 - speaker]] = speaker
+        lowered = with_margin(logits, labels, torch.tensor(margin, dtype=torch.float64), kind, _SCALE)  # (points, 2)
+        owner[lowered[:, speaker] > lowered[:, 1 - speaker]] = speaker
     return places.numpy(), owner.numpy()
 
 
@@ -58,11 +58,10 @@ def _circle(axes: Axes, kind: str, margin: float) -> None:
             axes.plot(np.cos(places[first : last + 1]), np.sin(places[first : last + 1]), color=colour, linewidth=4)
         axes.annotate("", (math.cos(direction), math.sin(direction)), (0, 0), arrowprops={"arrowstyle": "-|>", "color": colour})
         axes.text(1.12 * math.cos(direction), 1.12 * math.sin(direction), name, color=colour, ha="center", va="center")
-    nobody = int((owner == -1)[places > 0].sum()) * 360 / (_POINTS - 1)  # degrees, on the side of the two directions
+    strip = int((owner == -1)[places > 0].sum()) * 360 / (_POINTS - 1)  # degrees, on the side of the two directions
     between = sum(SPEAKERS) / 2
     axes.plot([0, 1.05 * math.cos(between)], [0, 1.05 * math.sin(between)], color="black", linestyle=":", linewidth=1.5)
-    title = f"{margin:.2f} {KINDS[kind]}\nnobody's between A and B: {nobody:.0f}°"
-    axes.set_title(title, fontsize=10)
+    axes.set_title(f"{margin:.2f} {KINDS[kind]}\nstrip between A and B: {strip:.0f}°", fontsize=10)
     axes.set_xlim(-1.2, 1.2)
     axes.set_ylim(-1.2, 1.2)
     axes.set_aspect("equal")
@@ -77,9 +76,8 @@ def _logits(axes: Axes, margin: float) -> None:
     for i, (kind, words) in enumerate(KINDS.items()):
         lowered = with_margin(logits, labels, torch.tensor(margin, dtype=torch.float64), kind, _SCALE)  # (points, 1)
         axes.plot(degrees, lowered, color=COLOURS[2 + i], linestyle=("-", "--")[i], label=words)
-    finish(
-        axes, f"What the loss is shown, margin {margin:.2f}", "angle to the right speaker, degrees", "logit of the right speaker"
-    )
+    title = f"What the loss is shown, margin {margin:.2f}"
+    finish(axes, title, "angle to the right speaker, degrees", "logit of the right speaker")
     axes.set_ylim(-_SCALE * 1.65, _SCALE * 1.05)
     axes.set_xticks(range(0, 181, 30))
 

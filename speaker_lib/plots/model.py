@@ -13,7 +13,7 @@ from ..models.cost import cost_of
 from ..models.heads import ACTIVATIONS
 from ..models.inspect import HeadSignals
 from ..training.schedule import get_cosine_schedule_with_warmup
-from .runs import COLOURS, finish
+from .runs import COLOURS, GREY, finish
 
 
 def schedule_figure(config: TrainConfig) -> Figure:
@@ -72,15 +72,14 @@ def activation_figure(signals: Sequence[HeadSignals], title: str) -> Figure:
     inputs.hist(values.numpy(), bins=60, color=COLOURS[5], edgecolor="white")
     finish(inputs, "What the activation is given", "input of the activation", "how often", legend=False)
     x = torch.linspace(float(values.min()), float(values.max()), 400)
-    for i, (signal, curve) in enumerate(zip(signals, _slope_curves(signals, x), strict=True)):
-        style = {"color": COLOURS[i], "linestyle": ("-", "--")[i]}
-        slopes.plot(x, curve, label=f"{signal.activation}: mean slope {float(signal.slopes.mean()):.2f}", **style)
+    for i, signal in enumerate(signals):
+        slope = torch.func.vmap(torch.func.grad(ACTIVATIONS[signal.activation]()))(x)  # (points,) as PyTorch takes it
+        label = f"{signal.activation}: mean slope {float(signal.slopes.mean()):.2f}"
+        slopes.plot(x, slope, color=COLOURS[i], linestyle=("-", "--")[i], label=label)
         parts = list(signal.gradients)
         at = np.arange(len(parts)) + (i - 0.5) * 0.38
-        hatch = ("", "//")[i]
-        gradients.bar(
-            at, list(signal.gradients.values()), 0.36, color=COLOURS[i], hatch=hatch, edgecolor="white", label=signal.activation
-        )
+        style = {"color": COLOURS[i], "hatch": ("", "//")[i], "edgecolor": "white", "label": signal.activation}
+        gradients.bar(at, list(signal.gradients.values()), 0.36, **style)
     finish(slopes, "Slope: what it lets back through", "input of the activation", "slope")
     gradients.set_xticks(range(len(parts)), parts, fontsize=8)
     finish(gradients, "Gradient that arrives at each part", "part of the model", "norm of the gradient")
@@ -93,7 +92,7 @@ def cost_figure(configs: Mapping[str, ModelConfig]) -> Figure:
     costs = [cost_of(config) for config in configs.values()]
     figure = Figure(figsize=(11, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    colours = ["#777777", *COLOURS][: len(costs)]
+    colours = [GREY, *COLOURS][: len(costs)]
     for axes, values, title, unit in (
         (left, [cost.parameters / 1e6 for cost in costs], "Numbers to learn", "million parameters"),
         (right, [cost.flops / 1e9 for cost in costs], "Work per training step", "GFLOP"),
@@ -105,8 +104,3 @@ def cost_figure(configs: Mapping[str, ModelConfig]) -> Figure:
     left.set_yticks(range(len(costs)), list(configs))
     left.invert_yaxis()
     return figure
-
-
-def _slope_curves(signals: Sequence[HeadSignals], x: torch.Tensor) -> list[torch.Tensor]:
-    """Each activation's derivative over ``x`` (points,), as PyTorch takes it."""
-    return [torch.func.vmap(torch.func.grad(ACTIVATIONS[signal.activation]()))(x) for signal in signals]

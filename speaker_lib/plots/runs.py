@@ -15,14 +15,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..evaluation.identification import confusion_counts
-from ..experiments.published import REPORT_BASELINE, REPORT_TUNED, PublishedCurve
+from ..experiments.published import REPORT_BASELINE, REPORT_TUNED
 from ..training.run import Run
 from ..utils.errors import RunError
 from ..utils.files import replacing
 
+GREY = "#777777"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vPX"
-_REPORT_COLOURS = ((REPORT_BASELINE, "#777777", ":"), (REPORT_TUNED, "#777777", "--"))
 
 
 def comparison_figure(runs: Sequence[Run], report: bool = True) -> Figure:
@@ -37,19 +37,21 @@ def comparison_figure(runs: Sequence[Run], report: bool = True) -> Figure:
         if not rows:
             raise RunError(f"{run.folder} has no validation yet: let `train` reach its first (go on with --resume).")
         steps = [row["step"] for row in rows]
-        style = {
-            "color": COLOURS[i % len(COLOURS)],
-            "marker": MARKERS[i % len(MARKERS)],
-            "markersize": 4,
-            "label": plain(run.name),
-        }
+        colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
+        style = {"color": colour, "marker": marker, "markersize": 4, "label": plain(run.name)}
         accuracy.plot(steps, [row["valid_accuracy"] for row in rows], **style)
         loss.plot(steps, [row["valid_loss"] for row in rows], **style)
     last = max(run.metrics()[-1]["step"] for run in runs)
-    for curve, colour, dashes in _REPORT_COLOURS if report else ():
-        style = {"color": colour, "linestyle": dashes}
-        _reference(accuracy, curve, curve.accuracy, curve.best_accuracy, last, style)
-        _reference(loss, curve, curve.loss, curve.loss[-1], last, style)
+    for curve, dashes in ((REPORT_BASELINE, ":"), (REPORT_TUNED, "--")) if report else ():
+        for axes, values, outcome in (
+            (accuracy, curve.accuracy, curve.best_accuracy),
+            (loss, curve.loss, curve.loss[-1]),
+        ):
+            style = {"color": GREY, "linestyle": dashes, "label": f"{curve.name} ({outcome})"}
+            if last >= curve.steps[0]:
+                axes.plot(curve.steps, values, **style)
+            else:  # the runs are shorter than the report's log: its outcome as a line to compare with
+                axes.axhline(outcome, **style)
     _finish_curves(accuracy, loss, "Validation accuracy", "Validation loss")
     sources = "; ".join(dict.fromkeys(run.data.source for run in runs))
     note = "\ndashed: the report, on 600 VoxCeleb2 speakers after 70,000 steps" if report else ""
@@ -67,7 +69,7 @@ def curves_figure(run: Run) -> Figure:
         style = {"color": COLOURS[i], "marker": MARKERS[i], "markersize": 4, "label": label}
         accuracy.plot(steps, [row[f"{part}_accuracy"] for row in rows], **style)
         loss.plot(steps, [row[f"{part}_loss"] for row in rows], **style)
-    accuracy.axhline(1 / run.preset.model.n_speakers, color="#777777", linestyle=":", label="guessing")
+    accuracy.axhline(1 / run.preset.model.n_speakers, color=GREY, linestyle=":", label="guessing")
     _finish_curves(accuracy, loss, "Accuracy", "Loss")
     for axes in (accuracy, loss):
         axes.set_xlim(0, run.preset.train.total_steps * 1.02)
@@ -119,17 +121,6 @@ def figure_format(out: str | os.PathLike[str]) -> str:
     return suffix
 
 
-def _reference(
-    axes: Axes, curve: PublishedCurve, values: Sequence[float], outcome: float, last: float, style: dict[str, str]
-) -> None:
-    """The report's values where the runs are as long as its log, else their outcome as a line to hold against."""
-    label = f"{curve.name} ({outcome})"
-    if last >= curve.steps[0]:
-        axes.plot(curve.steps, values, label=label, **style)
-    else:
-        axes.axhline(outcome, label=label, **style)
-
-
 def finish(axes: Axes, title: str, x: str, y: str, legend: bool = True) -> None:
     """Title, labels with units, a faint grid: what every plot of the kit has."""
     axes.set_title(title, fontsize=10)
@@ -141,7 +132,7 @@ def finish(axes: Axes, title: str, x: str, y: str, legend: bool = True) -> None:
 
 
 def _finish_curves(accuracy: Axes, loss: Axes, accuracy_title: str, loss_title: str) -> None:
-    finish(accuracy, accuracy_title, "training steps", "accuracy, share of segments")
+    finish(accuracy, accuracy_title, "training steps", "accuracy, fraction of segments")
     accuracy.set_ylim(0.0, 1.0)
     finish(loss, loss_title, "training steps", "cross-entropy, nats")
     loss.set_ylim(bottom=0.0)

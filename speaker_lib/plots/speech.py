@@ -11,7 +11,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
 from ..data.features import FRAMES_PER_SECOND, SAMPLE_RATE
-from .runs import COLOURS, finish
+from .runs import COLOURS, GREY, finish
 
 _LOUD, _FLOOR = 6.0, -12.0  # natural log of mel power: the range in which speech shows its structure
 
@@ -45,7 +45,7 @@ def utterance_figure(mel: np.ndarray, start: int, segment_len: int = 128, other:
     left.grid(False)
     figure.colorbar(image, ax=left, label="log mel power")
     bands = np.arange(mel.shape[1])
-    right.plot(mel.mean(axis=0), bands, color="#777777", linestyle="--", label="whole utterance")
+    right.plot(mel.mean(axis=0), bands, color=GREY, linestyle="--", label="whole utterance")
     if other is not None:
         right.plot(other.mean(axis=0), bands, color=COLOURS[0], linestyle=":", label="the other speaker")
     right.plot(mel[start : start + segment_len].mean(axis=0), bands, color=COLOURS[1], label="this segment")
