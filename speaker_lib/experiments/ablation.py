@@ -64,11 +64,8 @@ class Ablation:
 
     def of(self, changes: Sequence[Change], split: str = "random") -> SeedResults | None:
         """What these changes reached, in whichever order they are named; None if they were not trained."""
-        wanted = {change.name for change in changes}
-        for variant, results in self.results.items():
-            if variant.split == split and {change.name for change in variant.changes} == wanted:
-                return results
-        return None
+        names = {change.name for change in changes}
+        return self.results.get(Variant(tuple(change for change in self.changes if change.name in names), split))
 
 
 def changes_between(baseline: Preset, tuned: Preset, steps: Sequence[Sequence[str]] = STEPS) -> tuple[Change, ...]:

@@ -108,9 +108,5 @@ def _signals(model: Classifier, activation: str, mels: torch.Tensor, labels: tor
         "head, last": twin.pred_layer[2],
     }
     spread = float(outputs.detach().view(len(mels), -1).std(dim=0).mean())  # over (batch, d_model)
-    gradients = {name: _gradient_norm(part) for name, part in parts.items()}
-    return HeadSignals(activation, inputs.detach(), slopes, spread, gradients)
-
-
-def _gradient_norm(part: nn.Module) -> float:
-    return float(torch.stack([p.grad.norm() for p in part.parameters()]).norm())
+    norms = {name: torch.stack([p.grad.norm() for p in part.parameters()]).norm() for name, part in parts.items()}
+    return HeadSignals(activation, inputs.detach(), slopes, spread, {name: float(norm) for name, norm in norms.items()})
