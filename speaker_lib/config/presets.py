@@ -41,7 +41,7 @@ PRESETS: typing.Mapping[str, Preset] = types.MappingProxyType(
     {
         # The report's first model: the sample code of 2023 as it is.
         "baseline": Preset(),
-        # The same with the one word that the 2022 edition differs in.
+        # The same with ReLU in the head, as the sample code of 2022 has it.
         "baseline_relu": Preset(ModelConfig(activation="relu")),
         # The report's four changes, all six layers run, and pre-norm, without which they do not train.
         "tuned": Preset(_TUNED),
@@ -55,10 +55,10 @@ PRESETS: typing.Mapping[str, Preset] = types.MappingProxyType(
         "strong": _D256.override(_CHEAP),
         # All that the ladder keeps, trained twice as long. On HW4: not measured.
         "best": Preset(_D256.model, replace(_D256.train, total_steps=140_000)).override(_BEST),
-        # Scaled-down twins of baseline and tuned for a CPU; they differ in the same settings.
+        # Scaled-down versions of baseline and tuned for a CPU; they differ in the same settings.
         "laptop_baseline": Preset(_LAPTOP_BASELINE, _LAPTOP_TRAIN),
         "laptop_tuned": Preset(_LAPTOP_TUNED, _LAPTOP_TRAIN),
-        # Of best, in as many steps as a CPU does in the time of laptop_tuned.
+        # A scaled-down best, with as many steps as a CPU does in the time of laptop_tuned.
         "laptop_best": Preset(
             replace(_LAPTOP_TUNED, num_layers=2), replace(_LAPTOP_TRAIN, total_steps=1_600, valid_steps=160, save_steps=160)
         ).override(_BEST),

@@ -1,7 +1,7 @@
 """Ensembles: the average of the predictions of several runs, or of several crops of an utterance.
 
-Models that were trained apart err in different places, so their average errs less (Hansen & Salamon 1990, "Neural network
-ensembles").  Only a sum is kept, of one run after another, however many there are.
+Models that were trained independently make different mistakes, so their average makes fewer (Hansen & Salamon 1990, "Neural
+network ensembles").  Runs are evaluated one after another, and only the sum is kept in memory.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _SPLIT = ("train.split", "train.split_seed", "train.valid_fraction")  # what dec
 class EnsembleConfig:
     """What is averaged, over runs and over crops. Raises ConfigError.
 
-    ``probabilities`` have one scale in every run.  ``logits`` have not: a cosine head's stay within its scale, a linear
-    one's grow as they like, and the run with the largest would decide alone.  Between runs of one head they are worth a try.
+    ``probabilities`` have the same scale in every run.  ``logits`` do not: those of a cosine head are bounded by its scale,
+    those of a linear head are not, and the run with the largest would outweigh the others.  Try them for runs of one head.
     With ``crops``, an utterance of more than ``crop_len`` frames is evaluated on that many crops of so many frames, the
     first at its start, the last at its end.
     """

@@ -164,9 +164,8 @@ def full_result(logits: torch.Tensor, labels: torch.Tensor) -> FullResult:
 
 def speaker_accuracy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """The fraction of each speaker's utterances that was recognised, (n_speakers,); NaN for speakers without any."""
-    n_speakers = logits.shape[1]
-    correct = torch.bincount(labels[logits.argmax(dim=1) == labels], minlength=n_speakers)
-    return correct / torch.bincount(labels, minlength=n_speakers)
+    counts = confusion_counts(logits, labels)  # (n_speakers, n_speakers)
+    return counts.diagonal() / counts.sum(dim=1)
 
 
 def confusion_counts(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

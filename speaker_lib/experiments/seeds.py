@@ -76,7 +76,7 @@ class SeedResults:
 def train_jobs(jobs: Sequence[Job], corpus: Corpus, description: str = "Train", workers: int | None = None) -> list[Run]:
     """Trains and evaluates what is not finished, in ``workers`` processes (default: two on a GPU, else one per core).
 
-    On a CPU, processes of one core each do more than one after the other with all cores: small kernels gain little from more cores.
+    On a CPU, processes of one core each do more than one after the other with all cores: small kernels gain little from them.
     Raises RunError if a folder holds another run, or if one was stopped.
     """
     waiting = [job for job in jobs if not job.finished(corpus)]
