@@ -20,11 +20,12 @@ import torch
 from speaker_lib.utils.device import get_device
 from speaker_lib.utils.parallel import available_cores
 
-from . import full, report
+from . import full, tables
+from .data_and_eval import bench_cutting, bench_packing, bench_seeds, bench_validation
 from .growth import growth_with_frames, growth_with_processes, growth_with_utterances
-from .machine import Row, device_name, lengths_like_hw4, write_files, write_rows
+from .hw4_standin.corpus import lengths_like_hw4
+from .machine import Row, device_name, write_files, write_rows
 from .steps import bench_steps
-from .ways import bench_cutting, bench_packing, bench_seeds, bench_validation
 
 RESULTS = Path(__file__).parent / "results"
 PARTS = ("steps", "cutting", "validation", "packing", "seeds", "growth", "full")
@@ -35,7 +36,7 @@ def main() -> int:
     device = get_device()
     if options.markdown:
         rows, growth = (read(f"{device_name(device)}{ending}") for ending in ("", "-growth"))
-        print(f"{report.steps_table(rows)}\n\n{report.around_table(rows)}\n\n{report.growth_tables(growth)}")
+        print(f"{tables.steps_table(rows)}\n\n{tables.around_table(rows)}\n\n{tables.growth_tables(growth)}")
         return 0
     chosen = options.only.split(",") if options.only else [part for part in PARTS if part != "full" or device.type == "cuda"]
     if unknown := set(chosen) - set(PARTS):

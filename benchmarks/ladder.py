@@ -27,7 +27,7 @@ from speaker_lib.experiments.seeds import spread
 from speaker_lib.utils.device import get_device
 
 from .machine import device_name, write_rows
-from .report import markdown
+from .tables import markdown
 
 RESULTS = Path(__file__).parent / "results" / "ladder"
 SPLITS = ("random", "session")

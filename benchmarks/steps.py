@@ -24,7 +24,7 @@ from speaker_lib.utils.errors import first_line
 from speaker_lib.utils.parallel import available_cores
 
 from .machine import Row, device_name, interleaved, matmul_flops, seconds, synchronize
-from .plain import plain_steps
+from .reference import plain_steps
 
 ROUNDS = 7
 SLOW = 1.0  # seconds per step, from which on fewer rounds must do

@@ -19,8 +19,9 @@ from speaker_lib.experiments.seeds import Job, train_jobs
 from speaker_lib.models.classifier import Classifier
 from speaker_lib.training.run import fit_to_data
 
-from .machine import Row, device_name, interleaved, lengths_like_hw4, write_files
-from .plain import PlainDataset, collate, plain_predictions
+from .hw4_standin.corpus import lengths_like_hw4
+from .machine import Row, device_name, interleaved, write_files
+from .reference import PlainDataset, collate, plain_predictions
 
 
 def compared(
