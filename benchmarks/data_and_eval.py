@@ -1,4 +1,4 @@
-"""Everything about training but the step itself: cutting batches, judging whole utterances, packing, seeds side by side."""
+"""Everything around the training step: cutting batches, evaluating whole utterances, packing, seeds side by side."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def bench_validation(folder: Path, device: torch.device, name: str, n: int) -> l
 
 
 def bench_packing(folder: Path, count: int) -> list[Row]:
-    """Every file of a data set read once; the plain way keeps nothing, the kit checks each, packs it and opens the pack."""
+    """Reads every file of a data set once; the plain way keeps nothing, the kit checks, packs and opens the pack."""
     write_files(folder, lengths_like_hw4(count))
     cpu, n = torch.device("cpu"), len(Corpus.open(folder).labelled)
     paths = [folder / name for name in Corpus.open(folder).labelled.paths]
@@ -98,6 +98,6 @@ def bench_seeds(folder: Path, out: Path, device: torch.device, name: str, steps:
 
 
 def quietly(function: Callable[[], object]) -> object:
-    """Without its bars."""
+    """Without progress bars."""
     with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
         return function()

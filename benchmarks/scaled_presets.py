@@ -76,7 +76,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3, help="runs of each (%(default)s)")
     parser.add_argument("--split", choices=["random", "session"], default="session", help="what is held out (%(default)s)")
     parser.add_argument("--valid-fraction", type=float, default=0.1, help="of what is held out (%(default)s)")
-    parser.add_argument("--runs", type=Path, help="where runs are kept, to go on with (a place that is given back)")
+    parser.add_argument("--runs", type=Path, help="where runs are kept, to be resumed (a temporary folder)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the results are written (%(default)s)")
     return parser.parse_args()
 

@@ -14,14 +14,14 @@ def markdown(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def steps_table(rows: list[dict[str, object]]) -> str:
-    """Of training steps."""
-    kept = [row for row in rows if row["share_of_matmul"] is not None]
+    """Training steps."""
+    kept = [row for row in rows if row["fraction_of_matmul"] is not None]
     return markdown(STEPS_HEADER, [_cells(row) for row in kept])
 
 
 def around_table(rows: list[dict[str, object]]) -> str:
-    """Of everything else."""
-    kept = [row for row in rows if row["share_of_matmul"] is None]
+    """Everything else."""
+    kept = [row for row in rows if row["fraction_of_matmul"] is None]
     cells = [_cells(row) for row in kept]
     return markdown(AROUND_HEADER, [(model, way, rate, ratio) for model, way, _, rate, ratio, _ in cells])
 
@@ -46,9 +46,9 @@ def _column(key: str) -> str:
 
 
 def _cells(row: dict[str, object]) -> tuple[str, ...]:
-    share = "" if row["share_of_matmul"] is None else f"{row['share_of_matmul']:.0%}"
+    fraction = "" if row["fraction_of_matmul"] is None else f"{row['fraction_of_matmul']:.0%}"
     model = f"`{row['model']}`" if row["model"] else ""
-    return (model, str(row["way"]), *(_number(row[key]) for key in ("step_per_s", "utterances_per_s", "ratio")), share)
+    return (model, str(row["way"]), *(_number(row[key]) for key in ("step_per_s", "utterances_per_s", "ratio")), fraction)
 
 
 def _number(value: object) -> str:

@@ -1,4 +1,4 @@
-"""The benchmark itself: that both ways do the same work, and that what only a GPU shows says so where there is none."""
+"""The benchmarks: both ways do the same work, the docs show the committed results, and GPU checks need a GPU."""
 
 import json
 import re
@@ -30,7 +30,7 @@ from speaker_lib.training.run import fit_to_data
 from .test_step import replayed
 
 CPU = torch.device("cpu")
-KEYS = ["model", "way", "device", "precision", "step_per_s", "utterances_per_s", "ratio", "share_of_matmul", "date"]
+KEYS = ["model", "way", "device", "precision", "step_per_s", "utterances_per_s", "ratio", "fraction_of_matmul", "date"]
 REPO = Path(__file__).resolve().parents[1]
 
 

@@ -1,4 +1,4 @@
-"""The stand-in for HW4: its shape at full size, its values, the same for the same seed, whole or not there at all."""
+"""The stand-in for HW4: its size and lengths, its values, its determinism, and that it is written whole or not at all."""
 
 import json
 import signal

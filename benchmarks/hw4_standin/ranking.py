@@ -94,7 +94,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--speakers", type=int, default=600, help="fewer for a trial (%(default)s)")
     add_spreads(parser)
     parser.add_argument("--workers", type=int, help="runs side by side (two on a GPU)")
-    parser.add_argument("--scratch", help="where data and runs are kept while they last (the system's place for that)")
+    parser.add_argument("--scratch", help="where temporary files go (the system's folder for them)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the results are written (%(default)s)")
     return parser.parse_args()
 

@@ -117,7 +117,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--full", action="store_true", help="evaluate whole utterances even after a short search")
     parser.add_argument("--speakers", type=int, default=600, help="fewer for a trial (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the stand-in (%(default)s)")
-    parser.add_argument("--scratch", help="where runs are kept while they last (the system's place for what is temporary)")
+    parser.add_argument("--scratch", help="where temporary files go (the system's folder for them)")
     return parser.parse_args()
 
 

@@ -21,12 +21,10 @@ def add_data(parser: ArgumentParser) -> None:
 
 
 def add_run(parser: ArgumentParser) -> None:
-    """``--run``, one run."""
     parser.add_argument("--run", metavar="DIR", required=True, help="the folder of a run that `train` made")
 
 
 def add_workers(parser: ArgumentParser) -> None:
-    """``--workers``."""
     parser.add_argument("--workers", type=int, metavar="N", help="processes (one per core)")
 
 

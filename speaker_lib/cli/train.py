@@ -90,11 +90,13 @@ def _train_one(options: Namespace, preset: Preset | None, corpus: Corpus, team: 
         fetch_backup(options.run, backup)
     team.wait()
     resumed = options.resume and Run.exists(options.run)
-    if resumed and preset is not None:
+    if resumed:
         run = Run.open(options.run)
-        run.check_same(fit_to_data(preset, corpus), run.data.digest)
-    settings = (preset or Run.open(options.run).preset).train
-    shared_batch(settings, len(split_utterances(corpus.labelled, settings)[0]), team.rank, team.size)
+        if preset is not None:
+            run.check_same(fit_to_data(preset, corpus), run.data.digest)
+        preset = run.preset
+    n_training = len(split_utterances(corpus.labelled, preset.train)[0])
+    shared_batch(preset.train, n_training, team.rank, team.size)  # raises unless all get as many
     team.wait()  # the first process creates the run after all have looked whether it exists
     if team.first and not resumed:
         Run.create(options.run, preset, corpus)
