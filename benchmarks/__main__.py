@@ -1,4 +1,4 @@
-"""Measures the kit against the plain way, side by side in one run on this machine, and writes down what it saw.
+"""Measures the kit against the plain way, side by side in one run on this machine, and writes the results down.
 
 Results go to ``benchmarks/results/<device>.json`` and ``<device>-growth.json``; docs/performance.md says how to read them.
 Needs PyTorch, numpy, tqdm and safetensors alone.
@@ -20,11 +20,12 @@ import torch
 from speaker_lib.utils.device import get_device
 from speaker_lib.utils.parallel import available_cores
 
-from . import full, report
+from . import full, tables
+from .data_and_eval import bench_cutting, bench_packing, bench_seeds, bench_validation
 from .growth import growth_with_frames, growth_with_processes, growth_with_utterances
-from .machine import Row, device_name, lengths_like_hw4, write_files, write_rows
+from .hw4_standin.corpus import lengths_like_hw4
+from .machine import Row, device_name, write_files, write_rows
 from .steps import bench_steps
-from .ways import bench_cutting, bench_packing, bench_seeds, bench_validation
 
 RESULTS = Path(__file__).parent / "results"
 PARTS = ("steps", "cutting", "validation", "packing", "seeds", "growth", "full")
@@ -35,7 +36,7 @@ def main() -> int:
     device = get_device()
     if options.markdown:
         rows, growth = (read(f"{device_name(device)}{ending}") for ending in ("", "-growth"))
-        print(f"{report.steps_table(rows)}\n\n{report.around_table(rows)}\n\n{report.growth_tables(growth)}")
+        print(f"{tables.steps_table(rows)}\n\n{tables.around_table(rows)}\n\n{tables.growth_tables(growth)}")
         return 0
     chosen = options.only.split(",") if options.only else [part for part in PARTS if part != "full" or device.type == "cuda"]
     if unknown := set(chosen) - set(PARTS):
@@ -68,7 +69,7 @@ def measure(chosen: list[str], scratch: Path, device: torch.device, n_files: int
     write_files(few, lengths_like_hw4(2_000))
     models = ("baseline", "tuned") if gpu else ("baseline", "tuned", "laptop_baseline", "laptop_tuned")
     parts = []
-    if "steps" in chosen:  # the large model takes PyTorch's compiler many minutes on a CPU, and would gain as little as the small
+    if "steps" in chosen:  # on a CPU the large model compiles for many minutes, and gains as little as the small one
         parts += [partial(bench_steps, name, few, device, compiled=gpu or name != "tuned") for name in models]
     if "cutting" in chosen:
         parts.append(partial(bench_cutting, few, device))
@@ -84,7 +85,7 @@ def measure(chosen: list[str], scratch: Path, device: torch.device, n_files: int
     for part in parts:
         measured = part()
         print("\n" + table(measured), flush=True)
-        write(device_name(device), [row.to_dict() for row in measured])  # at once: a later part may fail
+        write(device_name(device), [row.to_dict() for row in measured])  # now, because a later part may fail
     if "growth" in chosen:
         growth += growth_with_utterances(scratch / "growth")
         growth += growth_with_frames(device, "baseline")
@@ -97,14 +98,14 @@ def table(rows: list[Row]) -> str:
     header = f"{'model':<16} {'way':<62} {'step/s':>9} {'uttr/s':>11} {'ratio':>7} {'of matmul':>10}"
     lines = [header, "-" * len(header)]
     for row in rows:
-        share = "-" if row.share_of_matmul is None else f"{row.share_of_matmul:.1%}"
+        fraction = "-" if row.fraction_of_matmul is None else f"{row.fraction_of_matmul:.1%}"
         numbers = ["-" if n is None else f"{n:,.1f}" for n in (row.step_per_s, row.utterances_per_s, row.ratio)]
-        lines.append(f"{row.model:<16} {row.way:<62} {numbers[0]:>9} {numbers[1]:>11} {numbers[2]:>7} {share:>10}")
+        lines.append(f"{row.model:<16} {row.way:<62} {numbers[0]:>9} {numbers[1]:>11} {numbers[2]:>7} {fraction:>10}")
     return "\n".join(lines)
 
 
 def write(name: str, rows: list[dict[str, object]]) -> None:
-    """Replaces the rows that were measured anew, and keeps the others."""
+    """Replaces the rows that were measured again, and keeps the others."""
     path, kept = RESULTS / f"{name}.json", read(name)
     anew = {key_of(row) for row in rows}
     write_rows(path, [row for row in kept if key_of(row) not in anew] + rows)

@@ -12,11 +12,12 @@ from speaker_lib import PRESETS, Corpus, Run, train
 from speaker_lib.utils.device import get_autocast_dtype
 
 from .growth import write_packed
-from .machine import Row, device_name, lengths_like_hw4
+from .hw4_standin.corpus import lengths_like_hw4
+from .machine import Row, device_name
 
 
 def bench_full(folder: Path, device: torch.device, name: str = "tuned") -> list[Row]:
-    """Trains the preset to its last step, with its validations; the data are packed before."""
+    """Trains the preset to its last step, with its validations, on packed data."""
     write_packed(folder / "data", lengths_like_hw4(56_666))
     began = time.perf_counter()
     run = Run.create(folder / "run", PRESETS[name], Corpus.open(folder / "data"))
@@ -38,14 +39,14 @@ def bench_full(folder: Path, device: torch.device, name: str = "tuned") -> list[
 
 
 class FirstStep(threading.Event):
-    """A stop button that nobody presses; training looks at it after every step, and the first look is the time of the first."""
+    """A stop signal that is never set. Training checks it after every step; the first check is the time of the first step."""
 
     def __init__(self, device: torch.device) -> None:
         super().__init__()
         self.device, self.at = device, None
 
     def is_set(self) -> bool:
-        """Never; notes when it was asked first."""
+        """Always False; the first call sets ``at``."""
         if self.at is None:
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)

@@ -19,14 +19,15 @@ from speaker_lib.training.state import TrainState
 from speaker_lib.training.step import TrainStep
 from speaker_lib.utils.device import get_autocast_dtype
 
-from .machine import SPEAKERS, lengths_like_hw4, seconds
+from .hw4_standin.corpus import SPEAKERS, lengths_like_hw4
+from .machine import seconds
 
 UTTERANCES = (5_667, 56_666, 566_660)
 FRAMES = (128, 512, 2_048, 4_096)
 
 
 def growth_with_utterances(scratch: Path) -> list[dict[str, object]]:
-    """Opening and cutting, each size in a process of its own; the packed frames are a file with holes, all zeros."""
+    """Opening and cutting, each size in its own process; the packed frames are a sparse file of zeros."""
     rows = []
     for count in UTTERANCES:
         folder = scratch / f"{count}-utterances"
@@ -38,7 +39,7 @@ def growth_with_utterances(scratch: Path) -> list[dict[str, object]]:
 
 
 def write_packed(folder: Path, lengths: np.ndarray) -> None:
-    """What is left of a corpus when it is packed: the index files and the array, which here takes no room."""
+    """The index files and the pack of a corpus, a sparse file that takes no room."""
     folder.mkdir(parents=True)
     speakers = [f"speaker{i:03d}" for i in range(SPEAKERS)]
     index: dict[str, list] = {name: [] for name in speakers}
@@ -74,7 +75,7 @@ def measure_data(folder: str) -> None:
 
 
 def memory_mb(peak: bool = False) -> float:
-    """Megabytes that this process holds in memory, or the most that it held; 0 where the system does not say."""
+    """Megabytes of this process's memory, now or at the peak; 0 on a system without /proc."""
     status = Path("/proc/self/status")
     name = "VmHWM:" if peak else "VmRSS:"
     lines = status.read_text().splitlines() if status.exists() else []
@@ -82,7 +83,7 @@ def memory_mb(peak: bool = False) -> float:
 
 
 def growth_with_frames(device: torch.device, name: str) -> list[dict[str, object]]:
-    """A training step on 4,096 frames, cut into ever fewer and longer segments."""
+    """A training step on 4,096 frames, cut into fewer and longer segments."""
     preset, rows = PRESETS[name], []
     dtype = get_autocast_dtype("auto", device)
     for n_frames in FRAMES:

@@ -1,6 +1,6 @@
-"""The ladder of docs/accuracy.md, measured: every rung, three seeds, on data whose recordings training has heard or has not.
+"""Measures the ladder of docs/accuracy.md: every rung, three seeds, evaluated on seen and on unseen recordings.
 
-    python -m benchmarks.ladder --data data/simulated --name simulated              # the first 20 speakers, as lesson 4 climbs
+    python -m benchmarks.ladder --data data/simulated --name simulated              # the first 20 speakers, as in lesson 4
     python -m benchmarks.ladder --data data/standin --name standin --profile full --steps 6000 --seeds 1
     python -m benchmarks.ladder --data data/simulated --name simulated-further --further    # what lesson 4 has no time for
 
@@ -26,7 +26,7 @@ from speaker_lib.experiments.seeds import spread
 from speaker_lib.utils.device import get_device
 
 from .machine import device_name, write_rows
-from .report import markdown
+from .tables import markdown
 
 RESULTS = Path(__file__).parent / "results" / "ladder"
 SPLITS = ("random", "session")
@@ -34,7 +34,7 @@ _KEPT = tuple(setting for step in LADDER if step.kept for setting in step.settin
 _MARGIN = next(step.settings for step in LADDER if step.name == "margin")
 _LONG = (("train.final_steps", 100), ("train.final_segment_len", 150))
 _TRANSFORMER = ("model.encoder", "transformer")
-# What else the kit knows, tried on the last rung that is kept; steps and frames are for runs of the profile `laptop`.
+# What else the kit has, tried on the last rung that is kept; steps and frames suit runs of the profile `laptop`.
 FURTHER = (
     LadderStep("kept", "all rungs that are kept", "", _KEPT),
     LadderStep("smoothing", "tried: label smoothing of 0.1", "Szegedy et al. 2016", (("train.label_smoothing", 0.1),), False),
@@ -53,7 +53,7 @@ FURTHER = (
         (*_MARGIN, *_LONG, ("train.final_margin", 0.4)),
         False,
     ),
-    # Which part of the Conformer's rung gains: hearing all blocks, or the size alone, in depth or in width.
+    # Where the Conformer's gain comes from: from the outputs of all blocks (MFA), or from its size, in depth or in width.
     LadderStep(
         "last_block", "instead: only the last block heard", "Gulati et al. 2020", (("model.encoder", "conformer"),), False
     ),
@@ -103,11 +103,11 @@ def rows_of(ladders: dict[str, Ladder], steps: int) -> list[dict[str, object]]:
 
 
 def table(rows: list[dict[str, object]]) -> str:
-    """As Markdown: the rung, what it costs, what it reached by each protocol, and its lead over the first row, seed by seed.
+    """Markdown: each rung, its cost, its accuracy by each protocol, and its paired difference to the first row.
 
-    Runs of one seed see the same segments in the same order, whatever the rung, so their difference spreads less than they do.
+    Runs of one seed see the same segments in the same order, so their difference has a smaller SD than their accuracies.
     """
-    names = {"random_crop": "crop", "random_full": "full", "session_crop": "crop, unheard", "session_full": "full, unheard"}
+    names = {"random_crop": "crop", "random_full": "full", "session_crop": "crop, unseen", "session_full": "full, unseen"}
     shown = [key for key in names if key in rows[0]]
     lines = [
         [
@@ -139,13 +139,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--speakers", type=int, help="the first so many (the profile's)")
     parser.add_argument("--splits", nargs="+", choices=SPLITS, default=list(SPLITS), help="what is held out (%(default)s)")
     parser.add_argument("--valid-fraction", type=float, default=0.1, help="of what is held out (%(default)s)")
-    parser.add_argument("--profile", choices=list(PROFILES), default="laptop", help="whose plan is climbed (%(default)s)")
+    parser.add_argument("--profile", choices=list(PROFILES), default="laptop", help="whose plan is run (%(default)s)")
     parser.add_argument("--steps", type=int, help="of each run (the profile's)")
     parser.add_argument("--seeds", type=int, help="runs of each rung (the profile's)")
     parser.add_argument("--further", action="store_true", help="other rungs, on top of those that are kept")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="begin with another model")
     parser.add_argument("--workers", type=int, help="runs side by side (one per core, two on a GPU)")
-    parser.add_argument("--runs", type=Path, help="where runs are kept, to go on with (a place that is given back)")
+    parser.add_argument("--runs", type=Path, help="where runs are kept, to be resumed (a temporary folder)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the results are written (%(default)s)")
     return parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""What it is measured on and with: the device, its own matmul rate, data of HW4's shape, a clock, a row of the results."""
+"""What the benchmarks share: the device and its matmul rate, timers, corpora of noise in HW4's size, rows of results."""
 
 from __future__ import annotations
 
@@ -21,9 +21,7 @@ from speaker_lib.utils.files import replacing
 from speaker_lib.utils.parallel import available_cores
 from speaker_lib.utils.progress import progress_bar
 
-SPEAKERS = 600
-# Of HW4's labelled utterances: shares and the frames below which they lie.
-_SHARES, _FRAMES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 0.999, 1.0), (91, 368, 441, 541, 740, 1_338, 3_500, 7_193)
+from .hw4_standin.corpus import SPEAKERS
 
 
 def write_rows(path: Path, rows: list[dict[str, object]]) -> None:
@@ -35,7 +33,7 @@ def write_rows(path: Path, rows: list[dict[str, object]]) -> None:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of ``benchmarks/results/<device>.json``; what a way of doing something has no number for is None."""
+    """A row of ``benchmarks/results/<device>.json``; None is a number that a way does not have."""
 
     model: str
     way: str
@@ -44,7 +42,7 @@ class Row:
     step_per_s: float | None = None
     utterances_per_s: float | None = None
     ratio: float | None = None  # to the plain way, in the same run
-    share_of_matmul: float | None = None  # of the rate at which this device multiplies large matrices of this precision
+    fraction_of_matmul: float | None = None  # of this device's rate for products of large matrices in this precision
     date: str = field(default_factory=lambda: datetime.date.today().isoformat())
 
     def to_dict(self) -> dict[str, object]:
@@ -52,7 +50,7 @@ class Row:
 
 
 def device_name(device: torch.device) -> str:
-    """Short and plain, because a file is named after it."""
+    """Short and without special characters, since files are named after it."""
     if device.type == "cuda":
         return re.sub(r"[^A-Za-z0-9]+", "-", torch.cuda.get_device_name(device)).strip("-").lower()
     return f"{platform.machine()}-{available_cores()}-cores"
@@ -74,7 +72,7 @@ def seconds(function: Callable[[], object], device: torch.device, times: int = 1
 
 
 def interleaved(ways: dict[str, Callable[[], object]], device: torch.device, rounds: int, times: int = 1) -> dict[str, float]:
-    """The median seconds of each way; they take turns, so that all see the machine's moods."""
+    """The median seconds of each way, measured in turns, so that load on the machine affects all alike."""
     taken: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(rounds):
         for way, function in ways.items():
@@ -83,17 +81,11 @@ def interleaved(ways: dict[str, Callable[[], object]], device: torch.device, rou
 
 
 def matmul_flops(device: torch.device, dtype: torch.dtype) -> float:
-    """Operations per second of a product of two large square matrices, the best of some."""
+    """Operations per second of a product of two large square matrices, the best of five."""
     n = 8_192 if device.type == "cuda" else 2_048
     one, other = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
     seconds(lambda: one @ other, device, 3)
     return 2 * n**3 / min(seconds(lambda: one @ other, device, 3) for _ in range(5))
-
-
-def lengths_like_hw4(count: int) -> np.ndarray:
-    """Frames per utterance (count,), with HW4's quantiles; their mean comes out 5% above HW4's 658."""
-    draws = np.random.default_rng(0).random(count)
-    return np.exp(np.interp(draws, _SHARES, np.log(_FRAMES))).astype(np.int64)
 
 
 def write_files(folder: Path, lengths: np.ndarray) -> None:
@@ -106,7 +98,7 @@ def write_files(folder: Path, lengths: np.ndarray) -> None:
 
 
 def corpus_in_memory(lengths: np.ndarray) -> Corpus:
-    """A corpus of noise that was never on disk."""
+    """A corpus of noise that is not on disk."""
     block = np.random.default_rng(0).normal(-2, 4, size=(1_000_000, 40)).astype(np.float16)
     total = int(lengths.sum())
     frames = np.resize(block, (total, 40))  # (total frames, 40), the block over and over

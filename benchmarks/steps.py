@@ -24,14 +24,14 @@ from speaker_lib.utils.errors import first_line
 from speaker_lib.utils.parallel import available_cores
 
 from .machine import Row, device_name, interleaved, matmul_flops, seconds, synchronize
-from .plain import plain_steps
+from .reference import plain_steps
 
 ROUNDS = 7
-SLOW = 1.0  # seconds per step, from which on fewer rounds must do
+SLOW = 1.0  # seconds per step; above it, fewer rounds are measured
 
 
 def bench_steps(name: str, folder: Path, device: torch.device, compiled: bool) -> list[Row]:
-    """The rows of one preset. Every way sees the same model, batch size, precision and number of steps, turn about."""
+    """The rows of one preset. Every way has the same model, batch size, precision and number of steps; they take turns."""
     corpus = Corpus.open(folder)
     preset = fit_to_data(PRESETS[name], corpus)
     dtype = get_autocast_dtype(preset.train.precision, device)
@@ -76,7 +76,7 @@ def bench_steps(name: str, folder: Path, device: torch.device, compiled: bool) -
                     step_per_s=rate,
                     utterances_per_s=rate * preset.train.batch_size,
                     ratio=rate * per_step["plain"],
-                    share_of_matmul=flops * rate / peak,
+                    fraction_of_matmul=flops * rate / peak,
                 )
             )
     return rows
@@ -120,5 +120,5 @@ def time_to_steady(step: Callable[[], object], device: torch.device) -> float:
 
 
 def warm_steps(device: torch.device) -> int:
-    """After so many a way has found its pace."""
+    """Steps until the speed is steady."""
     return WARMUP_STEPS + 2 if device.type == "cuda" else 1

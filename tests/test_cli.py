@@ -32,6 +32,16 @@ def test_every_command_has_help_with_an_example_that_is_right(name, capsys):
     assert words[0] == name and parse_args(words).command
 
 
+def test_no_help_loads_pytorch_or_numpy():
+    code = (
+        "import contextlib, sys\nfrom speaker_lib.cli.main import main\n"
+        f"for words in ([], *([name] for name in {COMMANDS})):\n"
+        "    with contextlib.suppress(SystemExit): main([*words, '--help'])\n"
+        "sys.exit([name for name in ('torch', 'numpy') if name in sys.modules] != [])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0
+
+
 def test_the_help_of_train_lists_what_there_is_to_choose(capsys):
     with pytest.raises(SystemExit):
         main(["train", "--help"])

@@ -9,13 +9,13 @@ import jupytext
 import pytest
 import torch
 
+from benchmarks.hw4_standin.corpus import StandIn, write_standin
 from speaker_lib import Corpus, Run, train
 from speaker_lib.course import lesson as lesson_module
 from speaker_lib.course.lesson import DRIVE, FOUND, Lesson, open_lesson
 from speaker_lib.course.profiles import PROFILES, get_profile
 from speaker_lib.course.start import ablation_time, preflight
 from speaker_lib.data.writer import write_subset
-from speaker_lib.simulation.standin import StandIn, write_standin
 from speaker_lib.training.loop import StopTraining
 from speaker_lib.utils.errors import ConfigError, CorpusError, RunError, SpeakerError
 from tools.project import ROOT

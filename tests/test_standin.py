@@ -1,4 +1,4 @@
-"""The stand-in for HW4: its shape at full size, its values, the same for the same seed, whole or not there at all."""
+"""The stand-in for HW4: its size and lengths, its values, its determinism, and that it is written whole or not at all."""
 
 import json
 import signal
@@ -10,17 +10,19 @@ from dataclasses import astuple
 import numpy as np
 import pytest
 
-from benchmarks import standin as benchmark
+from benchmarks.hw4_standin import search
+from benchmarks.hw4_standin.__main__ import main
+from benchmarks.hw4_standin.corpus import StandIn, lengths_like_hw4, make_standin, plan, write_standin
+from benchmarks.hw4_standin.features import FLOOR, Variability
 from speaker_lib import Corpus
 from speaker_lib.config.schema import TrainConfig
 from speaker_lib.data.corpus import check_corpus
 from speaker_lib.data.splits import split_utterances
-from speaker_lib.simulation.phantoms import FLOOR, Variability
-from speaker_lib.simulation.standin import StandIn, lengths_like_hw4, make_standin, plan, write_standin
-from speaker_lib.utils.errors import ConfigError, CorpusError
+from speaker_lib.utils.errors import ConfigError
 
-from .conftest import command as run_command
+from .conftest import call
 
+COMMAND = [sys.executable, "-m", "benchmarks.hw4_standin"]
 TINY = StandIn(speakers=4, utterances=40, test_utterances=3, sessions=3, seed=1)
 
 
@@ -67,8 +69,8 @@ def test_it_opens_splits_and_checks_without_feature_files(standin):
     assert corpus.n_speakers == 4 and len(corpus.labelled) == 160 and len(corpus.test) == 12
     assert "not people" in corpus.source
     training, held_out = split_utterances(corpus.labelled, TrainConfig(split="session"))
-    heard = {corpus.labelled.sessions[i] for i in training}
-    assert len(heard) == 8 and not heard & {corpus.labelled.sessions[i] for i in held_out}
+    seen = {corpus.labelled.sessions[i] for i in training}
+    assert len(seen) == 8 and not seen & {corpus.labelled.sessions[i] for i in held_out}
     summary, problems = check_corpus(standin)
     assert problems == [] and "12 sessions" in summary
 
@@ -129,38 +131,38 @@ def test_the_widest_spreads_still_make_utterances():
 
 def test_the_command_line_makes_one_and_trains_on_it(tmp_path):
     out = tmp_path / "standin"
-    done = run_command("simulate", str(out), "--like", "hw4", "--speakers", "3", "--utterances", "8", "--test-utterances", "1")
+    command = [*COMMAND, out, "--speakers", "3", "--utterances", "8", "--test-utterances", "1"]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0 and "simulated features like HW4's" in done.stdout and "not people" in done.stdout
     assert len(json.loads((out / "testdata.json").read_text())["utterances"]) == 3
-    done = run_command("check", str(out))
+    done = call("check", out)
     assert done.returncode == 0 and "3 speakers, 24 labelled utterances, 3 for the test set" in done.stdout
-    done = run_command("train", "--data", str(out), "--preset", "baseline_relu", "--steps", "5", "--run", str(tmp_path / "run"))
+    done = call("train", "--data", out, "--preset", "baseline_relu", "--steps", "5", "--run", tmp_path / "run")
     assert done.returncode == 0, done.stderr
 
 
-def test_other_spreads_are_other_data(standin, tmp_path):
-    words = "--like hw4 --speakers 4 --utterances 40 --test-utterances 3 --sessions 3 --seed 1 --spreads 3 1 1 1 0"
-    done = run_command("simulate", str(tmp_path / "far"), *words.split())
-    assert done.returncode == 0 and "spreads 3.0 1.0 1.0 1.0 0.0" in done.stdout
+def test_other_spreads_are_other_data(standin, tmp_path, capsys):
+    words = "--speakers 4 --utterances 40 --test-utterances 3 --sessions 3 --seed 1 --spreads 3 1 1 1 0"
+    assert main([str(tmp_path / "far"), *words.split()]) == 0
+    assert "spreads 3.0 1.0 1.0 1.0 0.0" in capsys.readouterr().out
     near, far = Corpus.open(standin), Corpus.open(tmp_path / "far")
     assert near.digest != far.digest and near.labelled.lengths.tolist() == far.labelled.lengths.tolist()
     assert not np.array_equal(near.labelled.frames, far.labelled.frames)
-    done = run_command("simulate", str(tmp_path / "d"), "--spreads", "3", "1", "1", "1", "0")
-    assert done.returncode == 2 and "--spreads is for a stand-in: add --like hw4" in done.stderr
-    assert not (tmp_path / "d").exists()
-    assert " ".join(map(str, astuple(Variability()))) in " ".join(run_command("simulate", "--help").stdout.split())
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert " ".join(map(str, astuple(Variability()))) in " ".join(capsys.readouterr().out.split())
 
 
-def test_what_is_there_is_not_written_over(standin, tmp_path):
+def test_what_is_there_is_not_written_over(standin, capsys):
     before = sorted(standin.rglob("*"))
-    with pytest.raises(CorpusError, match="is there already"):
-        write_standin(standin, TINY)
-    assert sorted(standin.rglob("*")) == before
+    assert main([str(standin)]) == 1
+    assert "is there already" in capsys.readouterr().err and sorted(standin.rglob("*")) == before
 
 
 def test_killed_in_the_middle_it_leaves_no_half_corpus(tmp_path):
-    command = [sys.executable, "-m", "speaker_lib", "simulate", str(tmp_path / "out"), "--like", "hw4", "--workers", "1"]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [*COMMAND, tmp_path / "out", "--workers", "1"], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
     try:
         deadline = time.monotonic() + 60
         while not any(p.stat().st_size > 10_000_000 for p in tmp_path.rglob("*.partial") if p.is_file()):
@@ -173,9 +175,9 @@ def test_killed_in_the_middle_it_leaves_no_half_corpus(tmp_path):
     assert not any(tmp_path.iterdir())
 
 
-def test_settings_that_make_no_sense_are_refused():
-    with pytest.raises(ConfigError, match="speakers is 0"):
-        StandIn(speakers=0)
+def test_settings_that_make_no_sense_are_refused(tmp_path, capsys):
+    assert main([str(tmp_path / "out"), "--speakers", "0"]) == 2
+    assert "error: speakers is 0" in capsys.readouterr().err and not any(tmp_path.iterdir())
     with pytest.raises(ConfigError, match="mood spread is nan"):
         Variability(mood=float("nan"))
     with pytest.raises(ConfigError, match="token spread is 11: choose a number from 0 to 10"):
@@ -185,9 +187,9 @@ def test_settings_that_make_no_sense_are_refused():
 
 
 def test_the_search_for_its_knobs_prints_lines_of_json(monkeypatch, capsys):
-    words = "standin --speakers 3 --speaker-spread 2 --steps 20 --every --set train.warmup_steps=2 --set train.valid_steps=10"
+    words = "search --speakers 3 --speaker-spread 2 --steps 20 --every --set train.warmup_steps=2 --set train.valid_steps=10"
     monkeypatch.setattr(sys, "argv", words.split())
-    benchmark.main()
+    search.main()
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["what"] for line in lines] == ["made", "crop", "crop", "end"]
     assert all(line["speaker"] == 2.0 for line in lines) and 0.0 <= lines[-1]["full"] <= 1.0

@@ -331,7 +331,7 @@ def test_the_commands_do_what_they_say(trained, unseen_speakers, tmp_path, capsy
         ("verify --run {run} --data {data} --pairs none.txt --trials 5", 2, "not allowed with"),
         ("verify --run {run} --data {data} --trials 0", 2, "trials is 0"),
         ("verify --run {run} --data {data} --seed -1", 2, "seed is -1"),
-        ("verify --run {run} --data {data} --pairs none.txt --all", 2, "leave --all and --seed away"),
+        ("verify --run {run} --data {data} --pairs none.txt --all", 2, "omit --all and --seed"),
         ("verify --run {run} --data {single}", 1, "no speaker of"),
     ],
 )

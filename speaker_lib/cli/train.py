@@ -1,8 +1,8 @@
-"""The command ``train``: one run, the same in several processes, or a run per seed."""
+"""``train``: one run, in one process or in several, or a run per seed."""
 
 from __future__ import annotations
 
-import argparse
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,31 +10,27 @@ from ..config.fields import split_settings
 from ..config.presets import PRESETS, get_preset
 from ..config.schema import Preset
 from ..utils.errors import ConfigError, RunError, escape_controls, short_repr
+from .options import add_data
 
 if TYPE_CHECKING:
     from ..data.corpus import Corpus
     from ..training.distributed import Team
 
 
-def add_train_options(parser: argparse.ArgumentParser) -> None:
-    """What can be said after ``train`` besides the data."""
+def add_arguments(parser: ArgumentParser) -> None:
+    add_data(parser)
     parser.add_argument("--run", metavar="DIR", required=True, help="the folder of this run")
     parser.add_argument("--preset", metavar="NAME", help="what to train; needed unless a run is resumed")
-    parser.add_argument(
-        "--steps", type=int, metavar="N", help="train N steps, with warmup and intervals of at most a tenth of that"
-    )
+    steps = "train N steps, with warmup and intervals of at most a tenth of that"
+    parser.add_argument("--steps", type=int, metavar="N", help=steps)
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change one setting; may be repeated")
     parser.add_argument("--resume", action="store_true", help="resume the run from its last checkpoint, or begin it")
-    parser.add_argument(
-        "--backup",
-        metavar="DIR",
-        help="mirror all that is saved to DIR, on a disk that outlives this machine; --resume goes on from there",
-    )
+    backup = "copy all that is saved to DIR, on a disk that outlives this machine; --resume goes on from there"
+    parser.add_argument("--backup", metavar="DIR", help=backup)
     parser.add_argument("--seeds", metavar="N,N,…", help="train a run per seed side by side, as DIR/seedN, and evaluate each")
 
 
-def train_command(options: argparse.Namespace) -> int:
-    """Trains one run, perhaps in several processes, or one per seed; returns the exit code."""
+def run(options: Namespace) -> int:
     from ..data.corpus import Corpus
     from ..training.backup import backup_of
     from ..training.distributed import joined
@@ -49,14 +45,41 @@ def train_command(options: argparse.Namespace) -> int:
         raise ConfigError(f"--preset is missing: choose one of {', '.join(PRESETS)}.")
     with joined(get_device()) as team:
         corpus = Corpus.open(options.data)
-        if presets:
-            if team.size > 1:
-                raise ConfigError("--seeds trains a process per seed by itself: omit torchrun.")
-            return _train_seeds(options, presets, corpus)
-        return _train_one(options, preset, corpus, team, backup)
+        if presets and team.size > 1:
+            raise ConfigError("--seeds trains a process per seed by itself: omit torchrun.")
+        return _train_seeds(options, presets, corpus) if presets else _train_one(options, preset, corpus, team, backup)
 
 
-def _train_one(options: argparse.Namespace, preset: Preset | None, corpus: Corpus, team: Team, backup: Path | None) -> int:
+def _chosen_preset(options: Namespace) -> Preset | None:
+    """The preset on the command line with its changes, or None if a run is resumed without one."""
+    if options.preset is None:
+        if options.set or options.steps is not None:
+            raise ConfigError("--set and --steps change a preset: name it with --preset.")
+        return None
+    preset = get_preset(options.preset)
+    if options.steps is not None:
+        preset = Preset(preset.model, preset.train.with_total_steps(options.steps))
+    return preset.override(split_settings(options.set))
+
+
+def _seeds(options: Namespace) -> list[int]:
+    if options.seeds is None:
+        return []
+    if options.preset is None:
+        raise ConfigError("--seeds trains a preset anew for each seed: name it with --preset.")
+    if "train.seed" in split_settings(options.set):
+        raise ConfigError("--seeds and --set train.seed both choose the seed: omit one of them.")
+    try:
+        seeds = [int(text) for text in options.seeds.split(",")]
+    except ValueError:
+        advice = "write whole numbers with commas between them, like 0,1,2"
+        raise ConfigError(f"--seeds is {short_repr(options.seeds)}: {advice}.") from None
+    if len(set(seeds)) < len(seeds):
+        raise ConfigError(f"--seeds names a seed twice ({short_repr(options.seeds)}): name each once.")
+    return seeds
+
+
+def _train_one(options: Namespace, preset: Preset | None, corpus: Corpus, team: Team, backup: Path | None) -> int:
     from ..data.batches import shared_batch
     from ..data.splits import split_utterances
     from ..training.backup import fetch_backup
@@ -66,14 +89,16 @@ def _train_one(options: argparse.Namespace, preset: Preset | None, corpus: Corpu
     if team.first and options.resume:
         fetch_backup(options.run, backup)
     team.wait()
-    exists = Run.exists(options.run)
-    if exists and options.resume and preset is not None:
+    resumed = options.resume and Run.exists(options.run)
+    if resumed:
         run = Run.open(options.run)
-        run.check_same(fit_to_data(preset, corpus), run.data.digest)
-    settings = (preset or Run.open(options.run).preset).train
-    shared_batch(settings, len(split_utterances(corpus.labelled, settings)[0]), team.rank, team.size)
-    team.wait()  # every process has looked before the first one begins a run
-    if team.first and not (exists and options.resume):
+        if preset is not None:
+            run.check_same(fit_to_data(preset, corpus), run.data.digest)
+        preset = run.preset
+    n_training = len(split_utterances(corpus.labelled, preset.train)[0])
+    shared_batch(preset.train, n_training, team.rank, team.size)  # raises unless all get as many
+    team.wait()  # the first process creates the run after all have looked whether it exists
+    if team.first and not resumed:
         Run.create(options.run, preset, corpus)
     team.wait()
     run = Run.open(options.run)
@@ -84,14 +109,14 @@ def _train_one(options: argparse.Namespace, preset: Preset | None, corpus: Corpu
     if state.step < run.preset.train.total_steps:
         return 1
     if team.first:
-        where = escape_controls(str(run.folder))
-        kept = "Best" if run.preset.train.keep == "best" else "Last"
-        accuracy = state.best_accuracy if kept == "Best" else run.metrics()[-1]["valid_accuracy"]
-        print(f"{kept} validation accuracy {accuracy:.4f} after {state.step:,} steps; the run is in {where}.")
+        best = run.preset.train.keep == "best"
+        accuracy = state.best_accuracy if best else run.metrics()[-1]["valid_accuracy"]
+        after = f"after {state.step:,} steps; the run is in {escape_controls(str(run.folder))}"
+        print(f"{'Best' if best else 'Last'} validation accuracy {accuracy:.4f} {after}.")
     return 0
 
 
-def _train_seeds(options: argparse.Namespace, presets: list[Preset], corpus: Corpus) -> int:
+def _train_seeds(options: Namespace, presets: list[Preset], corpus: Corpus) -> int:
     from ..experiments.seeds import Job, train_jobs
     from ..experiments.tables import comparison_table, seeds_summary
     from ..training.backup import backup_of, fetch_backup
@@ -100,44 +125,13 @@ def _train_seeds(options: argparse.Namespace, presets: list[Preset], corpus: Cor
     backups = backup_of(options.run, options.backup)
     folders = [Path(options.run) / f"seed{preset.train.seed}" for preset in presets]
     jobs = [Job.of(folder, preset, corpus, backup_of(folder, backups)) for folder, preset in zip(folders, presets, strict=True)]
-    if options.resume:
-        for job in jobs:
+    for job in jobs:
+        if options.resume:
             fetch_backup(job.folder, job.backup)
-    begun = [job for job in jobs if Run.exists(job.folder)]
-    if begun and not options.resume:
-        raise RunError(f"{begun[0].folder} holds a run already: resume it with --resume or name another folder (--run).")
+        elif Run.exists(job.folder):
+            raise RunError(f"{job.folder} holds a run already: resume it with --resume or name another folder (--run).")
     print(f"Training {len(presets)} seeds on {corpus.source}, {presets[0].train.total_steps:,} steps each.")
     runs = train_jobs(jobs, corpus)
     print(comparison_table(runs))
     print(seeds_summary(runs))
     return 0
-
-
-def _seeds(options: argparse.Namespace) -> list[int]:
-    if options.seeds is None:
-        return []
-    if options.preset is None:
-        raise ConfigError("--seeds trains a preset anew for each seed: name it with --preset.")
-    if "train.seed" in split_settings(options.set):
-        raise ConfigError("--seeds and --set train.seed both choose the seed: omit one of them.")
-    try:
-        seeds = [int(text) for text in options.seeds.split(",")]
-    except ValueError:
-        raise ConfigError(
-            f"--seeds is {short_repr(options.seeds)}: write whole numbers with commas between them, like 0,1,2."
-        ) from None
-    if len(set(seeds)) < len(seeds):
-        raise ConfigError(f"--seeds names a seed twice ({short_repr(options.seeds)}): name each once.")
-    return seeds
-
-
-def _chosen_preset(options: argparse.Namespace) -> Preset | None:
-    """The preset that the command line describes, or None where it leaves that to the run."""
-    if options.preset is None:
-        if options.set or options.steps is not None:
-            raise ConfigError("--set and --steps change a preset: name it with --preset.")
-        return None
-    preset = get_preset(options.preset)
-    if options.steps is not None:
-        preset = Preset(preset.model, preset.train.with_total_steps(options.steps))
-    return preset.override(split_settings(options.set))

@@ -1,10 +1,5 @@
-"""Simulated voices: data for when none are at hand."""
+"""Simulated voices: a data set for when no recordings are at hand."""
 
 from ..utils.lazy import exports
 
-__getattr__, __dir__, __all__ = exports(
-    __name__,
-    {
-        "corpus": "Simulation simulate simulated_recording speaker_name",
-    },
-)
+__getattr__, __dir__, __all__ = exports(__name__, {"corpus": "Simulation simulate simulated_recording speaker_name"})

@@ -1,7 +1,7 @@
-"""The plain way, to measure the kit against: written for this purpose, in the manner of the assignment's sample code.
+"""The plain way that the kit is compared with: written for this purpose, in the manner of the assignment's sample code.
 
-A file per utterance read anew for every segment, worker processes, PyTorch's layers as they come, and loss and accuracy
-fetched from the device at every step.
+It reads a file for every segment, in worker processes, uses PyTorch's own layers, and fetches loss and accuracy from the
+device at every step.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from speaker_lib import ModelConfig, Preset
 
 
 class PlainDataset(Dataset):
-    """An utterance's file is opened whenever it is asked for."""
+    """Reads an utterance's file at every access."""
 
     def __init__(self, folder: Path, segment_len: int) -> None:
         metadata = json.loads((folder / "metadata.json").read_text())
@@ -46,7 +46,7 @@ def collate(items: list[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tenso
 
 
 class PlainClassifier(nn.Module):
-    """The same model from PyTorch's layers as they come."""
+    """The same model from PyTorch's own layers."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class PlainClassifier(nn.Module):
 
 
 def plain_steps(folder: Path, preset: Preset, device: torch.device, dtype: torch.dtype, workers: int) -> Iterator[float]:
-    """Trains for ever; every ``next`` is a step and gives its loss."""
+    """Trains without end; every ``next`` is a step and gives its loss."""
     config = preset.train
     loader = DataLoader(
         PlainDataset(folder, config.segment_len),

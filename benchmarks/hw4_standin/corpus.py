@@ -1,7 +1,7 @@
 """A synthetic data set of HW4's size and length distribution, for when the data set is not at hand.
 
-600 speakers, 56,666 labelled and 8,000 test utterances with HW4's distribution of lengths, made as features by `phantoms`
-and written straight as the pack that a corpus is read from: 3.4 GB in a minute or two instead of 64,666 files.
+600 speakers, 56,666 labelled and 8,000 test utterances with HW4's distribution of lengths. `features` draws them as log-mels;
+they are written as one pack (3.4 GB, in a minute or two) instead of 64,666 files.
 """
 
 from __future__ import annotations
@@ -17,23 +17,24 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..data.corpus import Corpus, Utterances
-from ..data.features import N_MELS
-from ..data.writer import CorpusWriter, refuse_existing
-from ..utils.device import get_device
-from ..utils.errors import ConfigError
-from ..utils.parallel import parallel_results
-from ..utils.progress import progress_bar
-from .phantoms import FeatureModel, Variability
-from .voices import numpy_stream
+from speaker_lib.data.corpus import Corpus, Utterances
+from speaker_lib.data.features import N_MELS
+from speaker_lib.data.writer import CorpusWriter, refuse_existing
+from speaker_lib.simulation.voices import numpy_stream
+from speaker_lib.utils.device import get_device
+from speaker_lib.utils.errors import ConfigError
+from speaker_lib.utils.parallel import parallel_results
+from speaker_lib.utils.progress import progress_bar
+
+from .features import FeatureModel, Variability
 
 SPEAKERS, LABELLED, TEST = 600, 56_666, 8_000  # of HW4
-BLOCK = 64  # utterances drawn together; another number would make other data
-PARALLEL_FROM = 100  # blocks; with fewer, other processes have hardly started when one would be done
+BLOCK = 64  # utterances drawn together; another number makes other data
+PARALLEL_FROM = 100  # blocks; fewer are done before other processes have started
 FEWEST, MOST, MEAN = 80, 111, LABELLED / SPEAKERS  # labelled utterances of a speaker
-# Of HW4's labelled utterances: shares, and the frames below which they lie. The published quantiles, and between them
-# what makes the sum come out at HW4's 37.29 million.
-_SHARES = (0.0, 3e-5, 1e-3, 0.05, 0.25, 0.5, 0.75, 0.86, 0.95, 0.99, 0.999, 1.0)
+# Quantiles of the lengths of HW4's labelled utterances: the published ones, and some between them that make the sum HW4's
+# 37.29 million frames.
+_QUANTILES = (0.0, 3e-5, 1e-3, 0.05, 0.25, 0.5, 0.75, 0.86, 0.95, 0.99, 0.999, 1.0)
 _FRAMES = (91, 128, 220, 368, 441, 541, 740, 900, 1_338, 1_950, 3_200, 7_193)
 TEST_FRAMES = (214, 4_940)  # the shortest and the longest of HW4's test utterances; their median is 538
 _COUNTS, _LENGTHS, _DEALT = 10, 11, 12  # what a random stream is for
@@ -41,10 +42,10 @@ _COUNTS, _LENGTHS, _DEALT = 10, 11, 12  # what a random stream is for
 
 @dataclass(frozen=True)
 class StandIn:
-    """The settings that, with a seed, decide every frame, on one kind of device. The defaults are HW4's size."""
+    """Settings and seed, which decide every frame on one kind of device; by default of HW4's size.  Raises ConfigError."""
 
     speakers: int = SPEAKERS
-    utterances: float = MEAN  # labelled ones per speaker, on average
+    utterances: float = MEAN  # labelled, per speaker, on average
     test_utterances: float = TEST / SPEAKERS  # per speaker, on average
     sessions: int = 12  # per speaker: VoxCeleb2 cuts some 7 or 8 utterances from each video
     seed: int = 0
@@ -57,7 +58,7 @@ class StandIn:
 
     @property
     def source(self) -> str:
-        """What every figure and table made of these data says of them, and what tells two stand-ins apart in their index."""
+        """The label of every figure and table made from these data; part of the digest that tells two stand-ins apart."""
         people = f"{self.speakers} speakers who are not people"
         spreads = " ".join(map(str, astuple(self.spreads)))
         return f"simulated features like HW4's, of {people}, seed {self.seed}, spreads {spreads}"
@@ -65,7 +66,7 @@ class StandIn:
 
 @dataclass(frozen=True)
 class Plan:
-    """Who says what, before a frame of it is made. Utterances of one speaker follow each other, as in HW4's index."""
+    """Length, speaker and session of each utterance. Utterances of one speaker follow each other, as in HW4's index."""
 
     lengths: np.ndarray  # (utterances,) int64, frames
     people: np.ndarray  # (utterances,) int64
@@ -90,15 +91,14 @@ def plan(standin: StandIn) -> tuple[Plan, Plan]:
     return parts[0], parts[1]
 
 
-def lengths_like_hw4(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Frames per utterance (count,) int64, evenly spread over HW4's quantiles and dealt at random."""
-    shares = np.linspace(0.0, 1.0, count)
-    lengths = np.exp(np.interp(shares, _SHARES, np.log(_FRAMES))).round().astype(np.int64)
-    return rng.permutation(lengths)
+def lengths_like_hw4(count: int, seed: int | np.random.Generator = 0) -> np.ndarray:
+    """Frames per utterance (count,) int64, evenly spread over HW4's quantiles, in random order."""
+    lengths = np.exp(np.interp(np.linspace(0.0, 1.0, count), _QUANTILES, np.log(_FRAMES)))  # (count,)
+    return np.random.default_rng(seed).permutation(lengths.round().astype(np.int64))
 
 
 def _counts(standin: StandIn) -> np.ndarray:
-    """Labelled utterances of each speaker (speakers,), within HW4's bounds, in sum exactly what was asked for."""
+    """Labelled utterances of each speaker (speakers,), within HW4's bounds; their sum is exact."""
     rng, total = numpy_stream(standin.seed, _COUNTS), round(standin.speakers * standin.utterances)
     scale = standin.utterances / MEAN
     low, high = max(1, int(FEWEST * scale)), max(1, math.ceil(MOST * scale))
@@ -119,7 +119,7 @@ def write_standin(out: str | os.PathLike[str], standin: StandIn = StandIn(), wor
     entries = [_entries(standin, part, number) for number, part in enumerate(parts)]
     speakers: dict[str, list[dict]] = {}
     for person, entry in zip(parts[0].people.tolist(), entries[0], strict=True):
-        speakers.setdefault(phantom_name(person), []).append(entry)
+        speakers.setdefault(standin_name(person), []).append(entry)
     with CorpusWriter(out, standin.source, N_MELS) as writer:
         writer.write_packed(speakers, entries[1], (_blocks(standin, part, i, workers) for i, part in enumerate(parts)))
 
@@ -135,21 +135,21 @@ def make_standin(standin: StandIn = StandIn(), workers: int | None = None) -> Co
     entries = _entries(standin, labelled, 0)
     paths, sessions = (tuple(entry[key] for entry in entries) for key in ("feature_path", "session"))
     utterances = Utterances(frames, offsets, labelled.people, sessions, paths)
-    names, digest = tuple(map(phantom_name, range(standin.speakers))), hashlib.sha256(repr(standin).encode()).hexdigest()
+    names, digest = tuple(map(standin_name, range(standin.speakers))), hashlib.sha256(repr(standin).encode()).hexdigest()
     return Corpus(Path("stand-in"), names, utterances, None, N_MELS, standin.source, digest)
 
 
-def phantom_name(person: int) -> str:
-    """``none0007``: these speakers are nobody."""
+def standin_name(person: int) -> str:
+    """``none0007``: not the name of a person."""
     return f"none{person:04d}"
 
 
 def _entries(standin: StandIn, part: Plan, number: int) -> list[dict]:
-    """What an index file says of each utterance. There are no files of these names."""
+    """The index entry of each utterance. There are no feature files of these names."""
     rows = zip(part.lengths.tolist(), part.people.tolist(), (part.sessions % standin.sessions).tolist(), strict=True)
     digests = (hashlib.md5(f"{number}-{i}".encode(), usedforsecurity=False).hexdigest() for i in range(len(part)))
     return [
-        {"feature_path": f"uttr-{digest}.pt", "mel_len": length, "session": f"{phantom_name(person)}-{session}"}
+        {"feature_path": f"uttr-{digest}.pt", "mel_len": length, "session": f"{standin_name(person)}-{session}"}
         for digest, (length, person, session) in zip(digests, rows, strict=True)
     ]
 
@@ -173,13 +173,13 @@ def _blocks(standin: StandIn, part: Plan, number: int, workers: int | None) -> I
 def _block(standin: StandIn, device: torch.device, block: tuple[int, np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
     stream, lengths, people, sessions = block
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # with several, a sum could come out in another order and another last bit
+    torch.set_num_threads(1)  # several could add in another order, and round otherwise
     try:
-        return _phantoms(standin, device).frames(lengths, people, sessions, stream).cpu().numpy()
+        return _feature_model(standin, device).frames(lengths, people, sessions, stream).cpu().numpy()
     finally:
         torch.set_num_threads(threads)
 
 
 @functools.lru_cache(maxsize=1)
-def _phantoms(standin: StandIn, device: torch.device) -> FeatureModel:
+def _feature_model(standin: StandIn, device: torch.device) -> FeatureModel:
     return FeatureModel(standin.speakers, standin.speakers * standin.sessions, standin.spreads, standin.seed, device)

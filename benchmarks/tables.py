@@ -1,10 +1,8 @@
-"""The committed results as the tables of docs/performance.md."""
+"""Results as Markdown: the tables of docs/performance.md."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-
-from .standin import KNOBS
 
 STEPS_HEADER = ("model", "way", "step/s", "utterances/s", "ratio", "of matmul")
 AROUND_HEADER = ("model", "way", "utterances/s", "ratio")
@@ -16,14 +14,14 @@ def markdown(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def steps_table(rows: list[dict[str, object]]) -> str:
-    """Of training steps."""
-    kept = [row for row in rows if row["share_of_matmul"] is not None]
+    """Training steps."""
+    kept = [row for row in rows if row["fraction_of_matmul"] is not None]
     return markdown(STEPS_HEADER, [_cells(row) for row in kept])
 
 
 def around_table(rows: list[dict[str, object]]) -> str:
-    """Of everything else."""
-    kept = [row for row in rows if row["share_of_matmul"] is None]
+    """Everything else."""
+    kept = [row for row in rows if row["fraction_of_matmul"] is None]
     cells = [_cells(row) for row in kept]
     return markdown(AROUND_HEADER, [(model, way, rate, ratio) for model, way, _, rate, ratio, _ in cells])
 
@@ -48,9 +46,9 @@ def _column(key: str) -> str:
 
 
 def _cells(row: dict[str, object]) -> tuple[str, ...]:
-    share = "" if row["share_of_matmul"] is None else f"{row['share_of_matmul']:.0%}"
+    fraction = "" if row["fraction_of_matmul"] is None else f"{row['fraction_of_matmul']:.0%}"
     model = f"`{row['model']}`" if row["model"] else ""
-    return (model, str(row["way"]), *(_number(row[key]) for key in ("step_per_s", "utterances_per_s", "ratio")), share)
+    return (model, str(row["way"]), *(_number(row[key]) for key in ("step_per_s", "utterances_per_s", "ratio")), fraction)
 
 
 def _number(value: object) -> str:
@@ -61,24 +59,3 @@ def _number(value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-
-
-def curve_table(rows: list[dict[str, object]], published: dict[int, float], published_full: float) -> str:
-    """Settings of the stand-in beside the curve that is known of HW4, crop accuracy by step and ``full`` at the end."""
-    header = [", ".join(KNOBS), *(f"{step:,}" for step in published), "full", "worst"]
-    lines = [["HW4", *(f"{accuracy:.3f}" for accuracy in published.values()), f"{published_full:.3f}", ""]]
-    for row in rows:
-        spreads = ", ".join(str(row[knob]) for knob in KNOBS)
-        found = [f"{row['crop_at_step'][str(step)]:.3f}" for step in published]
-        lines.append([spreads, *found, f"{row['full']:.3f}", f"{row['worst_deviation']:.3f}"])
-    return markdown(header, lines)
-
-
-def twins_table(rows: list[dict[str, object]]) -> str:
-    """Two presets in the same time: mean and standard deviation over the seeds."""
-    lines = []
-    for row in rows:
-        accuracies = [f"{row[key][0]:.3f} ± {row[key][1]:.3f}" for key in ("crop", "full")]
-        seconds = f"{row['seconds'][0]:.0f} ± {row['seconds'][1]:.0f}"
-        lines.append([f"`{row['preset']}`", f"{row['steps']:,}", *accuracies, seconds])
-    return markdown(["preset", "steps", "crop", "full", "seconds of training"], lines)

@@ -1,4 +1,4 @@
-"""Everything about training but the step itself: cutting batches, judging whole utterances, packing, seeds side by side."""
+"""Everything around the training step: cutting batches, evaluating whole utterances, packing, seeds side by side."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from speaker_lib.experiments.seeds import Job, train_jobs
 from speaker_lib.models.classifier import Classifier
 from speaker_lib.training.run import fit_to_data
 
-from .machine import Row, device_name, interleaved, lengths_like_hw4, write_files
-from .plain import PlainDataset, collate, plain_predictions
+from .hw4_standin.corpus import lengths_like_hw4
+from .machine import Row, device_name, interleaved, write_files
+from .reference import PlainDataset, collate, plain_predictions
 
 
 def compared(
@@ -62,7 +63,7 @@ def bench_validation(folder: Path, device: torch.device, name: str, n: int) -> l
 
 
 def bench_packing(folder: Path, count: int) -> list[Row]:
-    """Every file of a data set read once; the plain way keeps nothing, the kit checks each, packs it and opens the pack."""
+    """Reads every file of a data set once; the plain way keeps nothing, the kit checks, packs and opens the pack."""
     write_files(folder, lengths_like_hw4(count))
     cpu, n = torch.device("cpu"), len(Corpus.open(folder).labelled)
     paths = [folder / name for name in Corpus.open(folder).labelled.paths]
@@ -97,6 +98,6 @@ def bench_seeds(folder: Path, out: Path, device: torch.device, name: str, steps:
 
 
 def quietly(function: Callable[[], object]) -> object:
-    """Without its bars."""
+    """Without progress bars."""
     with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
         return function()

@@ -1,8 +1,8 @@
-"""Whether the stand-in for HW4 ranks models as HW4 does: the runs that others published, on it, by the same protocol.
+"""Whether the stand-in ranks models as HW4 does: models with published accuracies on HW4, trained on it, by the same protocol.
 
-    python -m benchmarks.published --steps 10000        # minutes on a GPU; the published runs took 70,000 steps
+    python -m benchmarks.hw4_standin.ranking --steps 10000        # minutes on a GPU; the published runs took 70,000 steps
 
-Writes ``results/standin/published-<device>.json`` and prints a table: accuracy here beside accuracy on HW4, each with its rank.
+Writes ``results/hw4_standin/ranking-<device>.json`` and prints a table: accuracy here beside accuracy on HW4, each with its rank.
 """
 
 from __future__ import annotations
@@ -10,20 +10,19 @@ from __future__ import annotations
 import argparse
 import datetime
 import tempfile
-from dataclasses import astuple
 from pathlib import Path
 
 from speaker_lib import Corpus, Preset
 from speaker_lib.experiments.seeds import Job, train_jobs
-from speaker_lib.simulation.phantoms import Variability
-from speaker_lib.simulation.standin import StandIn, write_standin
 from speaker_lib.utils.device import get_device
 
-from .machine import device_name, write_rows
-from .report import markdown
-from .standin import KNOBS
+from ..machine import device_name, write_rows
+from ..tables import markdown
+from .corpus import StandIn, write_standin
+from .features import Variability
+from .search import add_spreads
 
-RESULTS = Path(__file__).parent / "results" / "standin"
+RESULTS = Path(__file__).parents[1] / "results" / "hw4_standin"
 _D160 = {"model.d_model": 160, "model.nhead": 4, "model.dim_feedforward": 512, "model.num_layers": 2}
 _D256 = {"model.d_model": 256, "model.nhead": 8, "model.dim_feedforward": 1024, "model.num_layers": 3}
 _CONFORMER = _D160 | {"model.encoder": "conformer"}
@@ -70,7 +69,7 @@ def main() -> None:
             for name, run in zip(names, runs, strict=True)
         ]
     print(table(rows))
-    write_rows(options.out / f"published-{device_name(get_device())}.json", rows)
+    write_rows(options.out / f"ranking-{device_name(get_device())}.json", rows)
 
 
 def table(rows: list[dict[str, object]]) -> str:
@@ -93,16 +92,9 @@ def parse_args() -> argparse.Namespace:
     every = list(PUBLISHED)
     parser.add_argument("--only", nargs="+", choices=every, default=every, metavar="MODEL", help=f"some of: {'; '.join(every)}")
     parser.add_argument("--speakers", type=int, default=600, help="fewer for a trial (%(default)s)")
-    parser.add_argument(
-        "--spreads",
-        type=float,
-        nargs=len(KNOBS),
-        default=list(astuple(Variability())),
-        metavar=tuple(map(str.upper, KNOBS)),
-        help="how hard the stand-in is (%(default)s)",
-    )
+    add_spreads(parser)
     parser.add_argument("--workers", type=int, help="runs side by side (two on a GPU)")
-    parser.add_argument("--scratch", help="where data and runs are kept while they last (the system's place for that)")
+    parser.add_argument("--scratch", help="where temporary files go (the system's folder for them)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the results are written (%(default)s)")
     return parser.parse_args()
 

@@ -1,7 +1,7 @@
-"""How hard the stand-in for HW4 is, beside what the sample code of 2022 reached on HW4 itself: the search for its knobs.
+"""Searches the variability of the stand-in with which the sample code of 2022 learns as fast as on HW4 itself.
 
-    python -m benchmarks.standin --speaker-spread 0.8 1.0 --until 10000        # two stand-ins, the first 10,000 of 70,000 steps
-    python -m benchmarks.standin --speaker-spread 0.9                          # the whole recipe, then whole utterances
+    python -m benchmarks.hw4_standin.search --speaker-spread 0.8 1.0 --until 10000    # two, the first 10,000 of 70,000 steps
+    python -m benchmarks.hw4_standin.search --speaker-spread 0.9                      # the whole recipe, then whole utterances
 
 Prints a line of JSON per validation that HW4's curve has a number for, and one at the end of each run.  The data lie in memory.
 """
@@ -13,18 +13,20 @@ import itertools
 import json
 import tempfile
 import time
-from dataclasses import fields, replace
+from dataclasses import astuple, fields, replace
 from pathlib import Path
 
 from speaker_lib import PRESETS, Run, train
 from speaker_lib.config.fields import split_settings
 from speaker_lib.evaluation.identification import evaluate
-from speaker_lib.simulation.phantoms import Variability
-from speaker_lib.simulation.standin import StandIn, make_standin
 from speaker_lib.training.loop import StopTraining
 from speaker_lib.utils.device import get_device
 
-# Accuracy on random 128-frame crops of HW4's held-out tenth by step, and on the same utterances whole.
+from ..tables import markdown
+from .corpus import StandIn, make_standin
+from .features import Variability
+
+# Accuracy on HW4's held-out tenth: on random 128-frame crops by step, and on the whole utterances.
 PUBLISHED = {2_000: 0.153, 10_000: 0.416, 30_000: 0.576, 70_000: 0.686}
 PUBLISHED_FULL = 0.857
 KNOBS = tuple(field.name for field in fields(Variability))
@@ -80,6 +82,26 @@ def say(spreads: Variability, **found: object) -> None:
     print(json.dumps({**{knob: getattr(spreads, knob) for knob in KNOBS}, **found}), flush=True)
 
 
+def curve_table(rows: list[dict[str, object]]) -> str:
+    """Markdown: each stand-in beside HW4's curve, crop accuracy by step and ``full`` at the end."""
+    header = [", ".join(KNOBS), *(f"{step:,}" for step in PUBLISHED), "full", "worst"]
+    lines = [["HW4", *(f"{accuracy:.3f}" for accuracy in PUBLISHED.values()), f"{PUBLISHED_FULL:.3f}", ""]]
+    for row in rows:
+        spreads = ", ".join(str(row[knob]) for knob in KNOBS)
+        found = [f"{row['crop_at_step'][str(step)]:.3f}" for step in PUBLISHED]
+        lines.append([spreads, *found, f"{row['full']:.3f}", f"{row['worst_deviation']:.3f}"])
+    return markdown(header, lines)
+
+
+def add_spreads(parser: argparse.ArgumentParser) -> None:
+    """``--spreads``, the numbers of a `Variability`."""
+    default = astuple(Variability())
+    help = f"how far speakers lie apart, and what blurs them ({' '.join(map(str, default))})"
+    parser.add_argument(
+        "--spreads", type=float, nargs=len(KNOBS), default=default, metavar=tuple(map(str.upper, KNOBS)), help=help
+    )
+
+
 def parse_args() -> argparse.Namespace:
     defaults = Variability()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -95,7 +117,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--full", action="store_true", help="evaluate whole utterances even after a short search")
     parser.add_argument("--speakers", type=int, default=600, help="fewer for a trial (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the stand-in (%(default)s)")
-    parser.add_argument("--scratch", help="where runs are kept while they last (the system's place for what is temporary)")
+    parser.add_argument("--scratch", help="where temporary files go (the system's folder for them)")
     return parser.parse_args()
 
 

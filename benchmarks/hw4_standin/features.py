@@ -1,9 +1,9 @@
 """Generates log-mel features of synthetic speakers, without audio: a statistical model of 40-band frames.
 
-Where `voices` renders waveforms, this draws the features themselves, thousands of utterances a minute: random syllables of
-the same phones, each with the spectral envelope that its formants give it (Fant 1960), glides from one to the next, the
-ripple of a pitch, the loudness of each sound, the scatter that a spectrum of 25 ms has, a channel and a noise per session.
-A person shifts all of it in a way that stays; a mood shifts it for one utterance.  None of it is a result about people.
+`speaker_lib.simulation.voices` renders waveforms; this draws the features themselves, thousands of utterances a minute.
+An utterance is a row of random syllables of the same phones. Each phone has the spectral envelope of its formants (Fant 1960);
+coarticulation, the harmonics of the pitch, loudness, the scatter of a 25 ms spectrum, channel and noise are added to it.
+A speaker shifts all of it for good, a mood shifts it for one utterance. Nothing measured on it is a result about people.
 """
 
 from __future__ import annotations
@@ -14,17 +14,26 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 
-from ..data.features import N_MELS, POWER_FLOOR, SAMPLE_RATE, mel_edges, mel_filters
-from ..utils.errors import ConfigError
-from .voices import BANDWIDTHS, CONSONANTS, HIGHER_POLES, N_FORMANTS, SILENT, UPPER_FORMANTS, VOWELS, numpy_stream
+from speaker_lib.data.features import N_MELS, POWER_FLOOR, SAMPLE_RATE, mel_edges, mel_filters
+from speaker_lib.simulation.voices import (
+    BANDWIDTHS,
+    CONSONANTS,
+    HIGHER_POLES,
+    N_FORMANTS,
+    SILENT,
+    UPPER_FORMANTS,
+    VOWELS,
+    numpy_stream,
+)
+from speaker_lib.utils.errors import ConfigError
 
 FLOOR, CEILING = math.log(POWER_FLOOR), 8.92  # nats: what the front end gives digital silence, and what full scale
 LEVEL = 0.7  # nats, how loud a vowel is in bands without a formant: sets the mean of all values to HW4's
 NAT = math.log(10) / 10  # a decibel of power
-FASTEST = math.log(20.0)  # of speaking rates, its inverse the slowest: a mood that went beyond would take endless sounds
+FASTEST = math.log(20.0)  # speaking rate, from 1/20 to 20: beyond it, an utterance would take endless sounds
 RAMP = 4.0  # frames that the mouth takes from one sound halfway into the next
-GATED = 0.47  # of sessions, recorded with pauses of digital silence: the share of HW4's files that touch the floor
-RIPPLED = 20  # lowest bands, in which harmonics can be told apart
+GATED = 0.47  # fraction of sessions whose pauses are digital silence, as in HW4's files
+RIPPLED = 20  # lowest bands, narrow enough to resolve harmonics
 KNOT = 16  # frames between the turns of pitch
 
 # What a person is: columns of a table with a row per person, a standard deviation among people and one among moods.
@@ -42,36 +51,36 @@ _LAST_PART = _FIRST_PART + np.array([len(c) - 1 for c in CONSONANTS])  # (conson
 
 @dataclass(frozen=True)
 class Variability:
-    """How hard it is to tell the phantoms apart: how far people lie apart, and all that blurs them, relative to a first guess.
+    """Variability between and within speakers, relative to a first guess; it sets how hard identification is.
 
-    The defaults are those with which the sample code of 2022 learns as fast as it does on HW4.
+    With the defaults, the sample code of 2022 learns as fast as it does on HW4.  Raises ConfigError.
     """
 
-    speaker: float = 1.8  # what stays in all that a person says; more is easier
-    mood: float = 1.6  # what changes from utterance to utterance: no longer look averages it out
-    session: float = 1.0  # what changes from session to session, unseen sessions being harder for it
-    token: float = 2.1  # what changes from sound to sound and from frame to frame: a longer look averages it out
-    variety: float = 0.8  # of the mood's spread itself, the deviation of its logarithm: some utterances clear, some hopeless
+    speaker: float = 1.8  # between speakers; more is easier
+    mood: float = 1.6  # between utterances: a longer segment does not average it out
+    session: float = 1.0  # between sessions: makes unseen sessions harder
+    token: float = 2.1  # between sounds and frames: a longer segment averages it out
+    variety: float = 0.8  # SD of the logarithm of the mood's spread: some utterances are easy, some hopeless
 
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
-            # Variety is a logarithm: at 1, an utterance in fifty has seven times the mood. Ten of the others is past all speech.
+            # Variety is a logarithm: at 1, one utterance in fifty has seven times the mood. The others at 10 are far from speech.
             most = 1 if item.name == "variety" else 10
             if not 0.0 <= value <= most:  # NaN fails this too
                 raise ConfigError(f"the {item.name} spread is {value}: choose a number from 0 to {most}.")
 
 
 class FeatureModel:
-    """People and their sessions, drawn once; `frames` then makes what they say, on whichever device.
+    """Speakers and sessions, drawn once; `frames` then draws their utterances on the device.
 
-    ``n_sessions`` counts the sessions of all people together.
+    ``n_sessions`` counts the sessions of all speakers together.
     """
 
     def __init__(self, n_people: int, n_sessions: int, spreads: Variability, seed: int, device: torch.device) -> None:
         self.spreads, self.seed, self.device = spreads, seed, device
         people = numpy_stream(seed, 0).normal(0.0, 1.0, (n_people, len(_AMONG_PEOPLE)))
-        people[:, _TRACT] = 0.8 * people[:, _PITCH] + 0.6 * people[:, _TRACT]  # small people speak high, but loosely so
+        people[:, _TRACT] = 0.8 * people[:, _PITCH] + 0.6 * people[:, _TRACT]  # short vocal tracts go with high pitch, loosely
         self._people = self._tensor(people * _AMONG_PEOPLE * spreads.speaker)  # (people, columns)
         self._moods = self._tensor(_AMONG_MOODS * spreads.mood)  # (columns,)
         channel, background, gated = _sessions(numpy_stream(seed, 1), n_sessions, spreads.session)
@@ -84,7 +93,7 @@ class FeatureModel:
         self._width = self._tensor(width)
         self._octaves = self._tensor(np.log2(np.maximum(hertz[1:-1], 500.0) / 500.0))  # (40,)
         self._area = self._tensor(mel_filters().sum(dim=1).log().numpy())  # (40,) nats: broad bands collect more
-        # A spectral value has the scatter of an exponential, a band that of the mean of those that it holds.
+        # The power of one spectral bin is exponentially distributed; a mel band averages the bins that it holds.
         self._scatter = self._tensor(0.8 / np.sqrt(1.0 + width / (SAMPLE_RATE / 400)))  # (40,) nats
         self._blur = self._tensor(np.hypot(20.0, width / math.sqrt(6.0)))[:RIPPLED]  # (20,) Hz, of window and band
 
@@ -104,22 +113,21 @@ class FeatureModel:
     def frames(self, lengths: np.ndarray, people: np.ndarray, sessions: np.ndarray, stream: int) -> torch.Tensor:
         """Utterances of ``lengths`` (n,) frames, each by one of the people in one of the sessions, end to end.
 
-        (total frames, 40) float16 on the device, natural log of mel power.  ``stream`` numbers the draw: the same number with
-        the same arguments gives the same frames.
+        Returns (total frames, 40) float16 on the device, natural log of mel power.  ``stream`` selects the random stream.
         """
         draw = torch.Generator(self.device).manual_seed(int(np.random.SeedSequence((self.seed, 3, stream)).generate_state(1)[0]))
         lengths = torch.from_numpy(lengths).to(self.device)  # (n,)
         count, total = len(lengths), int(lengths.sum())
         person = self._people[torch.from_numpy(people).to(self.device)]  # (n, columns)
         moods = self._moods * self._normal(draw, *person.shape)  # (n, columns)
-        if self.spreads.variety:  # a draw that nobody asks for would change all that are drawn after it
+        if self.spreads.variety:  # an extra draw would change all later ones
             moods = moods * (self.spreads.variety * self._normal(draw, count, 1)).exp()
         person = person + moods
         person[:, _RATE].clamp_(-FASTEST, FASTEST)
         of = torch.repeat_interleave(torch.arange(count, device=self.device), lengths, output_size=total)  # (frames,) utterance
 
         phones, ends = self._syllables(draw, int(total * math.exp(float(person[:, _RATE].max()))) + 1)
-        clock = person[:, _RATE].double().exp()[of].cumsum(0)  # (frames,) as a person of average rate counts frames
+        clock = person[:, _RATE].double().exp()[of].cumsum(0)  # (frames,) frames at the average speaking rate
         token = torch.searchsorted(ends, clock)  # (frames,)
         starts = torch.ones(total, dtype=torch.bool, device=self.device)
         starts[1:] = (token[1:] != token[:-1]) | (of[1:] != of[:-1])
@@ -127,7 +135,7 @@ class FeatureModel:
         sound = starts.cumsum(0) - 1  # (frames,)
         phone = phones[token[first]]  # (sounds,)
 
-        waved = self._normal(draw, len(first), len(self._waves)) @ self._waves  # (sounds, 40) no sound is ever the same twice
+        waved = self._normal(draw, len(first), len(self._waves)) @ self._waves  # (sounds, 40)
         loudness = 0.8 * self._normal(draw, len(first), 1)  # (sounds, 1)
         target = self._envelopes(person)[of[first], phone] + self.spreads.token * (0.9 * waved + loudness)  # (sounds, 40)
         neighbour, weight = _glide(first, sound, of)  # each (frames,)
@@ -138,13 +146,13 @@ class FeatureModel:
         mels = torch.logaddexp(mels, self._background[session])
         mute = self._gated[session] & (phone == len(PHONES) - 1)[sound]  # (frames,)
         scatter = self._normal(draw, total + 1, N_MELS)
-        scatter = 0.9 * scatter[1:] + 0.44 * scatter[:-1]  # (frames, 40): windows overlap, so that neighbours are alike
+        scatter = 0.9 * scatter[1:] + 0.44 * scatter[:-1]  # (frames, 40): windows overlap, so neighbours are correlated
         mels += scatter * self._scatter * (self.spreads.token * (1.0 - 0.5 * voicing))[:, None]
         mels = (mels + self._channel[session]).masked_fill_(mute[:, None], FLOOR)
         return mels.clamp_(FLOOR, CEILING).half()
 
     def _syllables(self, draw: torch.Generator, n_frames: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Sounds to fill the frames and a little more: the phone of each (sounds,), and the frame where it ends (sounds,)."""
+        """Random sounds for at least ``n_frames``: the phone of each (sounds,), and the frame where it ends (sounds,)."""
         count = n_frames // 14 + 16  # syllables, of some 24 frames; the shortest have 14
         onset = self._integers(draw, len(CONSONANTS), count)  # (syllables,)
         coda = self._integers(draw, len(CONSONANTS), count)
@@ -171,7 +179,7 @@ class FeatureModel:
         bandwidths = person[:, _BANDWIDTH].exp()[:, None] * self._tensor(BANDWIDTHS)  # (n, 5) Hz
         envelope = torch.zeros(len(person), len(PHONES), N_MELS, device=self.device)
         frequency = self._centre.square()  # (40,) Hz²
-        for k in range(N_FORMANTS):  # one resonance after another, each as broad as the band that sees it makes it
+        for k in range(N_FORMANTS):  # one resonance after another, widened by the band
             peak = peaks[:, :, k : k + 1]
             breadth = bandwidths[:, k, None].square() + self._width.square()  # (n, 40) Hz²
             envelope -= (((peak - frequency) / peak).square() + (frequency * breadth[:, None]) / peak.square()).log()
@@ -184,7 +192,7 @@ class FeatureModel:
         return envelope + accent + self._area + LEVEL
 
     def _ripple(self, draw: torch.Generator, pitch: torch.Tensor, of: torch.Tensor, voicing: torch.Tensor) -> torch.Tensor:
-        """(frames, 20) nats: harmonics of the pitch, which wanders by two semitones, as far as window and band let them be."""
+        """(frames, 20) nats: harmonics of a pitch that wanders by two semitones, as window and band resolve them."""
         turns = self._normal(draw, len(of) // KNOT + 2) / 6.0  # octaves, at every 16th frame
         at = torch.arange(len(of), device=self.device)
         wander = torch.lerp(turns[at // KNOT], turns[at // KNOT + 1], at % KNOT / KNOT)  # (frames,)
@@ -210,11 +218,11 @@ def _glide(first: torch.Tensor, sound: torch.Tensor, of: torch.Tensor) -> tuple[
     since, left = at - first[sound], last[sound] - at  # each (frames,)
     neighbour = (sound + torch.where(since <= left, -1, 1)).clamp_(0, len(first) - 1)  # (frames,)
     weight = 0.5 * (1.0 - (torch.minimum(since, left) + 0.5) / RAMP).clamp_(min=0.0)  # (frames,)
-    return neighbour, weight * (of[first][neighbour] == of)  # nobody is drawn towards the next utterance
+    return neighbour, weight * (of[first][neighbour] == of)  # not across the border of two utterances
 
 
 def _sessions(rng: np.random.Generator, count: int, spread: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Channel and background noise of each session, each (sessions, 40) nats, after `rooms`, and whether it is gated."""
+    """Channel and background noise of each session, each (sessions, 40) nats, and whether it is gated (sessions,)."""
     x = (np.arange(N_MELS) + 0.5) / N_MELS  # (40,) 0 to 1
     ripple = rng.normal(0.0, 2.5 * NAT, (count, 4)) @ np.cos(np.pi * np.outer(np.arange(1, 5), x))  # (sessions, 40)
     cut = -rng.exponential(1.0, (count, 1)) * np.maximum(0.0, (x - rng.uniform(0.5, 1.2, (count, 1))) / 0.2)

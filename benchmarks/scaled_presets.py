@@ -1,11 +1,10 @@
-"""Whether the laptop twin of `best` is ahead of `laptop_tuned` in the same time, over three seeds.
+"""Whether `laptop_best`, the scaled-down version of `best`, is ahead of `laptop_tuned` in the same time, over three seeds.
 
-    python -m benchmarks.twins --data data/simulated --name simulated --steps 250
-    python -m benchmarks.twins --data data/standin --name standin --presets tuned best --steps 20000    # on a GPU
+    python -m benchmarks.scaled_presets --data data/simulated --name simulated --steps 250
+    python -m benchmarks.scaled_presets --data data/standin --name standin --presets tuned best --steps 20000    # on a GPU
 
-Both train side by side, one core each, so that they share the machine's weather; each takes as many steps as the same share of
-its own recipe has.  The recordings that are judged were not heard in training, but with ``--split random``.  Writes
-``results/twins/<name>.json``.
+Both train side by side, one core each, so load on the machine affects both alike; each takes the same fraction of its own
+recipe's steps.  Evaluation is on unseen sessions, unless ``--split random``.  Writes ``results/scaled_presets/<name>.json``.
 """
 
 from __future__ import annotations
@@ -21,8 +20,9 @@ from speaker_lib.experiments.seeds import Job, results_of, spread, train_jobs
 from speaker_lib.utils.device import get_device
 
 from .machine import device_name, write_rows
+from .tables import markdown
 
-RESULTS = Path(__file__).parent / "results" / "twins"
+RESULTS = Path(__file__).parent / "results" / "scaled_presets"
 
 
 def main() -> None:
@@ -57,17 +57,27 @@ def of_seed(name: str, seed: int, options: argparse.Namespace) -> Preset:
     return Preset(PRESETS[name].model, shorter).override(settings)
 
 
+def table(rows: list[dict[str, object]]) -> str:
+    """Markdown: two presets in the same time, mean and standard deviation over the seeds."""
+    lines = []
+    for row in rows:
+        accuracies = [f"{row[key][0]:.3f} ± {row[key][1]:.3f}" for key in ("crop", "full")]
+        seconds = f"{row['seconds'][0]:.0f} ± {row['seconds'][1]:.0f}"
+        lines.append([f"`{row['preset']}`", f"{row['steps']:,}", *accuracies, seconds])
+    return markdown(["preset", "steps", "crop", "full", "seconds of training"], lines)
+
+
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="a folder in the layout of HW4")
     parser.add_argument("--name", required=True, help="of the file of results")
-    twins = ["laptop_tuned", "laptop_best"]
-    parser.add_argument("--presets", nargs="+", choices=list(PRESETS), default=twins, help="what trains (%(default)s)")
+    scaled = ["laptop_tuned", "laptop_best"]
+    parser.add_argument("--presets", nargs="+", choices=list(PRESETS), default=scaled, help="what trains (%(default)s)")
     parser.add_argument("--steps", type=int, default=1_000, help="of the first of them (%(default)s)")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each (%(default)s)")
     parser.add_argument("--split", choices=["random", "session"], default="session", help="what is held out (%(default)s)")
     parser.add_argument("--valid-fraction", type=float, default=0.1, help="of what is held out (%(default)s)")
-    parser.add_argument("--runs", type=Path, help="where runs are kept, to go on with (a place that is given back)")
+    parser.add_argument("--runs", type=Path, help="where runs are kept, to be resumed (a temporary folder)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the results are written (%(default)s)")
     return parser.parse_args()
 

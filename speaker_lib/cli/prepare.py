@@ -1,0 +1,28 @@
+"""``prepare``: a data set of your own recordings."""
+
+import sys
+from argparse import ArgumentParser, Namespace
+
+from ..utils.errors import escape_controls
+from .options import add_workers
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("audio", metavar="AUDIO_DIR", help="a folder with one folder of WAV, FLAC, OGG or MP3 files per speaker")
+    parser.add_argument("out", metavar="OUT", help="the folder to make")
+    parser.add_argument("--chunk", type=float, metavar="SECONDS", help="cut recordings into utterances of this length")
+    parser.add_argument("--test", metavar="DIR", help="a folder of recordings without labels, for the test set")
+    add_workers(parser)
+
+
+def run(options: Namespace) -> int:
+    from ..data.recordings import prepare
+
+    done = prepare(options.audio, options.out, options.chunk, options.test, options.workers)
+    for sentence in done.skipped:
+        print(f"skipped: {escape_controls(sentence)}", file=sys.stderr)
+    print(
+        f"{escape_controls(options.out)}: {done.n_utterances:,} utterances of {done.n_speakers} speakers and {done.n_test:,} "
+        f"for the test set, from {done.n_recordings:,} recordings; {len(done.skipped)} skipped."
+    )
+    return 0
