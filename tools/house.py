@@ -76,6 +76,7 @@ def _lines(project: Project, graph: ImportGraph, name: str, order: list[str], co
         target.split(".")[1]
         for module in {f"speaker_lib.{name}", *graph.find_descendants(f"speaker_lib.{name}")}
         for target in graph.find_modules_directly_imported_by(module)
+        if target.count(".") > 1
     } - {name}
     for line in wrap(f"imports {', '.join(sorted(imported - EVERYWHERE or imported)) or 'nothing'}", columns):
         yield f' fill="#666" font-style="italic">{line}'

@@ -12,9 +12,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    from .. import Run
     from ..experiments import comparison_table
     from ..plots import comparison_figure, save_figure
+    from ..training.run import Run
 
     runs = [Run.open(folder) for folder in options.runs]
     table, figure = comparison_table(runs), comparison_figure(runs)  # both may fail, so both come before the file

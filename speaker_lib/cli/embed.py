@@ -17,8 +17,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    from .. import Corpus, Run, embed
-    from ..evaluation.embeddings import embed_test, unseen_indices
+    from ..data.corpus import Corpus
+    from ..evaluation.embeddings import embed, embed_test, unseen_indices
+    from ..training.run import Run
     from ..utils.device import get_device
 
     run, corpus = Run.open(options.run), Corpus.open(options.data)

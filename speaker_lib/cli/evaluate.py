@@ -15,8 +15,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    from .. import Corpus, evaluate
+    from ..data.corpus import Corpus
     from ..evaluation.ensemble import evaluate_ensemble
+    from ..evaluation.identification import evaluate
     from ..evaluation.text import evaluation_text
     from ..utils.device import get_device
 

@@ -11,8 +11,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    from .. import Run
     from ..evaluation.identification import identify
+    from ..training.run import Run
     from ..utils.device import get_device
 
     for speaker, probability in identify(Run.open(options.run), options.recording, get_device()):

@@ -15,7 +15,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    from .. import Corpus, predict
+    from ..data.corpus import Corpus
+    from ..evaluation.ensemble import predict
     from ..utils.device import get_device
 
     runs, averaging = open_runs(options, options.crops, options.crop_len)

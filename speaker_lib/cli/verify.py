@@ -20,10 +20,12 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    from .. import Corpus, Run, verify
+    from ..data.corpus import Corpus
     from ..evaluation.embeddings import unseen_indices
     from ..evaluation.text import verification_text
     from ..evaluation.trials import draw_trials, read_trials
+    from ..evaluation.verification import verify
+    from ..training.run import Run
     from ..utils.device import get_device
 
     run, corpus = Run.open(options.run), Corpus.open(options.data)
