@@ -65,7 +65,7 @@ def test_a_batch_gives_what_each_utterance_gives_alone(config):
 @pytest.mark.parametrize("pooling", POOLINGS[1:])
 def test_frames_are_summed_in_full_precision_under_autocast(pooling):
     torch.manual_seed(0)
-    part, hidden = make_pooling(replace(SMALL, pooling=pooling), 16), 5.0 + torch.randn(4, 30, 16)
+    part, hidden = make_pooling(replace(SMALL, pooling=pooling)), 5.0 + torch.randn(4, 30, 16)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         low = part(hidden, None)
         weights = frame_weights(part.score(hidden), None)
