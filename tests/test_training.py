@@ -31,7 +31,7 @@ from speaker_lib import (
 )
 from speaker_lib.data.batches import Batch
 from speaker_lib.training import loop as training
-from speaker_lib.training.diagnostics import chance_warning, check_finite, check_loss
+from speaker_lib.training.diagnostics import chance_warning, check_finite
 from speaker_lib.training.loop import StopTraining
 from speaker_lib.training.state import TrainState
 from speaker_lib.training.step import model_fn
@@ -239,11 +239,11 @@ def test_stopping_never_saves_a_state_that_is_not_a_number(corpus, tmp_path):
 
 def test_weights_that_are_not_numbers_are_found_before_the_loss_shows_them():
     state = TrainState(PRESET, torch.device("cpu"))
-    check_finite(state, PRESET)
+    check_finite(1.0, state, PRESET)
     with torch.no_grad():
         next(state.model.parameters()).fill_(torch.nan)
     with pytest.raises(TrainingDiverged):
-        check_finite(state, PRESET)
+        check_finite(1.0, state, PRESET)
 
 
 def test_gradients_are_clipped_where_that_is_asked_for(corpus, tmp_path):
@@ -343,7 +343,7 @@ def test_a_loss_that_is_not_a_number_ends_training_with_what_was_saved_intact(un
         train(run, corpus)
     assert run.load_resume() is None or all(t.isfinite().all() for t in last_weights(run).values())
     with pytest.raises(TrainingDiverged, match=r"at step 7, likely because .* train\.clip_norm=5, or"):
-        check_loss(float("nan"), SimpleNamespace(step=7), Preset(ModelConfig(encoder="conformer")))
+        check_finite(math.nan, SimpleNamespace(step=7), Preset(ModelConfig(encoder="conformer")))
 
 
 def rows(*accuracies: float) -> list[dict[str, float]]:

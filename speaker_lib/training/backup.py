@@ -1,4 +1,8 @@
-"""The backup of a run (``train --backup DIR``): a copy of its files on a disk that outlives this machine."""
+"""The backup of a run (``train --backup DIR``): a copy of its files on another disk, such as Google Drive on Colab.
+
+A closed box: `fetch_backup` restores a run before training, `check_backup` protects the backup of another run, and
+`checkpoints` writes the copy.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ _ADVICE = "name another --backup"
 
 
 def backup_of(folder: str | os.PathLike[str], backups: str | os.PathLike[str] | None) -> Path | None:
-    """Where among the ``backups`` the run in ``folder`` has its copy, under its own name.
+    """The folder among ``backups`` that holds the copy of the run in ``folder``: it has the same name.
 
     Raises ConfigError if that is the run's folder itself.
     """
@@ -65,17 +69,18 @@ def read_files(folder: Path) -> dict[str, bytes]:
 
 def _is_as_far(run: Run, kept: Run) -> bool:
     """Whether a run needs nothing from its backup. If one of the two is damaged, the error says how to use the other."""
+    ours, theirs = _step(run), _step(kept)
+    if theirs is None and ours:
+        raise RunError(f"{kept.folder / RESUME} cannot be read: delete it to have the backup made anew from {run.folder}.")
+    if ours is None and theirs:
+        advice = f"delete it to resume from the run's backup in {kept.folder}, at step {theirs:,}"
+        raise RunError(f"{run.folder / RESUME} cannot be read: {advice}.")
+    return run.resume_step() >= kept.resume_step()  # raises the error of a file that is still damaged
+
+
+def _step(run: Run) -> int | None:
+    """None if the state cannot be read."""
     try:
-        step = kept.resume_step()
-    except RunError as error:
-        if run.resume_step():
-            advice = f"delete it to have the backup made anew from {run.folder}"
-            raise RunError(f"{kept.folder / RESUME} cannot be read: {advice}.") from error
-        raise
-    try:
-        return run.resume_step() >= step
-    except RunError as error:
-        if step:
-            advice = f"delete it to resume from the run's backup in {kept.folder}, at step {step:,}"
-            raise RunError(f"{run.folder / RESUME} cannot be read: {advice}.") from error
-        raise
+        return run.resume_step()
+    except RunError:
+        return None
