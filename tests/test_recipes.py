@@ -18,8 +18,8 @@ from speaker_lib.training.state import TrainState
 from speaker_lib.training.step import TrainStep
 from speaker_lib.utils.errors import ConfigError
 
+from .runs import assert_equal, weights
 from .test_step import replayed
-from .test_training import assert_equal, weights
 
 CPU = torch.device("cpu")
 MODEL = ModelConfig(d_model=16, nhead=2, num_layers=2, dim_feedforward=16, n_speakers=3)
@@ -93,6 +93,7 @@ def test_the_margin_grows_after_the_warmup_and_has_a_last_value():
     assert seen[16:] == pytest.approx([0.3] * 8)
     at_once = replace(train_config, margin_ramp_steps=0, final_steps=0, final_margin=0.0)
     assert at_once.margin_at(0) == at_once.margin_at(23) == 0.2
+    assert replace(train_config, final_margin=0.1).margin_at(23) == 0.1  # it may be smaller
 
 
 @pytest.mark.parametrize(
@@ -121,10 +122,6 @@ def test_a_shorter_run_keeps_the_shares_of_its_phases():
     assert (shortest.final_steps, shortest.margin_ramp_steps) == (1, 1)
 
 
-def test_a_last_margin_may_be_smaller():
-    assert replace(EVERYTHING.train, final_margin=0.1).margin_at(23) == 0.1
-
-
 def test_masks_hide_stretches_no_wider_than_asked():
     torch.manual_seed(0)
     mels = torch.randn(500, 40, 30)
@@ -147,16 +144,6 @@ def test_what_is_hidden_is_the_mean_of_what_is_heard():
         changed = batch.mels[i] != mels[i]
         assert 0 < changed.sum() < changed.numel()
         torch.testing.assert_close(batch.mels[i][changed], mean.expand(40, 30)[changed])
-
-
-def test_what_is_hidden_does_not_move_the_mean_of_a_band():
-    torch.manual_seed(0)
-    mels = torch.linspace(3.0, -8.0, 30) + 0.01 * torch.randn(64, 40, 30)  # a microphone, and hardly anything else
-    batch = Batch(mels, None, torch.zeros(64, dtype=torch.long))
-    hidden = Augmentation(replace(TRAIN, freq_mask=10, time_mask=20))(batch, 40).mels
-    assert (hidden != mels).any()
-    assert (hidden - hidden.mean(dim=1, keepdim=True)).abs().max() < 0.1
-    torch.testing.assert_close(hidden.mean(dim=1), mels.mean(dim=1), atol=0.01, rtol=0)
 
 
 def test_a_batch_passes_as_it_is_where_nothing_is_asked_for():
