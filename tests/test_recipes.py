@@ -1,4 +1,4 @@
-"""How models are trained beyond the report: margins, masks, speeds, averages, parts of batches, a last phase; off by default."""
+"""Training beyond the report, off by default: margins, SpecAugment, speed perturbation, EMA, large-margin fine-tuning."""
 
 import math
 from dataclasses import replace
@@ -114,7 +114,7 @@ def test_settings_that_do_not_go_together_are_refused(settings, said):
         Preset().override(settings)
 
 
-def test_a_shorter_run_keeps_the_shares_of_its_phases():
+def test_a_shorter_run_keeps_the_fractions_of_its_phases():
     short = EVERYTHING.train.with_total_steps(12)
     assert (short.final_steps, short.margin_ramp_steps, short.warmup_steps) == (4, 3, 1)
     longer, shortest = EVERYTHING.train.with_total_steps(48), EVERYTHING.train.with_total_steps(2)
@@ -122,7 +122,7 @@ def test_a_shorter_run_keeps_the_shares_of_its_phases():
     assert (shortest.final_steps, shortest.margin_ramp_steps) == (1, 1)
 
 
-def test_masks_hide_stretches_no_wider_than_asked():
+def test_masks_are_intervals_no_wider_than_asked():
     torch.manual_seed(0)
     mels = torch.randn(500, 40, 30)
     for axis, widest in ((1, 12), (2, 7)):
@@ -134,7 +134,7 @@ def test_masks_hide_stretches_no_wider_than_asked():
         assert edges.max() <= 2  # one stretch each
 
 
-def test_what_is_hidden_is_the_mean_of_what_is_heard():
+def test_masked_values_become_the_mean_of_their_band():
     torch.manual_seed(0)
     lengths = torch.tensor([40, 25])
     mels = torch.randn(2, 40, 30).masked_fill(padding_mask(lengths, 40)[:, :, None], -20.0)

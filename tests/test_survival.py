@@ -139,7 +139,7 @@ def test_a_disk_that_stays_full_keeps_the_state_before_and_ends_with_an_error(un
 
 
 def test_a_disk_that_is_really_full_is_survived(corpus, tmp_path, small_disk):
-    """A file system of one megabyte that somebody else fills up and, after a while, clears."""
+    """A file system of one megabyte that another program fills up and clears later."""
     preset = PRESET.override({"train.total_steps": 80})
     whole = Run.create(tmp_path / "whole", preset, corpus)
     train(whole, corpus)

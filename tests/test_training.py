@@ -198,7 +198,7 @@ def test_weights_that_are_not_numbers_are_found_before_the_loss_shows_them():
 
 
 def test_gradients_are_clipped_where_that_is_asked_for(corpus, tmp_path):
-    """Adam hardly minds how long a gradient is, so it is told by the gradients themselves."""
+    """Adam's steps hardly depend on the length of a gradient, so the gradients themselves are measured."""
     preset = PRESET.override({"train.clip_norm": 1e-3, "train.total_steps": 2, "train.warmup_steps": 1})
     state = train(Run.create(tmp_path / "run", preset, corpus), corpus)
     norm = torch.cat([p.grad.flatten() for p in state.model.parameters()]).norm()
@@ -276,7 +276,7 @@ def rows(*accuracies: float) -> list[dict[str, float]]:
     return [{"step": 2_000.0 * (i + 4), "valid_accuracy": a} for i, a in enumerate(accuracies)]
 
 
-def test_guessing_is_said_once_with_its_likely_cause():
+def test_guessing_is_reported_once_with_its_likely_cause():
     preset = Preset(ModelConfig(num_layers=6), TrainConfig())
     chance = 1 / 600
     assert chance_warning(rows(0.3), 5667, preset) is None
@@ -295,8 +295,8 @@ def test_guessing_is_said_once_with_its_likely_cause():
     assert "`check`" in chance_warning(rows(chance), 5667, conformer)
 
 
-def test_guessing_is_said_while_training(tmp_path, capsys):
-    """A model that is told nothing: features that are the same for everybody."""
+def test_guessing_is_reported_in_training(tmp_path, capsys):
+    """A model that cannot learn: every speaker has the same features."""
     with CorpusWriter(tmp_path / "corpus", "noise") as writer:
         for i in range(200):
             writer.add(np.full((40, 40), -3.0, dtype=np.float32), f"speaker{i % 5}")
@@ -338,8 +338,8 @@ def test_set_seed_decides_weights_and_dropout():
     assert not torch.equal(one, draw())
 
 
-def test_model_fn_gives_loss_and_share_of_right_answers():
-    class Knows(nn.Module):
+def test_model_fn_gives_loss_and_accuracy():
+    class AlwaysFirst(nn.Module):
         def forward(self, mels, lengths=None):
             assert lengths is None or lengths.tolist() == [4, 2]
             return torch.tensor([[9.0, 0.0], [9.0, 0.0]])
@@ -347,7 +347,7 @@ def test_model_fn_gives_loss_and_share_of_right_answers():
     batch = Batch(torch.zeros(2, 4, 40), torch.tensor([4, 2]), torch.tensor([0, 1]))
     ordinary = [batch.mels, batch.labels]  # as the sample code's DataLoader gives it
     for given in (batch, batch._replace(lengths=torch.tensor([4, 4])), ordinary):
-        loss, accuracy = model_fn(given, Knows(), nn.CrossEntropyLoss(), torch.device("cpu"))
+        loss, accuracy = model_fn(given, AlwaysFirst(), nn.CrossEntropyLoss(), torch.device("cpu"))
         assert accuracy == 0.5 and loss.item() == pytest.approx((math.log1p(math.exp(-9)) + 9 + math.log1p(math.exp(-9))) / 2)
 
 

@@ -34,7 +34,7 @@ def backup_of(folder: str | os.PathLike[str], backups: str | os.PathLike[str] | 
 def fetch_backup(folder: str | os.PathLike[str], backup: Path | None) -> None:
     """Restores a run from its backup, if there is one and the run's folder is not as far.
 
-    Raises RunError if the backup cannot be used or is of another run, WriteError if the disk does not take it.
+    Raises RunError if the backup cannot be used or is of another run, WriteError if the folder cannot be written.
     """
     if backup is None or not Run.exists(backup):
         return

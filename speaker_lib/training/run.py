@@ -52,14 +52,6 @@ class DataInfo:
     speakers: tuple[str, ...]
 
     @classmethod
-    def of(cls, corpus: Corpus) -> DataInfo:
-        """Raises CorpusError if the folder of the corpus has a name that cannot be written down."""
-        folder = str(corpus.folder.resolve())
-        if not is_text(folder):
-            raise CorpusError(f"{folder} has characters that cannot be shown: rename that folder.")
-        return cls(folder, corpus.source, corpus.digest, corpus.speakers)
-
-    @classmethod
     def from_dict(cls, values: dict[str, object]) -> DataInfo:
         """From config.json. Raises LookupError, TypeError, AttributeError or ValueError for what is not valid."""
         info = cls(values["folder"], values["source"], values["digest"], tuple(values["speakers"]))
@@ -80,9 +72,13 @@ class Run:
     def create(cls, folder: str | os.PathLike[str], preset: Preset, corpus: Corpus) -> Run:
         """Begins a run, with as many classes and mel bands as the data have.
 
-        Raises RunError if there is a run in the folder already, CorpusError if the data cannot be split as the preset asks.
+        Raises RunError if there is a run in the folder already, CorpusError if the data cannot be split as the preset asks, or
+        if the name of their folder cannot be written down.
         """
-        run = cls(Path(folder), fit_to_data(preset, corpus), DataInfo.of(corpus))
+        data = DataInfo(str(corpus.folder.resolve()), corpus.source, corpus.digest, corpus.speakers)
+        if not is_text(data.folder):
+            raise CorpusError(f"{data.folder} has characters that cannot be shown: rename that folder.")
+        run = cls(Path(folder), fit_to_data(preset, corpus), data)
         split_utterances(corpus.labelled, preset.train)  # an error leaves no folder behind that a second try would run into
         content = json.dumps({**run.preset.to_dict(), "data": asdict(run.data)}, indent=1, ensure_ascii=False)
         try:
