@@ -15,8 +15,6 @@ from ..utils.files import replacing
 from ..utils.progress import log
 from .run import RESUME, WRITTEN, Run
 
-_ADVICE = "name another --backup"
-
 
 def backup_of(folder: str | os.PathLike[str], backups: str | os.PathLike[str] | None) -> Path | None:
     """The folder among ``backups`` that holds the copy of the run in ``folder``: it has the same name.
@@ -39,11 +37,8 @@ def fetch_backup(folder: str | os.PathLike[str], backup: Path | None) -> None:
     if backup is None or not Run.exists(backup):
         return
     kept = Run.open(backup)
-    if Run.exists(folder):
-        run = Run.open(folder)
-        kept.check_same(run.preset, run.data.digest, _ADVICE)
-        if _is_as_far(run, kept):
-            return
+    if Run.exists(folder) and _is_as_far(Run.open(folder), kept):
+        return
     step = kept.resume_step()
     Path(folder).mkdir(parents=True, exist_ok=True)
     with replace(kept, folder=Path(folder)).locked():
@@ -55,11 +50,8 @@ def fetch_backup(folder: str | os.PathLike[str], backup: Path | None) -> None:
 
 def check_backup(run: Run, backup: Path) -> None:
     """Raises RunError if the backup belongs to another run, or is further than this one."""
-    if Run.exists(backup):
-        kept = Run.open(backup)
-        kept.check_same(run.preset, run.data.digest, _ADVICE)
-        if not _is_as_far(run, kept):
-            raise RunError(f"{backup} is further than {run.folder}: resume from it (--resume), or name another --backup.")
+    if Run.exists(backup) and not _is_as_far(run, Run.open(backup)):
+        raise RunError(f"{backup} is further than {run.folder}: resume from it (--resume), or name another --backup.")
 
 
 def read_files(folder: Path) -> dict[str, bytes]:
@@ -68,7 +60,11 @@ def read_files(folder: Path) -> dict[str, bytes]:
 
 
 def _is_as_far(run: Run, kept: Run) -> bool:
-    """Whether a run needs nothing from its backup. If one of the two is damaged, the error says how to use the other."""
+    """Whether a run needs nothing from its backup.
+
+    Raises RunError if the backup is of another run, or if one of the two is damaged: the error says how to use the other.
+    """
+    kept.check_same(run.preset, run.data.digest, "name another --backup")
     ours, theirs = _step(run), _step(kept)
     if theirs is None and ours:
         raise RunError(f"{kept.folder / RESUME} cannot be read: delete it to have the backup made anew from {run.folder}.")
