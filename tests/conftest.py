@@ -15,9 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from speaker_lib import Corpus, CorpusWriter
+from speaker_lib import Corpus, CorpusWriter, Run, train
 from speaker_lib.cli.main import main
 from speaker_lib.simulation.corpus import Simulation, simulate
+
+from .runs import PRESET
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"  # beside the checkout, where it exists
 SMALL = Simulation(speakers=4, utterances=10, test_utterances=2, sessions=3, seed=1)
@@ -51,6 +53,15 @@ def corpus_folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def corpus(corpus_folder: Path) -> Corpus:
     return Corpus.open(corpus_folder)
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run of `PRESET` over the data of `corpus`, from the first step to the last; tests only read it."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    corpus = Corpus.open(write_corpus(folder / "corpus"))
+    train(run := Run.create(folder / "run", PRESET, corpus), corpus)
+    return run
 
 
 @pytest.fixture(scope="session")

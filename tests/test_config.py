@@ -96,6 +96,7 @@ def test_a_run_from_before_the_splits_own_seed_keeps_its_split():
         ("train.valid_fraction", 1, "between 0 and 1"),
         ("train.warmup_steps", 70_001, "more than train.total_steps"),
         ("train.seed", -1, "from 0 up"),
+        ("train.save_minutes", "-1", "from 0.0 up"),
     ],
 )
 def test_what_is_not_valid_is_said_with_what_is(name, value, said):

@@ -65,8 +65,8 @@ def test_two_processes_train_what_one_would(data, tmp_path):
     assert again.returncode != 0 and again.stderr.count("error: ") == 1 and "holds a run already" in again.stderr
 
 
-def test_what_is_saved_is_what_was_judged(data, tmp_path):
-    """BatchNorm's running statistics are each process's own: all must judge with those that the first one saves."""
+def test_what_is_saved_is_what_was_validated(data, tmp_path):
+    """BatchNorm's running statistics are each process's own: all must validate with those that the first one saves."""
     run, corpus = tmp_path / "run", Corpus.open(data)
     settings = ["--preset", "laptop_best", "--steps", "8", "--set", "train.segment_len=48", "--set", "train.valid_steps=8"]
     done = several(2, *SPEAKER_LIB, "train", "--data", data, "--run", run, *settings)
@@ -127,7 +127,7 @@ with joined(torch.device("cpu")):
 """
 
 
-def test_nobody_goes_ahead_before_all_have_joined(tmp_path):
+def test_no_process_goes_ahead_before_all_have_joined(tmp_path):
     """Else an error that one process has at once breaks the connection of another, which then hides it."""
     script = tmp_path / "script.py"
     script.write_text(SLOW_TO_JOIN)

@@ -1,4 +1,4 @@
-"""The parts that a model can be put together from: each masked, each deaf to the batch, each of the size it says."""
+"""The parts that a model can be put together from: each masks padding, and no utterance influences another."""
 
 import itertools
 import json
@@ -65,7 +65,7 @@ def test_a_batch_gives_what_each_utterance_gives_alone(config):
 @pytest.mark.parametrize("pooling", POOLINGS[1:])
 def test_frames_are_summed_in_full_precision_under_autocast(pooling):
     torch.manual_seed(0)
-    part, hidden = make_pooling(replace(SMALL, pooling=pooling), 16), 5.0 + torch.randn(4, 30, 16)
+    part, hidden = make_pooling(replace(SMALL, pooling=pooling)), 5.0 + torch.randn(4, 30, 16)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         low = part(hidden, None)
         weights = frame_weights(part.score(hidden), None)
@@ -143,7 +143,7 @@ def test_attention_maps_are_those_that_the_model_uses():
     torch.testing.assert_close(attention.out_proj(mixed), attention(hidden, hidden, hidden)[0][:, 0], atol=1e-5, rtol=1e-5)
 
 
-def test_a_microphone_that_colours_all_frames_alike_is_not_heard():
+def test_cmn_removes_what_colours_all_frames_alike():
     mels, colour = torch.randn(1, 20, 40), torch.randn(40)
     for norm in ("none", "mean"):
         model = of(replace(SMALL, input_norm=norm))

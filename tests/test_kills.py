@@ -11,8 +11,7 @@ import pytest
 from speaker_lib import Corpus, Run, train
 
 from .conftest import command, command_line, write_corpus
-from .test_survival import assert_same_outcome
-from .test_training import PRESET
+from .runs import PRESET, assert_same_outcome
 
 KILLS = 50
 LONG = PRESET.override({"train.total_steps": 6_000, "train.valid_steps": 50, "train.save_steps": 7})

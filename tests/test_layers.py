@@ -1,4 +1,4 @@
-"""The kit's dropout against PyTorch's: the same share of zeros, the same growth, gradients through the same mask."""
+"""The kit's dropout against PyTorch's: the same fraction of zeros, the same scale, gradients through the same mask."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from speaker_lib.models.transformer import Dropout, EncoderLayer, SelfAttention,
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
-def test_a_share_of_p_is_dropped_and_the_rest_grows(p):
+def test_a_fraction_p_is_dropped_and_the_rest_is_scaled(p):
     torch.manual_seed(0)
     x = torch.ones(1000, 999, requires_grad=True)
     y = dropout(x, p)

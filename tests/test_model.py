@@ -50,7 +50,7 @@ def test_padding_changes_nothing(norm, activation, training):
     assert (unmasked[1] - together[1]).abs().max() > 1e-3  # without the mask it would
 
 
-def test_utterances_of_a_batch_do_not_hear_each_other():
+def test_utterances_of_a_batch_do_not_influence_each_other():
     torch.manual_seed(0)
     model = Classifier(SMALL).eval()
     mels = torch.randn(3, 20, 40, requires_grad=True)

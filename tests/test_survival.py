@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from speaker_lib import Corpus, Preset, Run, train
+from speaker_lib import Corpus, Run, train
 from speaker_lib.training.backup import backup_of, fetch_backup
 from speaker_lib.training.checkpoints import Checkpoints
 from speaker_lib.training.loop import StopTraining
@@ -19,7 +19,7 @@ from speaker_lib.training.run import WRITTEN
 from speaker_lib.utils.errors import ConfigError, RunError, WriteError
 
 from .conftest import call, command, write_corpus
-from .test_training import PRESET, assert_equal, last_weights, weights, without_speed
+from .runs import PRESET, assert_equal, assert_same_outcome, weights, without_speed
 
 
 @pytest.fixture(scope="module")
@@ -30,19 +30,6 @@ def data(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def corpus(data) -> Corpus:
     return Corpus.open(data)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(corpus, tmp_path_factory) -> Run:
-    run = Run.create(tmp_path_factory.mktemp("undisturbed") / "run", PRESET, corpus)
-    train(run, corpus)
-    return run
-
-
-def assert_same_outcome(run: Run, undisturbed: Run) -> None:
-    assert_equal(weights(run), weights(undisturbed))
-    assert_equal(last_weights(run), last_weights(undisturbed))
-    assert without_speed(run.metrics()) == without_speed(undisturbed.metrics())
 
 
 # Dies in the middle of the write that is the last argument: the file beside is there, and half of it is written.
@@ -74,7 +61,7 @@ train(Run.open(sys.argv[1]), Corpus.open(sys.argv[2]))
 
 
 @pytest.mark.parametrize("write", [1, 2, 5, 6, 7, 8, 9, 10])
-def test_a_kill_in_the_middle_of_any_write_changes_nothing(undisturbed, corpus, tmp_path, write):
+def test_a_kill_in_the_middle_of_any_write_changes_nothing(uninterrupted, corpus, tmp_path, write):
     """Writes 1 and 2 are the first state (fsync, replace), then one more state, the validations, the weights, and so on."""
     run = Run.create(tmp_path / "killed", PRESET, corpus)
     arguments = [sys.executable, "-c", KILLED_WHILE_WRITING, run.folder, corpus.folder, str(write)]
@@ -83,7 +70,7 @@ def test_a_kill_in_the_middle_of_any_write_changes_nothing(undisturbed, corpus, 
     assert len(left) == 1
     train(Run.open(run.folder), corpus)
     assert list(run.folder.glob(".*.partial")) == []
-    assert_same_outcome(run, undisturbed)
+    assert_same_outcome(run, uninterrupted)
 
 
 def test_a_killed_run_is_not_locked_for_ever(corpus, tmp_path):
@@ -115,7 +102,7 @@ def full_disk(monkeypatch, folder: Path, fails) -> None:
 
 
 @pytest.mark.parametrize("kind", ["resume", "metrics", "model", ""])
-def test_training_goes_on_over_a_full_disk_and_makes_up_for_it(undisturbed, corpus, tmp_path, monkeypatch, capsys, kind):
+def test_training_goes_on_over_a_full_disk_and_makes_up_for_it(uninterrupted, corpus, tmp_path, monkeypatch, capsys, kind):
     run = Run.create(tmp_path / "run", PRESET, corpus)
     seen, held = [], []
 
@@ -133,10 +120,10 @@ def test_training_goes_on_over_a_full_disk_and_makes_up_for_it(undisturbed, corp
     assert held[0] is None or held[0]["step"] == 10  # never ahead of the validations and weights it counts on
     assert len(seen) == 3
     assert list(run.folder.glob(".*.partial")) == []
-    assert_same_outcome(run, undisturbed)
+    assert_same_outcome(run, uninterrupted)
 
 
-def test_a_disk_that_stays_full_keeps_the_state_before_and_ends_with_an_error(undisturbed, corpus, tmp_path, monkeypatch):
+def test_a_disk_that_stays_full_keeps_the_state_before_and_ends_with_an_error(uninterrupted, corpus, tmp_path, monkeypatch):
     run = Run.create(tmp_path / "run", PRESET, corpus)
 
     def fill(row):
@@ -148,11 +135,11 @@ def test_a_disk_that_stays_full_keeps_the_state_before_and_ends_with_an_error(un
     monkeypatch.undo()
     assert run.load_resume()["step"] == 10 and [row["step"] for row in run.metrics()] == [20]
     train(run, corpus)
-    assert_same_outcome(run, undisturbed)
+    assert_same_outcome(run, uninterrupted)
 
 
 def test_a_disk_that_is_really_full_is_survived(corpus, tmp_path, small_disk):
-    """A file system of one megabyte that somebody else fills up and, after a while, clears."""
+    """A file system of one megabyte that another program fills up and clears later."""
     preset = PRESET.override({"train.total_steps": 80})
     whole = Run.create(tmp_path / "whole", preset, corpus)
     train(whole, corpus)
@@ -193,21 +180,16 @@ def test_a_state_is_saved_by_the_clock_too(corpus, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("minutes", "saved_at"), [(1e-9, 19), (0.0, None), (5.0, None)])
-def test_between_validations_the_clock_saves_where_it_has_a_limit(undisturbed, corpus, tmp_path, minutes, saved_at):
+def test_between_validations_the_clock_saves_where_it_has_a_limit(uninterrupted, corpus, tmp_path, minutes, saved_at):
     preset = PRESET.override({"train.save_steps": 1_000, "train.save_minutes": minutes})
     run, saved = Run.create(tmp_path / "run", preset, corpus), []
     train(run, corpus, callbacks=[lambda row: saved.append(run.load_resume())])
     assert (saved[0] and saved[0]["step"]) == saved_at  # before the state of step 20 itself is saved
-    assert_equal(weights(run), weights(undisturbed))  # saving in between changes nothing
-
-
-def test_a_limit_below_zero_is_refused():
-    with pytest.raises(ConfigError, match=r"train\.save_minutes is -1"):
-        Preset().override({"train.save_minutes": "-1"})
+    assert_equal(weights(run), weights(uninterrupted))  # saving in between changes nothing
 
 
 # The machine vanishes: the process dies at step 26, and of its disk nothing is left.
-def test_a_fresh_machine_goes_on_from_the_backup(undisturbed, corpus, tmp_path, monkeypatch):
+def test_a_fresh_machine_goes_on_from_the_backup(uninterrupted, corpus, tmp_path, monkeypatch):
     run, backup = Run.create(tmp_path / "lost" / "run", PRESET, corpus), tmp_path / "drive" / "run"
 
     def vanish(row):
@@ -221,7 +203,7 @@ def test_a_fresh_machine_goes_on_from_the_backup(undisturbed, corpus, tmp_path, 
     again = Run.open(tmp_path / "new" / "run")
     assert again.load_resume()["step"] == 30
     train(again, corpus, backup=backup)
-    assert_same_outcome(again, undisturbed)
+    assert_same_outcome(again, uninterrupted)
     for name in WRITTEN:
         assert (backup / name).read_bytes() == (again.folder / name).read_bytes()
 
@@ -352,7 +334,7 @@ def test_a_backup_of_another_run_is_not_touched(corpus, tmp_path):
     assert {path.name: path.read_bytes() for path in backup.iterdir()} == before
 
 
-def test_a_backup_that_fails_does_not_end_training(undisturbed, corpus, tmp_path, monkeypatch, capsys):
+def test_a_backup_that_fails_does_not_end_training(uninterrupted, corpus, tmp_path, monkeypatch, capsys):
     run, backup = Run.create(tmp_path / "run", PRESET, corpus), tmp_path / "drive"
 
     def unmount(row):
@@ -363,7 +345,7 @@ def test_a_backup_that_fails_does_not_end_training(undisturbed, corpus, tmp_path
 
     train(run, corpus, callbacks=[unmount], backup=backup)
     assert f"the disk is full, {backup}" in capsys.readouterr().err
-    assert_same_outcome(run, undisturbed)
+    assert_same_outcome(run, uninterrupted)
     for name in WRITTEN:
         assert (backup / name).read_bytes() == (run.folder / name).read_bytes()
 

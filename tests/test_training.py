@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,43 +30,20 @@ from speaker_lib import (
 )
 from speaker_lib.data.batches import Batch
 from speaker_lib.training import loop as training
-from speaker_lib.training.diagnostics import chance_warning, check_finite, check_loss
+from speaker_lib.training.diagnostics import chance_warning, check_finite
 from speaker_lib.training.loop import StopTraining
 from speaker_lib.training.state import TrainState
 from speaker_lib.training.step import model_fn
 from speaker_lib.utils.errors import CorpusError, RunError, TrainingDiverged
 
 from .conftest import command_line, wait_for
-
-MODEL = ModelConfig(d_model=16, nhead=2, dim_feedforward=16, activation="relu", dropout=0.1, attention_dropout=0.1)
-PRESET = Preset(
-    MODEL,
-    TrainConfig(batch_size=8, segment_len=32, warmup_steps=5, total_steps=60, valid_steps=20, save_steps=10, learning_rate=5e-3),
-)
-
-
-def weights(run: Path | Run) -> dict[str, torch.Tensor]:
-    return safetensors.torch.load_file((run.folder if isinstance(run, Run) else run) / "model.safetensors")
-
-
-def last_weights(run: Run) -> dict[str, torch.Tensor]:
-    return run.load_resume()["model"]
-
-
-def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
-    assert one.keys() == other.keys()
-    assert all(torch.equal(one[name], other[name]) for name in one)
-
-
-def without_speed(rows: list[dict]) -> list[dict]:
-    return [{k: v for k, v in row.items() if k != "steps_per_second"} for row in rows]
+from .runs import PRESET, assert_equal, assert_same_outcome, last_weights, weights, without_speed
 
 
 @pytest.fixture
-def uninterrupted(corpus, tmp_path) -> Run:
-    run = Run.create(tmp_path / "uninterrupted", PRESET, corpus)
-    train(run, corpus)
-    return run
+def copied(uninterrupted, tmp_path) -> Run:
+    """A copy of the run, for tests that change it."""
+    return Run.open(shutil.copytree(uninterrupted.folder, tmp_path / "copied"))
 
 
 def test_a_run_learns_and_is_a_folder(uninterrupted, corpus):
@@ -91,22 +67,24 @@ def test_the_same_seed_gives_the_same_weights_twice(uninterrupted, corpus, tmp_p
     assert not torch.equal(weights(other)["prenet.weight"], weights(again)["prenet.weight"])
 
 
-@pytest.mark.parametrize("stop_at", [1, 2])
-def test_a_stopped_run_goes_on_as_if_nothing_had_been(uninterrupted, corpus, tmp_path, stop_at):
-    run, seen = Run.create(tmp_path / "stopped", PRESET, corpus), []
+@pytest.mark.parametrize("step", [20, 40, 60])
+@pytest.mark.parametrize("by", ["exception", "event"])
+def test_a_stopped_run_goes_on_as_if_nothing_had_been(uninterrupted, corpus, tmp_path, capsys, by, step):
+    run, event, seen = Run.create(tmp_path / "stopped", PRESET, corpus), threading.Event(), []
 
     def stop(row):
         seen.append(row)
-        if len(seen) == stop_at:
-            raise StopTraining
+        if row["step"] == step:
+            event.set()
+            if by == "exception":
+                raise StopTraining
 
-    state = train(run, corpus, callbacks=[stop])
-    assert state.step == 20 * stop_at
+    assert train(run, corpus, callbacks=[stop], stop=event).step == step
+    assert ("Stopped at step" in capsys.readouterr().err) == (step < 60)
     torch.manual_seed(12345)  # whatever happens in between
     assert train(Run.open(run.folder), corpus, callbacks=[seen.append]).step == 60
-    assert_equal(weights(run), weights(uninterrupted))
-    assert_equal(last_weights(run), last_weights(uninterrupted))
-    assert without_speed(run.metrics()) == without_speed(uninterrupted.metrics()) == without_speed(seen)
+    assert_same_outcome(run, uninterrupted)
+    assert without_speed(run.metrics()) == without_speed(seen)
 
 
 KILLED_AT_25 = """
@@ -137,9 +115,7 @@ def test_60_steps_at_once_equal_25_a_kill_and_35(uninterrupted, corpus, tmp_path
     assert run.load_resume()["step"] == saved_at
     assert ("resume with --resume" in died.stderr) == (code == 0)
     train(Run.open(run.folder), corpus)
-    assert_equal(weights(run), weights(uninterrupted))
-    assert_equal(last_weights(run), last_weights(uninterrupted))
-    assert without_speed(run.metrics()) == without_speed(uninterrupted.metrics())
+    assert_same_outcome(run, uninterrupted)
 
 
 def test_ctrl_c_on_the_command_line_saves_and_says_how_to_go_on(corpus_folder, tmp_path):
@@ -181,18 +157,10 @@ def test_a_run_may_keep_its_last_weights(corpus, tmp_path, capsys, ema, kept):
     assert "best" not in said and f"Step 60, model saved. (accuracy={accuracies[-1]:.4f})" in said
 
 
-def test_a_run_from_before_the_setting_keeps_its_best_weights(uninterrupted):
-    path = uninterrupted.folder / "config.json"
-    content = json.loads(path.read_text())
-    del content["train"]["keep"]
-    path.write_text(json.dumps(content))
-    assert Run.open(uninterrupted.folder).preset == uninterrupted.preset and uninterrupted.preset.train.keep == "best"
-
-
-def test_a_finished_run_stays_as_it_is(uninterrupted, corpus):
-    before = {p.name: p.read_bytes() for p in uninterrupted.folder.iterdir()}
-    assert train(uninterrupted, corpus).step == 60
-    assert {p.name: p.read_bytes() for p in uninterrupted.folder.iterdir()} == before
+def test_a_finished_run_stays_as_it_is(copied, corpus):
+    before = {p.name: p.read_bytes() for p in copied.folder.iterdir()}
+    assert train(copied, corpus).step == 60
+    assert {p.name: p.read_bytes() for p in copied.folder.iterdir()} == before
 
 
 @pytest.mark.parametrize("valid_steps", [1, 10])
@@ -206,24 +174,7 @@ def test_a_stop_button_ends_training_and_loses_no_validation(corpus, tmp_path, v
     assert train(run, corpus, stop=stop).step == 1
     assert [row["step"] for row in run.metrics()] == ([1] if valid_steps == 1 else [])
     assert train(run, corpus).step == 20
-    assert_equal(weights(run), weights(whole))
-    assert_equal(last_weights(run), last_weights(whole))
-    assert without_speed(run.metrics()) == without_speed(whole.metrics())
-
-
-@pytest.mark.parametrize("step", [20, 60])
-def test_a_stop_button_ends_training_after_a_validation_too(uninterrupted, corpus, tmp_path, capsys, step):
-    run, stop = Run.create(tmp_path / "run", PRESET, corpus), threading.Event()
-
-    def press(row):
-        if row["step"] == step:
-            stop.set()
-
-    assert train(run, corpus, callbacks=[press], stop=stop).step == step
-    assert ("Stopped at step" in capsys.readouterr().err) == (step < 60)
-    assert train(run, corpus).step == 60
-    assert_equal(weights(run), weights(uninterrupted))
-    assert without_speed(run.metrics()) == without_speed(uninterrupted.metrics())
+    assert_same_outcome(run, whole)
 
 
 def test_stopping_never_saves_a_state_that_is_not_a_number(corpus, tmp_path):
@@ -239,25 +190,19 @@ def test_stopping_never_saves_a_state_that_is_not_a_number(corpus, tmp_path):
 
 def test_weights_that_are_not_numbers_are_found_before_the_loss_shows_them():
     state = TrainState(PRESET, torch.device("cpu"))
-    check_finite(state, PRESET)
+    check_finite(1.0, state, PRESET)
     with torch.no_grad():
         next(state.model.parameters()).fill_(torch.nan)
     with pytest.raises(TrainingDiverged):
-        check_finite(state, PRESET)
+        check_finite(1.0, state, PRESET)
 
 
 def test_gradients_are_clipped_where_that_is_asked_for(corpus, tmp_path):
-    """Adam hardly minds how long a gradient is, so it is told by the gradients themselves."""
+    """Adam's steps hardly depend on the length of a gradient, so the gradients themselves are measured."""
     preset = PRESET.override({"train.clip_norm": 1e-3, "train.total_steps": 2, "train.warmup_steps": 1})
     state = train(Run.create(tmp_path / "run", preset, corpus), corpus)
     norm = torch.cat([p.grad.flatten() for p in state.model.parameters()]).norm()
     assert float(norm) == pytest.approx(1e-3, rel=1e-3)
-
-
-def test_one_folder_is_trained_by_one_process(corpus, tmp_path):
-    run = Run.create(tmp_path / "run", PRESET, corpus)
-    with run.locked(), pytest.raises(RunError, match="by another process"):
-        train(Run.open(run.folder), corpus)
 
 
 def test_training_works_away_from_the_main_thread(corpus, tmp_path):
@@ -279,26 +224,6 @@ def test_a_run_that_cannot_begin_leaves_nothing_in_its_way(tmp_path):
     assert Run.create(tmp_path / "run", PRESET, corpus).metrics() == []
 
 
-def test_a_run_is_not_begun_over_another(uninterrupted, corpus):
-    with pytest.raises(RunError, match="holds a run already"):
-        Run.create(uninterrupted.folder, PRESET, corpus)
-
-
-def test_of_two_that_begin_a_run_in_one_folder_one_does(corpus, tmp_path):
-    """The second comes while the first has looked for a run and is not done writing its own."""
-    folder, other = tmp_path / "run", PRESET.override({"train.seed": 1})
-
-    class Overtaken:
-        def __getattr__(self, name: str) -> object:
-            if name == "labelled" and not Run.exists(folder):
-                Run.create(folder, other, corpus)
-            return getattr(corpus, name)
-
-    with pytest.raises(RunError, match="holds a run already"):
-        Run.create(folder, PRESET, Overtaken())
-    assert Run.open(folder).preset.train.seed == 1
-
-
 def test_of_many_that_begin_a_run_at_once_one_does(corpus, tmp_path):
     begun, refused, barrier = [], [], threading.Barrier(8)
 
@@ -314,7 +239,8 @@ def test_of_many_that_begin_a_run_at_once_one_does(corpus, tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(begun) == 1 and len(refused) == 7 and begun == [Run.open(tmp_path / "run")]
+    assert begun == [Run.open(tmp_path / "run")]
+    assert len(refused) == 7 and all("holds a run already" in error for error in refused)
 
 
 def test_a_validation_that_is_not_a_number_is_not_written_down(uninterrupted, corpus, tmp_path, monkeypatch):
@@ -343,14 +269,14 @@ def test_a_loss_that_is_not_a_number_ends_training_with_what_was_saved_intact(un
         train(run, corpus)
     assert run.load_resume() is None or all(t.isfinite().all() for t in last_weights(run).values())
     with pytest.raises(TrainingDiverged, match=r"at step 7, likely because .* train\.clip_norm=5, or"):
-        check_loss(float("nan"), SimpleNamespace(step=7), Preset(ModelConfig(encoder="conformer")))
+        check_finite(math.nan, SimpleNamespace(step=7), Preset(ModelConfig(encoder="conformer")))
 
 
 def rows(*accuracies: float) -> list[dict[str, float]]:
     return [{"step": 2_000.0 * (i + 4), "valid_accuracy": a} for i, a in enumerate(accuracies)]
 
 
-def test_guessing_is_said_once_with_its_likely_cause():
+def test_guessing_is_reported_once_with_its_likely_cause():
     preset = Preset(ModelConfig(num_layers=6), TrainConfig())
     chance = 1 / 600
     assert chance_warning(rows(0.3), 5667, preset) is None
@@ -369,8 +295,8 @@ def test_guessing_is_said_once_with_its_likely_cause():
     assert "`check`" in chance_warning(rows(chance), 5667, conformer)
 
 
-def test_guessing_is_said_while_training(tmp_path, capsys):
-    """A model that is told nothing: features that are the same for everybody."""
+def test_guessing_is_reported_in_training(tmp_path, capsys):
+    """A model that cannot learn: every speaker has the same features."""
     with CorpusWriter(tmp_path / "corpus", "noise") as writer:
         for i in range(200):
             writer.add(np.full((40, 40), -3.0, dtype=np.float32), f"speaker{i % 5}")
@@ -379,7 +305,7 @@ def test_guessing_is_said_while_training(tmp_path, capsys):
     assert capsys.readouterr().err.count("no better than guessing among 5 speakers") == 1
 
 
-def test_bars_have_the_reports_form(uninterrupted, capsys, corpus, tmp_path):
+def test_bars_have_the_reports_form(capsys, corpus, tmp_path):
     train(Run.create(tmp_path / "run", PRESET, corpus), corpus)
     error = capsys.readouterr().err
     assert "Train: 100%" in error and "20/20" in error and "step/s, accuracy=" in error and "step=60" in error
@@ -412,8 +338,8 @@ def test_set_seed_decides_weights_and_dropout():
     assert not torch.equal(one, draw())
 
 
-def test_model_fn_gives_loss_and_share_of_right_answers():
-    class Knows(nn.Module):
+def test_model_fn_gives_loss_and_accuracy():
+    class AlwaysFirst(nn.Module):
         def forward(self, mels, lengths=None):
             assert lengths is None or lengths.tolist() == [4, 2]
             return torch.tensor([[9.0, 0.0], [9.0, 0.0]])
@@ -421,7 +347,7 @@ def test_model_fn_gives_loss_and_share_of_right_answers():
     batch = Batch(torch.zeros(2, 4, 40), torch.tensor([4, 2]), torch.tensor([0, 1]))
     ordinary = [batch.mels, batch.labels]  # as the sample code's DataLoader gives it
     for given in (batch, batch._replace(lengths=torch.tensor([4, 4])), ordinary):
-        loss, accuracy = model_fn(given, Knows(), nn.CrossEntropyLoss(), torch.device("cpu"))
+        loss, accuracy = model_fn(given, AlwaysFirst(), nn.CrossEntropyLoss(), torch.device("cpu"))
         assert accuracy == 0.5 and loss.item() == pytest.approx((math.log1p(math.exp(-9)) + 9 + math.log1p(math.exp(-9))) / 2)
 
 
@@ -431,6 +357,11 @@ def test_lower_precision_trains_too(corpus, tmp_path, precision):
     state = train(run, corpus)
     assert state.step == 20 and math.isfinite(run.metrics()[-1]["train_loss"])
     assert all(t.dtype == torch.float32 for t in weights(run).values())
+
+
+def spoil_validation(run: Path, **values: float) -> None:
+    row = json.loads((run / "metrics.jsonl").read_text().splitlines()[0])
+    (run / "metrics.jsonl").write_text(json.dumps(row | values) + "\n")
 
 
 DAMAGES = {
@@ -447,52 +378,51 @@ DAMAGES = {
     "resume.pt cannot be read (IndexError)": lambda r: torch.save(torch.zeros(3), r / "resume.pt"),
     "metrics.jsonl cannot be read": lambda r: (r / "metrics.jsonl").write_text("{"),
     "metrics.jsonl cannot be read ('train_accuracy')": lambda r: (r / "metrics.jsonl").write_text('{"step": 1}\n'),
+    "metrics.jsonl cannot be read (a number is NaN": lambda r: spoil_validation(r, valid_loss=math.nan),
+    "metrics.jsonl cannot be read (a step took no time": lambda r: spoil_validation(r, steps_per_second=0.0),
+    "metrics.jsonl cannot be read (int too large": lambda r: spoil_validation(r, train_loss=10**400),
 }
 
 
 @pytest.mark.parametrize("said", DAMAGES)
-def test_a_damaged_run_is_refused_in_one_sentence(uninterrupted, corpus, said):
-    DAMAGES[said](uninterrupted.folder)
+def test_a_damaged_run_is_refused_in_one_sentence(copied, corpus, said):
+    DAMAGES[said](copied.folder)
     with pytest.raises(RunError) as problem:
-        train(Run.open(uninterrupted.folder), corpus)
-    assert said in str(problem.value) and str(uninterrupted.folder) in str(problem.value)
+        train(Run.open(copied.folder), corpus)
+    assert said in str(problem.value) and str(copied.folder) in str(problem.value)
 
 
-def test_weights_that_do_not_fit_are_refused(uninterrupted):
-    path = uninterrupted.folder / "model.safetensors"
+def test_weights_that_do_not_fit_are_refused(copied):
+    path = copied.folder / "model.safetensors"
     safetensors.torch.save_file({"prenet.weight": torch.zeros(3, 3)}, path)
     with pytest.raises(RunError, match="does not fit the model"):
-        uninterrupted.load_model()
+        copied.load_model()
     path.write_bytes(b"pickle")
     with pytest.raises(RunError, match="not a safetensors file"):
-        uninterrupted.load_model()
+        copied.load_model()
     path.unlink()
     with pytest.raises(RunError, match="is missing"):
-        uninterrupted.load_model()
+        copied.load_model()
 
 
-def test_other_data_or_settings_are_refused(uninterrupted, corpus, tmp_path):
-    metadata = json.loads((corpus.folder / "metadata.json").read_text())
-    metadata["speakers"]["speaker0"].pop()
-    (corpus.folder / "metadata.json").write_text(json.dumps(metadata))
-    with pytest.raises(RunError, match=r"was trained on random numbers .*, the same speakers with other utterances"):
-        train(uninterrupted, Corpus.open(corpus.folder))
-    other = replace(uninterrupted.preset, train=replace(PRESET.train, learning_rate=1e-4))
+def test_other_settings_are_refused(uninterrupted):
     with pytest.raises(RunError, match=r"train.learning_rate was 0.005 and is now 0.0001"):
-        uninterrupted.check_same(other, uninterrupted.data.digest)
+        uninterrupted.check_same(uninterrupted.preset.override({"train.learning_rate": 1e-4}), uninterrupted.data.digest)
 
 
 @pytest.mark.parametrize(
-    ("n_speakers", "rename", "said"),
-    [(4, {}, "4 speakers instead of 3"), (3, {"speaker1": "bo"}, "other speakers, or in another order")],
+    ("n_speakers", "name", "said"),
+    [
+        (3, "speaker1", "the same speakers with other utterances (another metadata.json)"),
+        (4, "speaker1", "4 speakers instead of 3"),
+        (3, "bo", "other speakers, or in another order"),
+    ],
 )
-def test_data_that_look_alike_are_told_apart(uninterrupted, corpus, tmp_path, n_speakers, rename, said):
-    """The same source, the same folder: what differs must be in the sentence."""
-    shutil.rmtree(corpus.folder)
-    with CorpusWriter(corpus.folder, corpus.source) as writer:
+def test_other_data_are_refused_with_what_differs(uninterrupted, tmp_path, n_speakers, name, said):
+    """The source is the same, and the folder may be: what differs must be in the sentence."""
+    with CorpusWriter(tmp_path / "other", uninterrupted.data.source) as writer:
         for i in range(24):
-            name = f"speaker{i % n_speakers}"
-            writer.add(np.zeros((90, 40), dtype=np.float32), rename.get(name, name))
-    with pytest.raises(RunError) as problem:
-        train(uninterrupted, Corpus.open(corpus.folder))
+            writer.add(np.zeros((90, 40), dtype=np.float32), ["speaker0", name, "speaker2", "speaker3"][i % n_speakers])
+    with pytest.raises(RunError, match=r"was trained on random numbers \(") as problem:
+        train(uninterrupted, Corpus.open(tmp_path / "other"))
     assert str(problem.value).endswith(f"holds random numbers, {said}: give it the data it was trained on.")

@@ -1,4 +1,4 @@
-"""Dataclass fields that know their bounds and their help text, so that every setting is checked and explained in one way."""
+"""Dataclass fields with bounds and a help text: every setting is checked and explained in one way."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import field, fields
 
 from ..utils.errors import ConfigError, short_repr
 
-LARGEST = 2**31 - 1  # no setting is larger; beyond it PyTorch's own limits begin
+LARGEST = 2**31 - 1  # of any setting: some of PyTorch's arguments are 32-bit integers
 _KIND_NAMES = types.MappingProxyType({int: "a whole number", float: "a number", str: "a word"})
 
 
@@ -34,7 +34,7 @@ def field_types(config: type) -> dict[str, type]:
 
 
 def describe(config: type, part: str) -> str:
-    """A line per setting: its name, its default, what it means and which words it takes."""
+    """A line per setting: its name, its default, its help text and its choices."""
     lines = []
     for item in fields(config):
         words = item.metadata.get("choices")
@@ -44,7 +44,7 @@ def describe(config: type, part: str) -> str:
 
 
 def split_settings(texts: Iterable[str]) -> dict[str, str]:
-    """``NAME=VALUE`` as ``--set`` takes it, as what `Preset.override` takes. Raises ConfigError where a value is missing."""
+    """``NAME=VALUE`` texts of ``--set`` as a dictionary for `Preset.override`. Raises ConfigError if a value is missing."""
     pairs = [text.partition("=") for text in texts]
     for name, equals, _ in pairs:
         if not equals:
@@ -53,10 +53,7 @@ def split_settings(texts: Iterable[str]) -> dict[str, str]:
 
 
 def parse(name: str, value: object, kind: type) -> object:
-    """Reads a string from the command line as the type of its field; anything else passes through to `check`.
-
-    Raises ConfigError.
-    """
+    """A string from the command line as the type of its field, or another value as it is. Raises ConfigError."""
     if not isinstance(value, str) or kind is str:
         return value
     try:
@@ -66,7 +63,7 @@ def parse(name: str, value: object, kind: type) -> object:
 
 
 def check(config: object, part: str) -> None:
-    """Holds every field of a frozen dataclass against its type, its choices and its bounds. Raises ConfigError."""
+    """Checks the type, the choices and the bounds of every field of a frozen dataclass. Raises ConfigError."""
     kinds = field_types(type(config))
     for item in fields(config):
         value, kind, name = getattr(config, item.name), kinds[item.name], f"{part}.{item.name}"

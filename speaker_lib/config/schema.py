@@ -1,7 +1,7 @@
 """Every setting of an experiment as plain, frozen data: `ModelConfig`, `TrainConfig`, and a `Preset` of both.
 
-In: defaults, overrides from ``--set``, or a run's config.json.  Out: settings that are checked, so that nobody has to check
-them again.  What is off by default is what the report did not have.
+In: defaults, overrides from ``--set``, or a run's config.json.  Out: settings that are checked once, here.  Whatever the report
+did not have is off by default.
 """
 
 from __future__ import annotations
@@ -43,27 +43,20 @@ class ModelConfig:
         check(self, "model")
         if self.d_model % self.nhead:
             divisors = ", ".join(str(n) for n in range(1, self.d_model + 1) if self.d_model % n == 0)
-            raise ConfigError(
-                f"model.nhead is {self.nhead}, which does not divide model.d_model = {self.d_model}: choose one of {divisors}."
-            )
+            raise ConfigError(f"model.nhead = {self.nhead} does not divide d_model = {self.d_model}: choose one of {divisors}.")
         if self.kernel_size % 2 == 0:
-            raise ConfigError(
-                f"model.kernel_size is {self.kernel_size}: choose an odd number, with as many frames on either side."
-            )
+            raise ConfigError(f"model.kernel_size is {self.kernel_size}: choose an odd number.")
         if self.d_embedding and self.head == "two_layer":
-            raise ConfigError(
-                f"model.d_embedding is {self.d_embedding}, but model.head = two_layer keeps model.d_model: "
-                "choose model.head = linear or cosine, or leave d_embedding at 0."
-            )
+            raise ConfigError(f"model.d_embedding is {self.d_embedding}: choose model.head = linear or cosine, or leave it at 0.")
 
     @property
     def frame_width(self) -> int:
-        """Width of the vector that the encoder gives for a frame."""
+        """Width of a frame's vector after the encoder."""
         return self.d_model * (self.num_layers if self.encoder == "mfa_conformer" else 1)
 
     @property
     def pooled_width(self) -> int:
-        """Width of the vector that pooling makes of an utterance."""
+        """Width of an utterance's vector after pooling."""
         return self.frame_width * (2 if self.pooling == "attentive_statistics" else 1)
 
 
@@ -105,15 +98,11 @@ class TrainConfig:
         if not 0 < self.valid_fraction < 1:
             raise ConfigError(f"train.valid_fraction is {self.valid_fraction}: choose a number between 0 and 1.")
         for name in ("warmup_steps", "final_steps"):
-            if getattr(self, name) > self.total_steps:
-                raise ConfigError(
-                    f"train.{name} is {getattr(self, name)}, more than train.total_steps = {self.total_steps}: "
-                    "lower the first or raise the second."
-                )
+            steps = getattr(self, name)
+            if steps > self.total_steps:
+                raise ConfigError(f"train.{name} is {steps}, more than train.total_steps = {self.total_steps}: lower it.")
         if self.final_margin and not self.final_steps:
-            raise ConfigError(
-                f"train.final_margin is {self.final_margin}, but train.final_steps is 0: choose how many steps it is for."
-            )
+            raise ConfigError(f"train.final_margin is {self.final_margin}, but train.final_steps is 0: choose how many.")
         longest = max(self.segment_len, self.final_segment_len if self.final_steps else 0)
         if self.batch_size * longest > MOST_FRAMES:
             raise ConfigError(
@@ -122,22 +111,19 @@ class TrainConfig:
             )
 
     def segment_len_at(self, step: int) -> int:
-        """Frames of a segment that step number ``step`` trains on."""
+        """Frames of a segment in step number ``step``."""
         return self.final_segment_len if step >= self.total_steps - self.final_steps else self.segment_len
 
     def margin_at(self, step: int) -> float:
-        """The margin of step number ``step``.
-
-        ``margin`` from the start or, with ``margin_ramp_steps``, 0 in the warmup and rising from there; in the final steps
-        ``final_margin``, where that is not 0.
-        """
+        """The margin in step number ``step``: it may grow from 0 after the warmup, and change in the final steps."""
         if self.final_margin and step >= self.total_steps - self.final_steps:
             return self.final_margin
-        risen = (step - self.warmup_steps) / max(1, self.margin_ramp_steps)
-        return self.margin * min(1.0, max(0.0, risen)) if self.margin_ramp_steps else self.margin
+        if not self.margin_ramp_steps:
+            return self.margin
+        return self.margin * min(1.0, max(0.0, (step - self.warmup_steps) / self.margin_ramp_steps))
 
     def with_total_steps(self, total_steps: int) -> TrainConfig:
-        """The same recipe over ``total_steps``: warmup and intervals are lowered to at most a tenth of them.
+        """The same recipe over ``total_steps``: warmup and intervals become at most a tenth of them.
 
         The final steps and the ramp of the margin keep their fraction of the whole.
         """
@@ -157,7 +143,7 @@ class TrainConfig:
         )
 
 
-# Settings of earlier versions: an old config.json may carry them at the value that changed nothing.
+# Settings of earlier versions, each with the value that had no effect: with that an old config.json may still have them.
 _REMOVED = {"model.positions": "none", "model.stochastic_depth": 0.0, "train.accumulate": 1, "train.crop_len": 0}
 
 
@@ -170,27 +156,22 @@ class Preset:
 
     def __post_init__(self) -> None:
         if max(self.train.margin, self.train.final_margin) > 0 and self.model.head != "cosine":
-            raise ConfigError(
-                f"train.margin lies between cosines, but model.head is {self.model.head}: "
-                "choose model.head = cosine, or leave train.margin and train.final_margin at 0."
-            )
+            raise ConfigError(f"train.margin needs a cosine head, not {self.model.head}: choose model.head = cosine.")
         if self.model.pooling_norm == "batch" and self.train.batch_size < 2:
-            raise ConfigError(
-                "model.pooling_norm = batch normalises over the utterances of a batch: choose train.batch_size of at least 2."
-            )
+            raise ConfigError("model.pooling_norm = batch needs several utterances: choose train.batch_size of at least 2.")
 
     def override(self, settings: dict[str, object]) -> Preset:
         """A copy with ``{"model.d_model": 256, "train.seed": 1}`` applied; strings are read as the field's type.
 
-        Raises ConfigError naming the valid fields or values.
+        Raises ConfigError with the valid fields or values.
         """
+        kinds = {"model": field_types(ModelConfig), "train": field_types(TrainConfig)}
         changes: dict[str, dict[str, object]] = {"model": {}, "train": {}}
         for name, value in settings.items():
             part, _, field_name = name.partition(".")
-            types_ = field_types(type(getattr(self, part))) if part in changes else {}
-            if field_name not in types_:
+            if field_name not in kinds.get(part, {}):
                 raise ConfigError(f"there is no setting {short_repr(name)}: choose one of {', '.join(setting_names())}.")
-            changes[part][field_name] = parse(name, value, types_[field_name])
+            changes[part][field_name] = parse(name, value, kinds[part][field_name])
         return Preset(replace(self.model, **changes["model"]), replace(self.train, **changes["train"]))
 
     def to_dict(self) -> dict[str, dict[str, object]]:
@@ -199,12 +180,12 @@ class Preset:
 
     @classmethod
     def from_dict(cls, values: dict[str, dict[str, object]]) -> Preset:
-        """The inverse of `to_dict`, also for what earlier versions wrote. Raises ConfigError for what is not valid."""
+        """The inverse of `to_dict`, also for the config.json of earlier versions. Raises ConfigError if it is not valid."""
         settings = {f"{part}.{name}": value for part in ("model", "train") for name, value in values[part].items()}
         for name, neutral in _REMOVED.items():
             if settings.pop(name, neutral) != neutral:
                 raise ConfigError(f"{name} was removed from the library: use the release that made this run")
-        settings.setdefault("train.split_seed", settings.get("train.seed", TrainConfig.seed))  # one seed once decided both
+        settings.setdefault("train.split_seed", settings.get("train.seed", TrainConfig.seed))  # there was one seed for both
         return cls().override(settings)
 
     def differences(self, other: Preset) -> dict[str, tuple[object, object]]:
@@ -219,7 +200,7 @@ def setting_names() -> list[str]:
 
 
 def describe_settings() -> str:
-    """Every setting with its default and its meaning, as ``train --help`` prints them."""
+    """Every setting with its default and its help text, as ``train --help`` prints them."""
     model, train = describe(ModelConfig, "model"), describe(TrainConfig, "train")
     return f"settings of the model, with their defaults:\n{model}\n\nsettings of training:\n{train}"
 

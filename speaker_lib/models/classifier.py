@@ -18,7 +18,7 @@ from .pooling import make_pooling, mean_pooling, padding_mask
 
 
 class Classifier(nn.Module):
-    """Names the speaker of an utterance. Its parts are those that the settings ask for; the defaults are the sample code's."""
+    """Identifies the speaker of an utterance. The default settings are the sample code's model."""
 
     def __init__(self, config: ModelConfig = ModelConfig()) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class Classifier(nn.Module):
         else:
             self.prenet = Subsampling(config.n_mels, config.d_model, config.subsampling)
         self.encoder = Encoder(config)
-        self.pooling = make_pooling(config, config.frame_width)
+        self.pooling = make_pooling(config)
         self.pooling_norm = nn.BatchNorm1d(config.pooled_width) if config.pooling_norm == "batch" else nn.Identity()
         self.pred_layer = make_head(config)
 
@@ -55,5 +55,5 @@ class Classifier(nn.Module):
 
 
 def count_parameters(model: nn.Module) -> int:
-    """How many parameters the model learns."""
+    """The number of trainable parameters."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)

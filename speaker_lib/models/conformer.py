@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ..config.schema import ModelConfig
-from .transformer import Dropout, SelfAttention, attention_mask
+from .transformer import Dropout, SelfAttention
 
 
 class ConformerLayer(nn.Module):
@@ -29,22 +29,20 @@ class ConformerLayer(nn.Module):
         self.norm = nn.LayerNorm(d_model)
 
     def forward(self, hidden: torch.Tensor, src_key_padding_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """The same shape as ``hidden``; the mask (batch, frames) is true where an utterance is over. Equation 1."""
+        """The same shape as ``hidden``; the mask (batch, frames) is true after an utterance's end. Equation 1."""
         padding = src_key_padding_mask
         hidden = hidden + 0.5 * self.feedforward1(hidden)
-        hidden = hidden + self.dropout(self._attend(self.attention_norm(hidden), attention_mask(padding, hidden.dtype)))
+        x = self.attention_norm(hidden)
+        hidden = hidden + self.dropout(self.self_attn(x, x, x, key_padding_mask=padding, need_weights=False)[0])
         hidden = hidden + self.convolution(hidden, padding)
         hidden = hidden + 0.5 * self.feedforward2(hidden)
         return self.norm(hidden)
 
-    def _attend(self, hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        return self.self_attn(hidden, hidden, hidden, key_padding_mask=mask, need_weights=False)[0]
-
 
 class Convolution(nn.Module):
-    """The convolution module (section 2.2, figure 2): a gate, then a filter of its own for each dimension.
+    """The convolution module (section 2.2, figure 2): a gate, then a depthwise convolution.
 
-    Its BatchNorm takes its statistics from all utterances of a training batch, as published, padded frames included.
+    As published, its BatchNorm takes its statistics from the whole training batch, padded frames included.
     """
 
     def __init__(self, d_model: int, kernel_size: int, dropout: float) -> None:
@@ -58,17 +56,17 @@ class Convolution(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, hidden: torch.Tensor, padding: torch.Tensor | None) -> torch.Tensor:
-        """(frames, batch, d_model) to the same; ``padding`` (batch, frames) is true where an utterance is over."""
+        """(frames, batch, d_model) to the same; ``padding`` (batch, frames) is true after an utterance's end."""
         x = nn.functional.glu(self.gated(self.norm(hidden)))  # (frames, batch, d_model)
         x = x.permute(1, 2, 0)  # (batch, d_model, frames)
-        if padding is not None:  # what lies beyond the end counts as zero, as it does without padding
+        if padding is not None:  # zero, as the convolution's own padding beyond the end
             x = x.masked_fill(padding[:, None, :], 0.0)
         x = self.activation(self.batch_norm(self.depthwise(x)))  # (batch, d_model, frames)
         return self.dropout(self.pointwise(x.permute(2, 0, 1)))  # (frames, batch, d_model)
 
 
 def feedforward(config: ModelConfig) -> nn.Sequential:
-    """The feed-forward module (section 2.3): of every frame, for itself."""
+    """The feed-forward module (section 2.3)."""
     return nn.Sequential(
         nn.LayerNorm(config.d_model),
         nn.Linear(config.d_model, config.dim_feedforward),

@@ -27,7 +27,7 @@ class Encoder(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.aggregates = config.encoder == "mfa_conformer"
-        if config.encoder == "transformer":  # as in PyTorch's nn.TransformerEncoder, all layers begin with the same weights
+        if config.encoder == "transformer":  # all layers start with the same weights, as in nn.TransformerEncoder
             layer = EncoderLayer(config)
             layers = [layer, *(copy.deepcopy(layer) for _ in range(config.num_layers - 1))]
             norm = nn.LayerNorm(config.d_model) if config.norm == "pre" else None
@@ -39,7 +39,7 @@ class Encoder(nn.Module):
     def forward(self, hidden: torch.Tensor, padding: torch.Tensor | None = None) -> torch.Tensor:
         """(batch, frames, d_model) to the same, or (batch, frames, num_layers * d_model) for ``mfa_conformer``.
 
-        ``padding`` (batch, frames) is true where an utterance is over; what comes out there means nothing.
+        ``padding`` (batch, frames) is true after an utterance's end; the output there means nothing.
         """
         hidden, outputs = hidden.transpose(0, 1), []  # (frames, batch, d_model)
         for layer in self.layers:
@@ -53,7 +53,7 @@ class Encoder(nn.Module):
 
 
 class Subsampling(nn.Module):
-    """One vector for every ``stride`` frames, by a convolution over the frames around them."""
+    """One vector for every ``stride`` frames, by a strided convolution."""
 
     def __init__(self, n_mels: int, d_model: int, stride: int) -> None:
         super().__init__()
@@ -61,6 +61,6 @@ class Subsampling(nn.Module):
 
     def forward(self, mels: torch.Tensor, padding: torch.Tensor | None = None) -> torch.Tensor:
         """(batch, frames, n_mels) to (batch, frames / stride, d_model), rounded up."""
-        if padding is not None:  # what lies beyond the end counts as zero, as it does without padding
+        if padding is not None:  # zero, as the convolution's own padding beyond the end
             mels = mels.masked_fill(padding[:, :, None], 0.0)
         return self.convolution(mels.transpose(1, 2)).transpose(1, 2)  # (batch, frames / stride, d_model)

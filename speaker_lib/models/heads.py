@@ -18,9 +18,9 @@ ACTIVATIONS = {"sigmoid": nn.Sigmoid, "relu": nn.ReLU}
 
 
 class CosineLayer(nn.Module):
-    """The cosine between an utterance and a learned direction per speaker, times ``scale``: neither's length counts.
+    """``scale`` times the cosine between an embedding and a learned vector per speaker.
 
-    Wang et al. (2018), arXiv 1801.05599, section 3.1; the margin belongs to the loss, so here it is always off.
+    Wang et al. (2018), arXiv 1801.05599, section 3.1; the margin is in the loss (`training.losses`).
     """
 
     def __init__(self, width: int, n_speakers: int, scale: float) -> None:
@@ -30,13 +30,13 @@ class CosineLayer(nn.Module):
 
     def forward(self, embedding: torch.Tensor) -> torch.Tensor:
         """(batch, width) to (batch, n_speakers), float32: bfloat16 would round a cosine of 0.9 to three digits."""
-        # Tensors without memory, by which costs are counted, know no autocast.
+        # Meta tensors, on which FLOPs are counted, have no autocast.
         with nullcontext() if embedding.is_meta else torch.autocast(embedding.device.type, enabled=False):
             return self.scale * F.linear(F.normalize(embedding.float()), F.normalize(self.weight.float()))  # (batch, n_speakers)
 
 
 def make_head(config: ModelConfig) -> nn.Sequential:
-    """The layers from a pooled vector to logits; the last one alone knows the speakers."""
+    """The layers from a pooled vector to logits; only the last one depends on the speakers."""
     pooled = config.pooled_width
     if config.head == "two_layer":
         activation = ACTIVATIONS[config.activation]()

@@ -1,7 +1,7 @@
 """Pooling over time, over real frames only.
 
-In: hidden (batch, frames, width), and padding (batch, frames), true where an utterance is over.  Out: one vector per utterance,
-(batch, width), or (batch, 2 * width) with a standard deviation beside the mean.
+In: hidden (batch, frames, width), and padding (batch, frames), true after an utterance's end.  Out: one vector per utterance,
+(batch, width), or (batch, 2 * width) with the standard deviation beside the mean.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from torch import nn
 from ..config.schema import ModelConfig
 
 SCORING = 128  # width of the hidden layer that scores frames in attentive statistics pooling
-LEAST_VARIANCE = 1e-5  # below it the slope of a square root is steep
+LEAST_VARIANCE = 1e-5  # below it the gradient of a square root is steep
 
 
 def padding_mask(lengths: torch.Tensor, n_frames: int) -> torch.Tensor:
-    """(batch, n_frames) bool, true where an utterance of ``lengths`` (batch,) frames is over."""
+    """(batch, n_frames) bool, true after the first ``lengths`` (batch,) frames of each utterance."""
     return torch.arange(n_frames, device=lengths.device) >= lengths[:, None]
 
 
@@ -78,8 +78,8 @@ def weighted_sum(hidden: torch.Tensor, weights: torch.Tensor, padding: torch.Ten
     return (weights[:, :, None] * hidden.float()).sum(dim=1)  # (batch, width)
 
 
-def make_pooling(config: ModelConfig, width: int) -> nn.Module:
-    """The pooling that ``config`` asks for, of frames' vectors of that width."""
+def make_pooling(config: ModelConfig) -> nn.Module:
+    """The pooling that ``config`` asks for."""
     if config.pooling == "self_attention":
-        return SelfAttentionPooling(width)
-    return AttentiveStatisticsPooling(width) if config.pooling == "attentive_statistics" else MeanPooling()
+        return SelfAttentionPooling(config.frame_width)
+    return AttentiveStatisticsPooling(config.frame_width) if config.pooling == "attentive_statistics" else MeanPooling()

@@ -1,8 +1,8 @@
-"""The Transformer's layer: PyTorch's own, with a dropout that costs a CPU less.
+"""The Transformer layer: PyTorch's own, with a faster dropout on a CPU.
 
-In and out: hidden (frames, batch, d_model).  `nn.Dropout` draws its mask number by number on most CPUs, which is more than a
-third of a training step of the baseline; here one draw of 64 bits decides over four numbers.  On a GPU, and in evaluation, the
-layer is PyTorch's to the letter.
+In and out: hidden (frames, batch, d_model).  On most CPUs `nn.Dropout` draws one random number per element, which takes more
+than a third of the baseline's training step; here one draw of 64 bits serves four elements.  On a GPU, and in evaluation, the
+layer is exactly PyTorch's.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from ..config.schema import ModelConfig
 
-_VALUES = 2**16  # of the 16 random bits that decide over one number: p is rounded to a multiple of 1 / 65,536
+_VALUES = 2**16  # of the 16 random bits for one element: p is rounded to a multiple of 1 / 65,536
 
 
 class EncoderLayer(nn.TransformerEncoderLayer):
@@ -32,8 +32,8 @@ class EncoderLayer(nn.TransformerEncoderLayer):
             # 1.3 s against 0.4 s for 32 utterances of 500 frames (width 128, 3 layers, 2 CPU cores, PyTorch 2.13).
             batch_first=False,
         )
-        # PyTorch's attention has drawn its weights: the ones that the sample code's model gets from the same seed. Ours takes
-        # them over, and the fork keeps its own draw from shifting those of the layers after it.
+        # Our attention takes the weights that PyTorch's has drawn, which are those of the sample code's model for the same seed.
+        # The fork keeps its own initial weights from shifting the random numbers of later layers.
         attention = self.self_attn
         with torch.random.fork_rng(devices=[]):
             self.self_attn = SelfAttention(config.d_model, config.nhead, dropout=config.attention_dropout)
@@ -57,7 +57,7 @@ class SelfAttention(nn.MultiheadAttention):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """What `nn.MultiheadAttention` returns: (frames, batch, d_model), and the weights where they are asked for.
 
-        Raises ValueError for what training on a CPU would not do as evaluation does: another mask, another key or value.
+        Raises ValueError for what `_attend` does not support: another mask, another key or value.
         """
         if attn_mask is not None or is_causal:
             raise ValueError("SelfAttention takes no attn_mask and is not causal: mask padding with key_padding_mask.")
@@ -75,7 +75,8 @@ class SelfAttention(nn.MultiheadAttention):
         queries, keys, values = projected.permute(2, 1, 3, 0, 4)  # each (batch, heads, frames, d_head)
         scores = (queries / math.sqrt(self.head_dim)) @ keys.transpose(-2, -1)  # (batch, heads, frames, frames)
         if padding is not None:
-            padding = attention_mask(padding, hidden.dtype) if padding.dtype == torch.bool else padding  # (batch, frames)
+            if padding.dtype == torch.bool:
+                padding = torch.zeros_like(padding, dtype=hidden.dtype).masked_fill_(padding, -torch.inf)  # (batch, frames)
             scores = scores + padding[:, None, None, :]  # (batch, heads, frames, frames)
         mixed = dropout(scores.softmax(dim=-1), self.dropout) @ values  # (batch, heads, frames, d_head)
         mixed = mixed.permute(2, 0, 1, 3).reshape(n_frames, n_utterances, d_model)  # (frames, batch, d_model)
@@ -88,11 +89,6 @@ class Dropout(nn.Dropout):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The same shape as ``x``."""
         return dropout(x, self.p) if self.training and self.p > 0 else x
-
-
-def attention_mask(padding: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
-    """What attention adds to its scores, (batch, frames): minus infinity where ``padding`` is true, else 0."""
-    return None if padding is None else torch.zeros_like(padding, dtype=dtype).masked_fill_(padding, -torch.inf)
 
 
 def dropout(x: torch.Tensor, p: float) -> torch.Tensor:

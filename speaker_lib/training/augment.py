@@ -1,7 +1,7 @@
 """Augmentation of log-mels, in training only: SpecAugment masks and speed perturbation.
 
-In: a `Batch`.  Out: a `Batch` with mels (batch, n_frames, n_mels).  The random numbers come from PyTorch's global stream, as
-those of dropout do, so that a resumed run draws what it would have drawn.
+In: a `Batch`.  Out: a `Batch` with mels (batch, n_frames, n_mels).  Like dropout, augmentation draws from PyTorch's global
+random stream, whose state is saved, so a resumed run draws the same numbers.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ MASKS = 2  # of each kind, as in the paper's policy LD
 
 
 class Augmentation:
-    """What the settings ask for, applied to a batch; without any of them a batch passes as it is."""
+    """Applies the augmentation that the settings ask for to a batch."""
 
     def __init__(self, config: TrainConfig) -> None:
         self.config = config
 
     def __call__(self, batch: Batch, n_frames: int) -> Batch:
-        """The batch with mels (batch, n_frames, n_mels); those that came in are longer where ``train.speed`` needs that.
+        """The batch with mels (batch, n_frames, n_mels). With ``train.speed`` the mels that come in are longer.
 
-        Its lengths are left out where nothing is padding.
+        The lengths become None where nothing is padding.
         """
         batch = Batch(batch.mels, lengths_of_padded(batch.mels, batch.lengths), batch.labels)
         if self.config.speed > 0:
@@ -33,8 +33,8 @@ class Augmentation:
             return batch
         mels, lengths = batch.mels, batch.lengths
         padding = None if lengths is None else padding_mask(lengths.to(mels.device), mels.shape[1])  # (batch, frames)
-        # What is masked gets its band's mean over the utterance: zero after CMN, as in the paper (section 2). A level taken
-        # from elsewhere would misrepresent the voice, which the levels of the bands describe.
+        # Masked values get the mean of their band over the utterance, which is zero after CMN, as in the paper (section 2).
+        # Any other level would change the mean of the bands, which describes the voice.
         mean = mean_pooling(mels, padding)[:, None]  # (batch, 1, n_mels)
         for axis, widest in ((1, self.config.time_mask), (2, self.config.freq_mask)):
             for _ in range(MASKS if widest else 0):
@@ -43,7 +43,7 @@ class Augmentation:
 
 
 def random_mask(mels: torch.Tensor, axis: int, widest: int) -> torch.Tensor:
-    """True in one random stretch of an axis, 0 to ``widest`` long and drawn anew for each utterance.
+    """True in one random interval of an axis, 0 to ``widest`` long, another one for each utterance.
 
     (batch, frames, 1) for axis 1, (batch, 1, n_mels) for axis 2 (SpecAugment: Park et al. 2019, arXiv 1904.08779, section 2).
     """
@@ -62,12 +62,12 @@ def speed_perturb(batch: Batch, n_frames: int, speed: float) -> Batch:
     """
     mels, at = batch.mels, batch.mels.device
     rates = 1 + speed * (2 * torch.rand(len(mels), 1, device=at) - 1)  # (batch, 1)
-    places = torch.arange(n_frames, device=at) * rates  # (batch, n_frames), in frames of what was cut
+    places = torch.arange(n_frames, device=at) * rates  # (batch, n_frames), in frames of the mels that came in
     before = places.long().clamp(max=mels.shape[1] - 2)  # (batch, n_frames)
     between = (places - before)[:, :, None]  # (batch, n_frames, 1), 0 to 1
     rows = torch.arange(len(mels), device=at)[:, None]  # (batch, 1)
     mels = torch.lerp(mels[rows, before], mels[rows, before + 1], between)  # (batch, n_frames, n_mels)
     if batch.lengths is None:
         return batch._replace(mels=mels)
-    lengths = ((batch.lengths.to(at) - 1) / rates[:, 0] + 1).long()  # (batch,) frames whose place is within what was cut
+    lengths = ((batch.lengths.to(at) - 1) / rates[:, 0] + 1).long()  # (batch,) frames that lie within the utterance
     return batch._replace(mels=mels, lengths=lengths.clamp(max=n_frames))

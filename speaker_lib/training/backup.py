@@ -1,4 +1,8 @@
-"""The backup of a run (``train --backup DIR``): a copy of its files on a disk that outlives this machine."""
+"""The backup of a run (``train --backup DIR``): a copy of its files on another disk, such as Google Drive on Colab.
+
+A closed box: `fetch_backup` restores a run before training, `check_backup` protects the backup of another run, and
+`checkpoints` writes the copy.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +15,9 @@ from ..utils.files import replacing
 from ..utils.progress import log
 from .run import RESUME, WRITTEN, Run
 
-_ADVICE = "name another --backup"
-
 
 def backup_of(folder: str | os.PathLike[str], backups: str | os.PathLike[str] | None) -> Path | None:
-    """Where among the ``backups`` the run in ``folder`` has its copy, under its own name.
+    """The folder among ``backups`` that holds the copy of the run in ``folder``: it has the same name.
 
     Raises ConfigError if that is the run's folder itself.
     """
@@ -30,16 +32,13 @@ def backup_of(folder: str | os.PathLike[str], backups: str | os.PathLike[str] | 
 def fetch_backup(folder: str | os.PathLike[str], backup: Path | None) -> None:
     """Restores a run from its backup, if there is one and the run's folder is not as far.
 
-    Raises RunError if the backup cannot be used or is of another run, WriteError if the disk does not take it.
+    Raises RunError if the backup cannot be used or is of another run, WriteError if the folder cannot be written.
     """
     if backup is None or not Run.exists(backup):
         return
     kept = Run.open(backup)
-    if Run.exists(folder):
-        run = Run.open(folder)
-        kept.check_same(run.preset, run.data.digest, _ADVICE)
-        if _is_as_far(run, kept):
-            return
+    if Run.exists(folder) and _is_as_far(Run.open(folder), kept):
+        return
     step = kept.resume_step()
     Path(folder).mkdir(parents=True, exist_ok=True)
     with replace(kept, folder=Path(folder)).locked():
@@ -51,11 +50,8 @@ def fetch_backup(folder: str | os.PathLike[str], backup: Path | None) -> None:
 
 def check_backup(run: Run, backup: Path) -> None:
     """Raises RunError if the backup belongs to another run, or is further than this one."""
-    if Run.exists(backup):
-        kept = Run.open(backup)
-        kept.check_same(run.preset, run.data.digest, _ADVICE)
-        if not _is_as_far(run, kept):
-            raise RunError(f"{backup} is further than {run.folder}: resume from it (--resume), or name another --backup.")
+    if Run.exists(backup) and not _is_as_far(run, Run.open(backup)):
+        raise RunError(f"{backup} is further than {run.folder}: resume from it (--resume), or name another --backup.")
 
 
 def read_files(folder: Path) -> dict[str, bytes]:
@@ -64,18 +60,23 @@ def read_files(folder: Path) -> dict[str, bytes]:
 
 
 def _is_as_far(run: Run, kept: Run) -> bool:
-    """Whether a run needs nothing from its backup. If one of the two is damaged, the error says how to use the other."""
+    """Whether a run needs nothing from its backup.
+
+    Raises RunError if the backup is of another run, or if one of the two is damaged: the error says how to use the other.
+    """
+    kept.check_same(run.preset, run.data.digest, "name another --backup")
+    ours, theirs = _step(run), _step(kept)
+    if theirs is None and ours:
+        raise RunError(f"{kept.folder / RESUME} cannot be read: delete it to have the backup made anew from {run.folder}.")
+    if ours is None and theirs:
+        advice = f"delete it to resume from the run's backup in {kept.folder}, at step {theirs:,}"
+        raise RunError(f"{run.folder / RESUME} cannot be read: {advice}.")
+    return run.resume_step() >= kept.resume_step()  # raises the error of a file that is still damaged
+
+
+def _step(run: Run) -> int | None:
+    """None if the state cannot be read."""
     try:
-        step = kept.resume_step()
-    except RunError as error:
-        if run.resume_step():
-            advice = f"delete it to have the backup made anew from {run.folder}"
-            raise RunError(f"{kept.folder / RESUME} cannot be read: {advice}.") from error
-        raise
-    try:
-        return run.resume_step() >= step
-    except RunError as error:
-        if step:
-            advice = f"delete it to resume from the run's backup in {kept.folder}, at step {step:,}"
-            raise RunError(f"{run.folder / RESUME} cannot be read: {advice}.") from error
-        raise
+        return run.resume_step()
+    except RunError:
+        return None

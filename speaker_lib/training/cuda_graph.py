@@ -1,7 +1,8 @@
 """Runs a training step as a CUDA graph: captured once per shape of batch, then launched as a whole.
 
-A closed box: `TrainStep` hands in its `compute`, and gets a callable that does the same.  On a GPU the small kernels of a step
-take less time than Python needs to launch them (https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs).
+A closed box: `TrainStep` passes its `compute` and gets a callable that does the same, or the eager one where no graph can be
+captured.  On a GPU the small kernels of a step take less time than Python needs to launch them
+(https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs).
 """
 
 from __future__ import annotations
@@ -15,26 +16,26 @@ from ..data.batches import Batch, lengths_of_padded
 from ..utils.errors import first_line
 from ..utils.progress import log
 
-WARMUP_STEPS = 3  # eager steps before a capture: they create what a captured step must find there, such as Adam's moments
+WARMUP_STEPS = 3  # eager steps before a capture: they create tensors that a captured step needs, such as Adam's moments
 
 Compute = Callable[[Batch], torch.Tensor]
 Capture = Callable[[Callable[[], torch.Tensor]], tuple[Callable[[], None], torch.Tensor]]
 
 
 class GraphedStep:
-    """Calls ``compute`` eagerly for the first few batches of a kind, and replays a graph of it from then on."""
+    """Calls ``compute`` eagerly for the first few batches of a shape, and replays a graph of it from then on."""
 
     def __init__(self, compute: Compute, optimizer: torch.optim.Optimizer, device: torch.device, capture: Capture) -> None:
         self.compute, self.device, self.capture = compute, device, capture
         self._graphs: dict[object, _Graph] = {}  # by shape of the batch, and whether it holds padding
         self._seen: Counter[object] = Counter()
         for group in optimizer.param_groups:
-            # A graph repeats the numbers it was captured with; from a tensor it reads anew what the schedule writes there.
+            # A graph keeps the numbers it was captured with, but reads a tensor anew: the schedule writes the rate there.
             group["lr"] = torch.tensor(float(group["lr"]), device=device)
             group["capturable"] = True
 
     def __call__(self, batch: Batch) -> torch.Tensor:
-        """What ``compute`` returns; valid until the next call."""
+        """The outcome of ``compute``, valid until the next call."""
         padded = lengths_of_padded(batch.mels, batch.lengths) is not None
         kind = (batch.mels.shape, padded)
         self._seen[kind] += 1
@@ -53,7 +54,7 @@ class GraphedStep:
 
 
 def choose_capture(device: torch.device, graph: str, world_size: int = 1) -> Capture | None:
-    """How steps are captured on this device; None where they run eagerly, with a line on a GPU that says why."""
+    """How to capture a step on this device; None to run it eagerly, with a line on a GPU that says why."""
     if device.type != "cuda":
         return None
     if graph == "auto" and world_size == 1:
@@ -64,7 +65,7 @@ def choose_capture(device: torch.device, graph: str, world_size: int = 1) -> Cap
 
 
 def cuda_graph(function: Callable[[], torch.Tensor]) -> tuple[Callable[[], None], torch.Tensor]:
-    """Captures what ``function`` launches, without running it: a function that runs it, and where its result will be."""
+    """Captures the kernels of ``function`` without running them: returns how to replay them, and the tensor of their result."""
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # a notebook's other threads may use the GPU meanwhile
         outcome = function()
@@ -72,11 +73,11 @@ def cuda_graph(function: Callable[[], torch.Tensor]) -> tuple[Callable[[], None]
 
 
 class _Graph:
-    """A captured step, and the tensors that it reads its batch from."""
+    """A captured step, and the tensors from which it reads its batch."""
 
     def __init__(self, compute: Compute, batch: Batch, padded: bool, device: torch.device, capture: Capture) -> None:
         mels, lengths, labels = (torch.empty_like(part, device=device) for part in batch)
-        # On the device the lengths cannot be looked at while capturing: a batch without padding goes without them.
+        # A capture cannot read lengths on the device, so a batch without padding gets none.
         self._inputs = Batch(mels, lengths if padded else None, labels)
         self._replay, self._outcome = capture(lambda: compute(self._inputs))
 
@@ -89,7 +90,7 @@ class _Graph:
 
 
 def _on_side_stream(device: torch.device, function: Callable[[], torch.Tensor]) -> torch.Tensor:
-    """Runs it on a stream of its own, as a capture does, so that nothing in it is tied to the main stream."""
+    """Runs the function on a stream of its own, as PyTorch's notes ask for before a capture."""
     if device.type != "cuda":
         return function()
     main, side = torch.cuda.current_stream(device), torch.cuda.Stream(device)

@@ -1,6 +1,7 @@
 """Data-parallel training in several processes, as ``torchrun`` starts them; a single process is a team of one.
 
-Each works on its share of every batch, PyTorch's DistributedDataParallel averages the gradients, and the first one writes.
+A closed box: each process works on its part of every batch, PyTorch's DistributedDataParallel averages the gradients, and only
+the first process writes.  A team of one exchanges nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from .state import Meter
 
 @dataclass(frozen=True)
 class Team:
-    """This process's place among those that train together."""
+    """The rank of this process among those that train together. Sums must be asked for by all of them at once."""
 
     rank: int = 0
     size: int = 1
@@ -38,14 +39,14 @@ class Team:
             return model
         return DistributedDataParallel(model, device_ids=[self.device] if self.device.type == "cuda" else None)
 
-    def agree(self, model: nn.Module) -> None:
-        """Gives every process the first one's running statistics of BatchNorm, which each takes from its share alone."""
+    def broadcast_buffers(self, model: nn.Module) -> None:
+        """Gives every process the first one's running statistics of BatchNorm, which each takes from its own part of a batch."""
         if self.size > 1:
             for buffer in model.buffers():
                 dist.broadcast(buffer, 0)
 
     def total(self, values: list[float]) -> list[float]:
-        """Each number summed over the processes; all of them must call this together."""
+        """Each number summed over the processes."""
         if self.size == 1:
             return values
         sums = torch.tensor(values, dtype=torch.float64, device=self.device)  # (values,)
@@ -53,29 +54,25 @@ class Team:
         return sums.tolist()
 
     def sum_meter(self, meter: Meter) -> Meter:
-        """The meter of all processes together; all of them must call this together."""
+        """The meter of all processes together."""
         if self.size == 1:
             return meter
-        loss, accuracy, count = self.total([*(meter.sums.tolist() if meter.count else (0.0, 0.0)), meter.count])
+        *sums, count = self.total([*(meter.sums.tolist() if meter.count else (0.0, 0.0)), meter.count])
         summed = Meter()
-        summed.sums = torch.tensor([loss, accuracy], dtype=torch.float64, device=self.device)  # (2,)
+        summed.sums = torch.tensor(sums, dtype=torch.float64, device=self.device)  # (2,)
         summed.count, summed.batches = int(count), meter.batches
         return summed
 
-    def any(self, flag: bool) -> bool:
-        """Whether the flag is true in some process; all of them must call this together."""
-        return self.total([float(flag)])[0] > 0
-
-    def any_now_and_then(self, flag: bool, step: int) -> bool:
-        """`any`, but a team of several asks each other at every 20th step only, for each time they wait."""
-        return (self.size == 1 or step % _ASKS_EVERY == 0) and self.any(flag)
+    def any_at(self, step: int, flag: bool) -> bool:
+        """Whether the flag is true in some process. Several processes exchange it only at every 20th step, for they wait."""
+        return (self.size == 1 or step % _EXCHANGE_STEPS == 0) and self.total([float(flag)])[0] > 0
 
     def wait(self) -> None:
-        """Until every process has come here."""
-        self.any(False)
+        """Waits until every process has come here."""
+        self.total([0.0])
 
 
-_ASKS_EVERY = 20  # steps
+_EXCHANGE_STEPS = 20
 ALONE = Team()
 
 
@@ -83,7 +80,7 @@ ALONE = Team()
 def joined(device: torch.device) -> Iterator[Team]:
     """The team that ``torchrun`` put this process into, else a team of one.
 
-    Raises SpeakerError in the others when one process ends before its time.
+    Raises SpeakerError in the others if one process ends early.
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ:  # set by torchrun, and by nothing else
         yield Team(device=device)
@@ -93,7 +90,7 @@ def joined(device: torch.device) -> Iterator[Team]:
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     team = Team(dist.get_rank(), dist.get_world_size(), device)
     try:
-        team.wait()  # one that left before the others had joined would fail them, in words that hide its own
+        team.wait()  # else one that ends at once breaks the others' connection, and their error hides its own
         yield team
     except RuntimeError as error:
         broken = isinstance(error, dist.DistError) or "gloo" in str(error)  # gloo has no class of its own for a lost connection

@@ -1,7 +1,7 @@
-"""The training loop, in the words of the report: `train` and `valid`.
+"""The training loop: `train` and `valid`, as the assignment names them.
 
-In: a `Run` (an empty or a half-trained one) and its `Corpus`.  Out: the run's folder, filled: a line per validation, the
-weights, and the state from which training resumes.
+In: a `Run`, new or half trained, and its `Corpus`.  Out: the files of the run: a line per validation, the weights, and the
+state to resume from.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from .run import Run
 from .state import Meter, TrainState
 from .step import TrainStep, model_fn
 
-REFRESH_SECONDS = 0.5  # between readings of loss and accuracy: each waits for the device
+REFRESH_SECONDS = 0.5  # between readings of loss and accuracy; each reading waits for the device
 
 Callback = Callable[[dict[str, float]], None]
 
 
 class StopTraining(Exception):
-    """Raise it in a callback to end training there, with everything saved."""
+    """Raise it in a callback to save the state and end training."""
 
 
 def train(
@@ -50,11 +50,11 @@ def train(
     """Trains a run to its last step, from its first step or from its last checkpoint.
 
     After every validation each callback gets the new line of ``metrics.jsonl``, a dictionary.  Ctrl-C, setting ``stop``, or
-    a callback that raises StopTraining ends training with the state saved: call `train` again to resume, bit for bit on a CPU.
-    ``backup`` is a folder on another disk that gets a copy of all that is saved.
-    In a team of processes only the first one writes, and Ctrl-C is the way to stop.
+    a callback that raises StopTraining saves the state and ends training: call `train` again to resume, bit for bit on a CPU.
+    ``backup`` is a folder on another disk that gets a copy of every file.
+    With several processes only the first one writes, and only Ctrl-C stops them.
     Raises TrainingDiverged if the loss is NaN, RunError if the data or the folders are not the run's, and WriteError if the
-    disk does not take what was still to be saved at the end.
+    last files cannot be written.
     """
     run.check_same_data(corpus)
     config, device = run.preset.train, device or get_device()
@@ -69,13 +69,13 @@ def train(
         batches, criterion = iter(train_batches), nn.CrossEntropyLoss()
 
         def stopping() -> bool:
-            return team.any_now_and_then(interrupted() or (stop is not None and stop.is_set()), state.step)
+            return team.any_at(state.step, interrupted() or (stop is not None and stop.is_set()))
 
         try:
             while state.step < config.total_steps:
                 for batch in steps_to_validation(batches, state, checkpoints, stopping):
                     step(batch)
-                team.agree(state.eval_model)
+                team.broadcast_buffers(state.eval_model)
                 accuracy, loss = valid(valid_batches, state.eval_model, criterion, device, dtype, team)
                 row = checkpoints.record(state, accuracy, loss)
                 n_validated = valid_batches.n_utterances * team.size
@@ -107,9 +107,9 @@ def valid(
     dtype: torch.dtype = torch.float32,
     team: Team = ALONE,
 ) -> tuple[float, float]:
-    """Accuracy and mean loss (nats) over every utterance of the loader, of all processes of the team.
+    """Accuracy and mean loss (nats) over every utterance of the loader, or of the loaders of all processes of the team.
 
-    Takes what `get_dataloader` gives, or an ordinary DataLoader.  Leaves the model in training mode.
+    ``loader`` comes from `get_dataloader`, or is an ordinary DataLoader.  Leaves the model in training mode.
     """
     model.eval()
     meter = Meter()
@@ -128,22 +128,22 @@ def valid(
 def steps_to_validation(
     batches: Iterator[Batch], state: TrainState, checkpoints: Checkpoints, stopping: Callable[[], bool]
 ) -> Iterator[Batch]:
-    """The batches up to the next validation, with a bar; saves the state on the way when that is due.
+    """The batches up to the next validation, with a progress bar; saves a checkpoint on the way when one is due.
 
-    Raises StopTraining if ``stopping()`` is true after a step, but not after the last one: that validation would never be
-    made up for.  Raises TrainingDiverged before a state with NaN could be saved.
+    Raises StopTraining if ``stopping()`` is true after a step, except the last one: the validation comes first.
+    Raises TrainingDiverged before a state with NaN is saved.
     """
-    config = checkpoints.run.preset.train
-    end = min(config.total_steps, (state.step // config.valid_steps + 1) * config.valid_steps)
-    first = end - (end - 1) % config.valid_steps - 1
+    preset, writes = checkpoints.run.preset, checkpoints.team.first
+    first = state.step // preset.train.valid_steps * preset.train.valid_steps
+    end = min(preset.train.total_steps, first + preset.train.valid_steps)
     read_at = time.perf_counter() + REFRESH_SECONDS
-    with progress_bar(end - first, "Train", "step", initial=state.step - first, disable=not checkpoints.team.first) as bar:
+    with progress_bar(end - first, "Train", "step", initial=state.step - first, disable=not writes) as bar:
         while state.step < end:
             began = time.perf_counter()
             yield next(batches)
             bar.update()
-            if checkpoints.team.first and (state.step == end or began > read_at):
-                check_finite(state, checkpoints.run.preset)
+            if writes and (state.step == end or began > read_at):
+                check_finite(state.meter.loss, state, preset)
                 bar.set_postfix(state.meter.postfix(step=state.step), refresh=False)
                 read_at = time.perf_counter() + REFRESH_SECONDS
             state.seconds += time.perf_counter() - began

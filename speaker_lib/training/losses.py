@@ -13,15 +13,15 @@ from torch.nn import functional as F
 
 from ..config.schema import Preset
 
-_EDGE = 1e-6  # how near a cosine may come to 1: there the slope of its angle is infinite
+_EDGE = 1e-6  # keeps a cosine from 1 and -1, where the gradient of its angle is infinite
 
 
 class TrainingLoss(nn.Module):
-    """The loss of a preset's training; without margin and smoothing it is `F.cross_entropy`.
+    """Cross-entropy with the margin and the label smoothing of a preset; both are off by default.
 
     AM-softmax subtracts the margin from the cosine (Wang et al. 2018, arXiv 1801.05599, equation 6), ArcFace adds it to the
-    angle (Deng et al. 2019, arXiv 1801.07698, equation 3).  A margin that is large from the start can keep a model from
-    learning, so it may grow with the step.
+    angle (Deng et al. 2019, arXiv 1801.07698, equation 3).  With a large margin from the start a model may not learn, so the
+    margin may grow with the step.
     """
 
     def __init__(self, preset: Preset) -> None:
@@ -31,7 +31,7 @@ class TrainingLoss(nn.Module):
         self.register_buffer("margin", torch.zeros(()), persistent=False)  # a tensor, which a CUDA graph reads anew
 
     def set_margin(self, step: int) -> None:
-        """Sets the margin of step number ``step``."""
+        """Sets the margin for step number ``step``."""
         if self.has_margin:
             self.margin.fill_(self.train_config.margin_at(step))
 

@@ -4,9 +4,10 @@
     metrics.jsonl      one line per validation
     model.safetensors  the weights of the best validation, or of the last (``train.keep``)
     resume.pt          the last checkpoint: model, optimizer, schedule, scaler, random states, step
-    evaluation.json    what `evaluate` found, and the digest of the weights it is about
+    evaluation.json    what `evaluate` found, and the digest of the weights that it evaluated
 
-A closed box: plots, comparison and prediction read a run through `Run`, never what a process happens to remember.
+A closed box: `Run.create` and `Run.open` give a run, its methods read these files, `checkpoints` writes them.  A file that
+cannot be used raises RunError with one sentence, for a run may have been downloaded.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import filelock
@@ -31,19 +31,20 @@ from ..data.corpus import Corpus
 from ..data.splits import split_utterances
 from ..models.classifier import Classifier
 from ..utils.errors import ConfigError, CorpusError, RunError, escape_controls, first_line, is_text
-from ..utils.files import create_file, explain_os_errors, load_tensors, load_values, remove_partial, replacing
+from ..utils.files import create_file, explain_os_errors, load_tensors, load_values, replacing
 
-# What training writes, in this order: the state to resume from last, after all that it counts on.
+# What training writes, in this order: the state to resume from comes last, after the files that it relies on.
 WRITTEN = CONFIG, METRICS, WEIGHTS, RESUME = "config.json", "metrics.jsonl", "model.safetensors", "resume.pt"
 EVALUATION = "evaluation.json"
+# What reading JSON from a damaged file, or from one of another kind, may raise.
+_DAMAGED = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 # What plots and tables read of a validation.
 _METRICS = ("step", "train_accuracy", "train_loss", "valid_accuracy", "valid_loss", "steps_per_second")
-_START = {"step": 0}
 
 
 @dataclass(frozen=True)
 class DataInfo:
-    """What a run remembers of the data it was trained on."""
+    """What config.json says of the data that a run was trained on."""
 
     folder: str
     source: str
@@ -51,17 +52,17 @@ class DataInfo:
     speakers: tuple[str, ...]
 
     @classmethod
-    def of(cls, corpus: Corpus) -> DataInfo:
-        """What a run of this corpus will remember. Raises CorpusError if its folder has a name that cannot be written down."""
-        folder = str(corpus.folder.resolve())
-        if not is_text(folder):
-            raise CorpusError(f"{folder} has characters that cannot be shown: rename that folder.")
-        return cls(folder, corpus.source, corpus.digest, corpus.speakers)
+    def from_dict(cls, values: dict[str, object]) -> DataInfo:
+        """From config.json. Raises LookupError, TypeError, AttributeError or ValueError for what is not valid."""
+        info = cls(values["folder"], values["source"], values["digest"], tuple(values["speakers"]))
+        if not all(map(is_text, (info.folder, info.source, info.digest, *info.speakers))):
+            raise ValueError("a name has characters that cannot be shown")
+        return info
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training run on disk. `Run.create` begins one, `Run.open` finds it again."""
+    """One training run on disk."""
 
     folder: Path
     preset: Preset
@@ -69,21 +70,21 @@ class Run:
 
     @classmethod
     def create(cls, folder: str | os.PathLike[str], preset: Preset, corpus: Corpus) -> Run:
-        """Begins a run; the model's number of speakers and mel bands become those of the data.
+        """Begins a run, with as many classes and mel bands as the data have.
 
-        Raises RunError if there is a run in the folder already, CorpusError if the data cannot be split as the preset asks.
+        Raises RunError if there is a run in the folder already, CorpusError if the data cannot be split as the preset asks, or
+        if the name of their folder cannot be written down.
         """
-        folder = Path(folder)
-        taken = RunError(f"{folder} holds a run already: resume it (--resume) or name another folder (--run).")
-        if cls.exists(folder):
-            raise taken
-        split_utterances(corpus.labelled, preset.train)  # before a folder is made that a corrected attempt would stumble on
-        run = cls(folder, fit_to_data(preset, corpus), DataInfo.of(corpus))
+        data = DataInfo(str(corpus.folder.resolve()), corpus.source, corpus.digest, corpus.speakers)
+        if not is_text(data.folder):
+            raise CorpusError(f"{data.folder} has characters that cannot be shown: rename that folder.")
+        run = cls(Path(folder), fit_to_data(preset, corpus), data)
+        split_utterances(corpus.labelled, preset.train)  # an error leaves no folder behind that a second try would run into
         content = json.dumps({**run.preset.to_dict(), "data": asdict(run.data)}, indent=1, ensure_ascii=False)
         try:
-            create_file(folder / CONFIG, content.encode())
-        except FileExistsError:  # another process began a run there at the same moment
-            raise taken from None
+            create_file(run.folder / CONFIG, content.encode())
+        except FileExistsError:
+            raise RunError(f"{folder} holds a run already: resume it (--resume) or name another folder (--run).") from None
         return run
 
     @classmethod
@@ -93,23 +94,15 @@ class Run:
         path = folder / CONFIG
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            data = content["data"]
-            texts = [data[key] for key in ("folder", "source", "digest")]
-            if not all(isinstance(text, str) for text in [*texts, *data["speakers"]]):
-                raise TypeError("data")
-            if not all(is_text(text) for text in [*texts, *data["speakers"]]):
-                raise ValueError("a name has characters that cannot be shown")
-            run = cls(folder, Preset.from_dict(content), DataInfo(*texts, tuple(data["speakers"])))
+            run = cls(folder, Preset.from_dict(content), DataInfo.from_dict(content["data"]))
+            classes, listed = run.preset.model.n_speakers, len(run.data.speakers)
+            if classes != listed:
+                raise ConfigError(f"model.n_speakers = {classes}, but it lists {listed} speakers")
         except FileNotFoundError:
             raise RunError(f"{path} is missing: name the folder of a run that `train` made.") from None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except _DAMAGED as error:
             reason = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {first_line(error)}"
             raise RunError(f"{path} is not the settings of a run ({reason}): train it again in another folder.") from error
-        if run.preset.model.n_speakers != len(run.data.speakers):
-            raise RunError(
-                f"{path} has model.n_speakers = {run.preset.model.n_speakers} and lists {len(run.data.speakers)} speakers: "
-                "train it again in another folder."
-            )
         return run
 
     @staticmethod
@@ -119,24 +112,22 @@ class Run:
 
     @property
     def name(self) -> str:
-        """What tables and figures call it."""
+        """Its name in tables and figures."""
         return escape_controls(self.folder.resolve().name)
 
     def check_same_data(self, corpus: Corpus) -> None:
         """Raises RunError unless the corpus is the one this run was trained on."""
-        if corpus.digest != self.data.digest:
-            raise RunError(
-                f"{self.folder} was trained on {self.data.source} ({self.data.folder}), {corpus.folder} holds "
-                f"{corpus.source}, {self._differing_data(corpus)}: give it the data it was trained on."
-            )
-
-    def _differing_data(self, corpus: Corpus) -> str:
-        """In what a corpus of another digest differs, for both may lie in one folder and have one source."""
+        if corpus.digest == self.data.digest:
+            return
         if corpus.n_speakers != len(self.data.speakers):
-            return f"{corpus.n_speakers:,} speakers instead of {len(self.data.speakers):,}"
-        same = corpus.speakers == self.data.speakers
-        return (
-            "the same speakers with other utterances (another metadata.json)" if same else "other speakers, or in another order"
+            difference = f"{corpus.n_speakers:,} speakers instead of {len(self.data.speakers):,}"
+        elif corpus.speakers != self.data.speakers:
+            difference = "other speakers, or in another order"
+        else:
+            difference = "the same speakers with other utterances (another metadata.json)"
+        raise RunError(
+            f"{self.folder} was trained on {self.data.source} ({self.data.folder}), {corpus.folder} holds "
+            f"{corpus.source}, {difference}: give it the data it was trained on."
         )
 
     def check_same_speakers(self, corpus: Corpus) -> None:
@@ -156,7 +147,7 @@ class Run:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps the folder for this process. Raises RunError if another one is training in it."""
+        """Locks the folder for this process. Raises RunError if another one is training in it."""
         lock = filelock.FileLock(self.folder / ".lock", timeout=0)
         with explain_os_errors(lock.lock_file):
             try:
@@ -166,8 +157,6 @@ class Run:
                     f"{self.folder} is being trained by another process: wait for it, or use another folder."
                 ) from None
         try:
-            for name in WRITTEN:
-                remove_partial(self.folder / name)
             yield
         finally:
             lock.release()
@@ -177,14 +166,14 @@ class Run:
         path = self.folder / METRICS
         try:
             rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-            if not all(isinstance(row[name], (int, float)) and math.isfinite(row[name]) for row in rows for name in _METRICS):
-                raise ValueError("a line is not a validation")
-            if any(row["step"] <= before["step"] or row["steps_per_second"] <= 0 for before, row in pairwise([_START, *rows])):
-                raise ValueError("its steps do not rise")
+            if not all(math.isfinite(row[name]) for row in rows for name in _METRICS):
+                raise ValueError("a number is NaN or infinite")
+            if not all(row["steps_per_second"] > 0 for row in rows):
+                raise ValueError("a step took no time")
             return rows
         except FileNotFoundError:
             return []
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except _DAMAGED as error:
             raise RunError(f"{path} cannot be read ({first_line(error)}): train the run again in another folder.") from error
 
     @property
@@ -195,11 +184,9 @@ class Run:
 
     def training_seconds(self) -> float:
         """How long its steps took so far, validations not counted."""
-        seconds, before = 0.0, 0
-        for row in self.metrics():
-            seconds += (row["step"] - before) / row["steps_per_second"]
-            before = row["step"]
-        return seconds
+        rows = self.metrics()
+        before = [0, *(row["step"] for row in rows)]
+        return sum((row["step"] - start) / row["steps_per_second"] for start, row in zip(before, rows, strict=False))
 
     def weights(self) -> bytes:
         """The content of model.safetensors. Raises RunError if it is missing."""
@@ -219,7 +206,7 @@ class Run:
         path = self.folder / WEIGHTS
         weights = self.weights() if weights is None else weights
         try:
-            with torch.device("meta"):  # shapes without memory, which the settings of a stranger could ask too much of
+            with torch.device("meta"):  # no memory yet: a downloaded config.json could ask for too much of it
                 model = Classifier(self.preset.model)
             model.load_state_dict(safetensors.torch.load(weights), assign=True)
         except safetensors.SafetensorError as error:
@@ -231,19 +218,13 @@ class Run:
             raise RunError(f"{path} holds weights that are not numbers (NaN or infinity): train the run again.")
         return model.float().to(device).eval()
 
-    def load_resume(self, content: bytes | None = None) -> dict[str, object] | None:
-        """The state to resume from, or None if none was saved yet. Raises RunError if it cannot be used.
-
-        ``content`` is that of resume.pt, for who has read it already.
-        """
-        return self._read_resume(lambda path: load_tensors(path, content))
-
     def resume_step(self) -> int:
         """The step that training would resume from, read without the tensors. Raises RunError if that cannot be read."""
-        state = self._read_resume(load_values)
+        state = self.load_resume(load_values)
         return 0 if state is None else state["step"]
 
-    def _read_resume(self, read: Callable[[Path], object]) -> dict[str, object] | None:
+    def load_resume(self, read: Callable[[Path], dict[str, object]] = load_tensors) -> dict[str, object] | None:
+        """The state to resume from, or None if none was saved yet. Raises RunError if it cannot be used."""
         path = self.folder / RESUME
         if not path.exists():
             return None
@@ -258,12 +239,12 @@ class Run:
             ) from error
 
     def save_evaluation(self, result: dict[str, object]) -> None:
-        """Replaces what `evaluate` found; ``result["weights"]`` is the digest of the weights that it is about."""
+        """Replaces evaluation.json; ``result["weights"]`` is the digest of the weights that were evaluated."""
         with replacing(self.folder / EVALUATION, "w", encoding="utf-8") as file:
             json.dump(result, file, indent=1)
 
     def evaluation(self) -> dict[str, object] | None:
-        """What `evaluate` last found, or None where there is nothing, or where it is about other weights than today's."""
+        """What `evaluate` last found; None if there is nothing, or if the weights have changed since."""
         path = self.folder / EVALUATION
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
@@ -272,24 +253,24 @@ class Run:
                 raise TypeError("an accuracy is not a number from 0 to 1")
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except _DAMAGED as error:
             raise RunError(f"{path} is not an evaluation ({first_line(error)}): delete it and run `evaluate` again.") from error
-        of_today = "weights" not in found or found["weights"] == digest(self.weights())  # earlier versions wrote no digest
-        return found if of_today else None
+        up_to_date = "weights" not in found or found["weights"] == digest(self.weights())  # earlier versions wrote no digest
+        return found if up_to_date else None
 
 
 def digest(weights: bytes) -> str:
-    """What tells one file of weights from another: SHA-256, in hexadecimal."""
+    """SHA-256 of the content of model.safetensors, in hexadecimal."""
     return hashlib.sha256(weights).hexdigest()
 
 
 def metrics_bytes(rows: list[dict[str, float]]) -> bytes:
-    """The validations as ``metrics.jsonl`` holds them, a line each."""
+    """The content of metrics.jsonl: a line per validation."""
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 
 def weights_bytes(model: torch.nn.Module) -> bytes:
-    """A copy of the model's weights as ``model.safetensors`` holds them."""
+    """The content of model.safetensors: a copy of the model's weights."""
     return safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
 
 

@@ -1,6 +1,6 @@
 """The learning-rate schedule: linear warmup, then a cosine down to zero.
 
-In: an optimizer and two numbers of steps.  Out: a PyTorch scheduler, moved on once per step.
+In: an optimizer and two numbers of steps.  Out: a PyTorch scheduler, advanced once per step.
 """
 
 from __future__ import annotations

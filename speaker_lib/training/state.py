@@ -1,6 +1,6 @@
 """Training state: model, EMA, optimizer, schedule, gradient scaler, counters and random states.
 
-In: a preset.  Out: a `TrainState` that `TrainStep` changes step by step, and that can be saved and restored bit for bit.
+In: a preset.  Out: a `TrainState`, which `TrainStep` changes step by step and which is saved and restored bit for bit.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _COUNTERS = ("seconds", "step", "best_accuracy")
 
 
 class Meter:
-    """Loss and accuracy averaged over utterances. The sums stay on the device until somebody reads them."""
+    """Loss and accuracy averaged over utterances. The sums stay on the device until they are read."""
 
     def __init__(self) -> None:
         self.sums: torch.Tensor | None = None  # (2,) loss and accuracy, each times utterances
@@ -43,16 +43,16 @@ class Meter:
 
     @property
     def accuracy(self) -> float:
-        """Fraction of right answers."""
+        """Fraction of correct predictions."""
         return float(self.sums[1]) / self.count
 
     def postfix(self, **more: object) -> dict[str, object]:
-        """What stands behind a progress bar, in the report's form."""
+        """The text behind a progress bar, as in the report."""
         return {"accuracy": f"{self.accuracy:.2f}", "loss": f"{self.loss:.2f}", **more}
 
 
 class TrainState:
-    """Everything that training changes. A new one has the weights that ``train.seed`` gives, and is at step 0."""
+    """Everything that training changes; at step 0 with the initial weights that ``train.seed`` gives."""
 
     def __init__(self, preset: Preset, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
         config = preset.train
@@ -63,7 +63,7 @@ class TrainState:
             self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=device.type != "mps"
         )
         self.scheduler = get_cosine_schedule_with_warmup(self.optimizer, config.warmup_steps, config.total_steps)
-        # float16 loses small gradients unless the loss is scaled up first; for other types the scaler does nothing.
+        # In float16 small gradients underflow unless the loss is scaled up; for other types the scaler does nothing.
         self.scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
         self.meter = Meter()  # since the last validation
         self.seconds = 0.0  # of training since the last validation
@@ -72,12 +72,12 @@ class TrainState:
 
     @property
     def eval_model(self) -> nn.Module:
-        """The model that is validated and saved: the trained one, or the EMA of its weights."""
+        """The model that is validated and saved: the EMA if there is one, else the trained model."""
         return self.model if self.ema is None else self.ema.module
 
     def state_dict(self) -> dict[str, object]:
         """Tensors and plain values only, so that ``torch.load(weights_only=True)`` can read them."""
-        name, keys, *rest = np.random.get_state()
+        generator, keys, *rest = np.random.get_state()
         return {
             "model": self.model.state_dict(),
             **({} if self.ema is None else {"average": self.ema.module.state_dict()}),
@@ -89,7 +89,7 @@ class TrainState:
             "meter": (None if self.meter.sums is None else self.meter.sums.cpu().double(), self.meter.count, self.meter.batches),
             "random": {
                 "python": random.getstate(),
-                "numpy": (name, keys.tolist(), *rest),
+                "numpy": (generator, keys.tolist(), *rest),
                 "torch": torch.get_rng_state(),
                 "cuda": torch.cuda.get_rng_state_all(),
             },
@@ -101,15 +101,15 @@ class TrainState:
         if self.ema is not None:
             self.ema.module.load_state_dict(state["average"])
             self.ema.n_averaged.fill_(state["step"] + 1)
-        # The moments are the run's; how they are computed is this machine's business, which may be another than the last.
+        # Only the moments: options such as ``fused`` depend on the machine, which may be another one now.
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state["optimizer"]["state"], "param_groups": groups})
-        # PyTorch would take any attribute of the schedule from the file; only its position is not the run's already.
+        # Only the position: PyTorch would set any attribute that it finds in the file.
         reached = {name: state["scheduler"][name] for name in ("last_epoch", "_step_count", "_last_lr")}
         self.scheduler.load_state_dict(self.scheduler.state_dict() | reached)
         for group, rate in zip(self.optimizer.param_groups, self.scheduler.get_last_lr(), strict=True):
             group["lr"] = rate
-        if state["scaler"]:  # empty where it was saved in another precision; this machine's scaler then starts anew
+        if state["scaler"]:  # empty if it was saved in another precision
             self.scaler.load_state_dict(state["scaler"])
         for name in _COUNTERS:
             setattr(self, name, state[name])
@@ -124,7 +124,7 @@ class TrainState:
 
 
 def set_seed(seed: int) -> None:
-    """Seeds every random generator that a model's weights or dropout could draw from."""
+    """Seeds every random generator that initial weights or dropout may use."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)  # the CPU's and every GPU's
@@ -133,12 +133,12 @@ def set_seed(seed: int) -> None:
 def make_ema(model: nn.Module, decay: float) -> AveragedModel:
     """A copy of the model whose weights are the exponential moving average (EMA) of the trained ones.
 
-    At step n the decay is at most (1 + n) / (10 + n), so that the EMA soon forgets the first weights.
+    At step n the decay is at most (1 + n) / (10 + n), so that the initial weights soon lose their influence.
     """
 
     def average(averaged: list[torch.Tensor], current: list[torch.Tensor], n: int) -> None:
         get_ema_multi_avg_fn(min(decay, (1 + int(n)) / (10 + int(n))))(averaged, current, n)
 
     ema = AveragedModel(model, multi_avg_fn=average, use_buffers=True).requires_grad_(False)
-    ema.n_averaged.fill_(1)  # else the first step would replace the first weights instead of averaging
+    ema.n_averaged.fill_(1)  # the initial weights count as the first ones; else the first step would replace them
     return ema

@@ -1,7 +1,7 @@
 """One step of training: forward, backward, gradient clipping, optimizer, schedule, EMA.
 
-In: a `Batch`.  Out: its mean loss and accuracy, (2,) on the device.  `TrainStep.compute` is the step as one reads it in a
-textbook; on a GPU the same function is captured once as a CUDA graph (`cuda_graph`) and replayed, which is faster.
+In: a `Batch`.  Out: its mean loss and accuracy, (2,) on the device.  `TrainStep.compute` is the step as in a textbook; on a GPU
+the same function is captured once as a CUDA graph and replayed, which is faster (`cuda_graph`).
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from .state import TrainState
 
 
 class TrainStep:
-    """Call it with a batch to train on it.
+    """Trains on each batch that it is called with.
 
-    ``model`` is the state's model, or that model wrapped for several processes.  ``capture`` makes a CUDA graph of the step;
-    None runs it eagerly.
+    ``model`` is the state's model (the default), or that model wrapped for several processes.  ``capture`` makes a CUDA graph of
+    the step; None runs it eagerly.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class TrainStep:
         self._run = self.compute if capture is None else GraphedStep(self.compute, state.optimizer, device, capture)
 
     def __call__(self, batch: Batch) -> torch.Tensor:
-        """Trains on the batch: its mean loss and accuracy, (2,) on the device, valid until the next call."""
+        """One step: the batch's mean loss and accuracy, (2,) on the device, valid until the next call."""
         state = self.state
         self.criterion.set_margin(state.step)
         outcome = self._run(batch)  # (2,)
@@ -53,7 +53,7 @@ class TrainStep:
         return outcome
 
     def compute(self, batch: Batch) -> torch.Tensor:
-        """The part of a step that the device does on its own: mean loss and accuracy, (2,)."""
+        """The part of a step that runs on the device: mean loss and accuracy, (2,)."""
         state = self.state
         batch = self.augment(batch, self.config.segment_len_at(state.step))
         state.optimizer.zero_grad()
@@ -76,8 +76,7 @@ def model_fn(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Runs a batch through the model: mean loss (nats) and accuracy, scalars on the device.
 
-    ``batch`` is a `Batch` or what an ordinary DataLoader yields: mels (batch, frames, n_mels), then lengths (batch,) or nothing,
-    then labels (batch,).
+    ``batch`` is a `Batch`, or mels (batch, frames, n_mels), perhaps lengths (batch,), and labels (batch,) of a DataLoader.
     """
     mels, *lengths, labels = batch
     lengths = lengths_of_padded(mels, lengths[0] if lengths else None)
