@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from speaker_lib import Corpus, CorpusWriter
-from speaker_lib.data.corpus import check_corpus
+from speaker_lib.data.check import check_corpus
 from speaker_lib.data.packing import cache_folder
 from speaker_lib.utils.errors import CorpusError, SpeakerError, escape_controls, is_text
 

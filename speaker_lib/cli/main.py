@@ -154,7 +154,7 @@ def _add_check(commands: argparse._SubParsersAction) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from ..data.corpus import check_corpus
+    from ..data.check import check_corpus
 
     summary, problems = check_corpus(options.data)
     print(summary)

@@ -37,6 +37,11 @@ class Listing:
     def __len__(self) -> int:
         return len(self.paths)
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(total frames, n_mels): all utterances end to end."""
+        return int(self.lengths.sum()), self.n_mels
+
 
 def read_mapping(folder: Path) -> tuple[str, ...]:
     """Speaker names by class id. Raises CorpusError unless ``speaker2id`` and ``id2speaker`` are each other's inverse."""

@@ -1,0 +1,80 @@
+"""Checks a data folder: reads every feature file, and compares the packs with them.
+
+In: a folder.  Out: a summary of the corpus, and a sentence for each file that cannot be used.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from ..utils.errors import CorpusError
+from ..utils.progress import progress_bar
+from .corpus import PARTS, read_listings
+from .hw4_format import Listing
+from .packing import feature_stats, find_pack, open_pack, read_feature, size_problems, to_float16, value_problem
+
+
+def check_corpus(folder: str | os.PathLike[str]) -> tuple[str, list[str]]:
+    """A summary of a data folder, and a sentence per feature that cannot be used and per pack that differs. Writes nothing.
+
+    Where there is only a pack, its frames are checked instead.  Raises CorpusError if the index files cannot be used.
+    """
+    folder = Path(folder)
+    speakers, metadata, testdata = read_listings(folder)
+    problems = []
+    for listing, part in zip((metadata, testdata), PARTS, strict=True):
+        if listing is not None:
+            problems += _problems(folder, listing, part)
+    return _summary(folder, speakers, metadata, testdata), problems
+
+
+def _problems(folder: Path, listing: Listing, part: str) -> list[str]:
+    problems, differing = size_problems(folder, listing, feature_stats(folder, listing)), []
+    only_packed = len(problems) == len(listing)
+    pack, frames = find_pack(folder, listing, part), None
+    if pack:
+        try:
+            frames = open_pack(pack, listing)  # (total frames, n_mels)
+            problems = {} if only_packed else problems
+        except CorpusError as problem:
+            problems[pack.name] = str(problem)
+    ends = np.cumsum(listing.lengths)
+    with progress_bar(len(listing), "Check", "uttr") as bar:
+        for name, length, end in zip(listing.paths, listing.lengths.tolist(), ends.tolist(), strict=True):
+            packed = None if frames is None else frames[end - length : end]  # (length, n_mels)
+            if only_packed and packed is not None:
+                if problem := value_problem(packed.astype(np.float32)):
+                    problems[name] = f"{pack} holds {problem} for {name}: make the data set again."
+            elif name not in problems:
+                try:
+                    mel = read_feature(folder / name, length, listing.n_mels)
+                    if packed is not None and not np.array_equal(to_float16(mel), packed):
+                        differing.append(name)
+                except CorpusError as problem:
+                    problems[name] = str(problem)
+            bar.update()
+    found = list(problems.values())
+    if differing:
+        found.append(
+            f"{pack} differs from its feature files in {len(differing)} of {len(listing) - len(problems)} utterances, "
+            f"{differing[0]} among them: delete it, it will be made again."
+        )
+    return found
+
+
+def _summary(folder: Path, speakers: tuple[str, ...], metadata: Listing, testdata: Listing | None) -> str:
+    lengths = metadata.lengths
+    n_test = f"{len(testdata):,}" if testdata else "none"
+    sessions = len(set(zip(metadata.labels.tolist(), metadata.sessions, strict=True))) if metadata.sessions else None
+    return "\n".join(
+        [
+            f"{folder}: {metadata.source or 'no source is given'}",
+            f"{len(speakers):,} speakers, {len(metadata):,} labelled utterances, {n_test} for the test set",
+            f"{lengths.sum() / 360_000:.1f} hours; frames of 10 ms per utterance: min {lengths.min():,}, "
+            f"median {np.median(lengths):,.0f}, max {lengths.max():,}; {metadata.n_mels} mel bands",
+            f"{sessions:,} sessions" if sessions else "no sessions are given, so train.split=session is not possible",
+        ]
+    )
