@@ -26,7 +26,7 @@ PARTS = ("labelled", "test")  # what their packs are called
 
 @dataclass(frozen=True)
 class Utterances:
-    """Utterances end to end in one array: number i is ``frames[offsets[i] : offsets[i + 1]]``."""
+    """Utterances end to end in one array: utterance i is ``frames[offsets[i] : offsets[i + 1]]``."""
 
     frames: np.ndarray  # (total frames, n_mels) float16, memory-mapped: the natural log of mel power, a frame per 10 ms
     offsets: np.ndarray  # (utterances + 1,) int64
@@ -86,7 +86,7 @@ class Corpus:
 
 
 def read_listings(folder: Path) -> tuple[tuple[str, ...], Listing, Listing | None]:
-    """Speaker names by class id, the labelled listing and that of the test set, None without one. Raises CorpusError."""
+    """Speaker names by class id, the labelled listing, and the test listing or None. Raises CorpusError."""
     speakers = read_mapping(folder)
     metadata, testdata = read_metadata(folder, speakers), read_testdata(folder)
     if testdata and testdata.n_mels != metadata.n_mels:
