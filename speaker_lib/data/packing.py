@@ -34,8 +34,6 @@ CHUNK = 64  # utterances written at a time: the most that an interruption costs
 CLOCK_STEP = 2 * 10**9  # ns, the coarsest in which a file system counts time
 PARALLEL_FROM = 20_000  # files to read; with fewer, one process is done before others have started
 
-FileStats = dict[str, os.stat_result]
-
 
 def packed_frames(folder: Path, listing: Listing, part: str) -> np.ndarray:
     """The frames of a listing's utterances end to end: (total frames, n_mels) float16, memory-mapped, read only.
@@ -120,7 +118,7 @@ def to_float16(mel: np.ndarray) -> np.ndarray:
     return torch.from_numpy(mel).half().numpy().astype(DTYPE, copy=False)
 
 
-def feature_stats(folder: Path, listing: Listing) -> FileStats:
+def feature_stats(folder: Path, listing: Listing) -> dict[str, os.stat_result]:
     """By name, the size and time of the feature files that are there. Raises CorpusError if the folder cannot be listed."""
     names = set(listing.paths)
     try:
@@ -130,7 +128,7 @@ def feature_stats(folder: Path, listing: Listing) -> FileStats:
         raise CorpusError(f"{folder} cannot be listed ({error.strerror}): check the path and its permissions.") from error
 
 
-def size_problems(folder: Path, listing: Listing, stats: FileStats) -> dict[str, str]:
+def size_problems(folder: Path, listing: Listing, stats: dict[str, os.stat_result]) -> dict[str, str]:
     """A sentence for each feature file that is missing or too small for the frames its index claims, by name."""
     problems = {}
     for name, length in zip(listing.paths, listing.lengths.tolist(), strict=True):
@@ -155,7 +153,7 @@ def open_pack(path: Path, listing: Listing) -> np.ndarray:
     return frames
 
 
-def _pack(folder: Path, listing: Listing, part: str, stats: FileStats) -> Path:
+def _pack(folder: Path, listing: Listing, part: str, stats: dict[str, os.stat_result]) -> Path:
     problems = list(size_problems(folder, listing, stats).values())  # before anything is allocated
     if problems:
         raise CorpusError(problems[0] + (f" The same goes for {len(problems) - 1:,} more files." if len(problems) > 1 else ""))
