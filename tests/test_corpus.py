@@ -184,6 +184,15 @@ def test_check_compares_the_pack_with_its_files(corpus_folder):
     assert check_corpus(corpus_folder)[1] == []
 
 
+def test_check_names_a_damaged_pack_and_a_damaged_feature(corpus_folder):
+    Corpus.open(corpus_folder)
+    pack = one(corpus_folder / "packed", "labelled-*.npy")
+    pack.write_bytes(pack.read_bytes()[:-1000])
+    first_feature(corpus_folder).write_bytes(b"\0" * 100_000)
+    problems = " ".join(check_corpus(corpus_folder)[1])
+    assert f"{pack} cannot be read" in problems and f"{first_feature(corpus_folder)} is not a readable" in problems
+
+
 def test_a_damaged_pack_is_never_used(corpus_folder):
     Corpus.open(corpus_folder)
     packed = one(corpus_folder / "packed", "labelled-*.npy")

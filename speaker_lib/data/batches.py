@@ -79,8 +79,9 @@ class TrainBatches:
             if drawn != (epoch, width):
                 starts, lengths, labels = self._draw(epoch, width)
                 drawn = epoch, width
-            batch = slice(i * self.batch_size, (i + 1) * self.batch_size)
-            yield self.dataset.cut(starts[batch][self._mine], lengths[batch][self._mine], labels[batch][self._mine], width)
+            begin = i * self.batch_size
+            mine = slice(begin + self._mine.start, begin + self._mine.stop)
+            yield self.dataset.cut(starts[mine], lengths[mine], labels[mine], width)
 
     def _draw(self, epoch: int, width: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The starts, lengths and labels of an epoch's segments, (count,) each."""

@@ -6,6 +6,7 @@ In: a folder.  Out: a summary of the corpus, and a sentence for each file that c
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,30 +33,23 @@ def check_corpus(folder: str | os.PathLike[str]) -> tuple[str, list[str]]:
 
 
 def _problems(folder: Path, listing: Listing, part: str) -> list[str]:
-    problems, differing = size_problems(folder, listing, feature_stats(folder, listing)), []
-    only_packed = len(problems) == len(listing)
-    pack, frames = find_pack(folder, listing, part), None
+    problems = size_problems(folder, listing, feature_stats(folder, listing))  # by file name
+    pack, frames, differing = find_pack(folder, listing, part), None, []
     if pack:
         try:
             frames = open_pack(pack, listing)  # (total frames, n_mels)
-            problems = {} if only_packed else problems
         except CorpusError as problem:
             problems[pack.name] = str(problem)
-    ends = np.cumsum(listing.lengths)
-    with progress_bar(len(listing), "Check", "uttr") as bar:
-        for name, length, end in zip(listing.paths, listing.lengths.tolist(), ends.tolist(), strict=True):
-            packed = None if frames is None else frames[end - length : end]  # (length, n_mels)
-            if only_packed and packed is not None:
-                if problem := value_problem(packed.astype(np.float32)):
-                    problems[name] = f"{pack} holds {problem} for {name}: make the data set again."
-            elif name not in problems:
-                try:
-                    mel = read_feature(folder / name, length, listing.n_mels)
-                    if packed is not None and not np.array_equal(to_float16(mel), packed):
-                        differing.append(name)
-                except CorpusError as problem:
-                    problems[name] = str(problem)
-            bar.update()
+    if frames is not None and len(problems) == len(listing):
+        return _pack_problems(pack, frames, listing)
+    for name, length, end in _with_bar(listing):
+        try:
+            if name not in problems:
+                mel = read_feature(folder / name, length, listing.n_mels)  # (length, n_mels)
+                if frames is not None and not np.array_equal(to_float16(mel), frames[end - length : end]):
+                    differing.append(name)
+        except CorpusError as problem:
+            problems[name] = str(problem)
     found = list(problems.values())
     if differing:
         found.append(
@@ -63,6 +57,23 @@ def _problems(folder: Path, listing: Listing, part: str) -> list[str]:
             f"{differing[0]} among them: delete it, it will be made again."
         )
     return found
+
+
+def _pack_problems(pack: Path, frames: np.ndarray, listing: Listing) -> list[str]:
+    found = []
+    for name, length, end in _with_bar(listing):
+        if problem := value_problem(frames[end - length : end].astype(np.float32)):
+            found.append(f"{pack} holds {problem} for {name}: make the data set again.")
+    return found
+
+
+def _with_bar(listing: Listing) -> Iterator[tuple[str, int, int]]:
+    """The file name of each utterance, its length, and where it ends in a pack; the bar counts them."""
+    ends = np.cumsum(listing.lengths)  # (utterances,)
+    with progress_bar(len(listing), "Check", "uttr") as bar:
+        for utterance in zip(listing.paths, listing.lengths.tolist(), ends.tolist(), strict=True):
+            yield utterance
+            bar.update()
 
 
 def _summary(folder: Path, speakers: tuple[str, ...], metadata: Listing, testdata: Listing | None) -> str:

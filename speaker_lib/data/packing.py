@@ -96,7 +96,7 @@ def read_feature(path: Path, mel_len: int, n_mels: int) -> np.ndarray:
             f"({mel_len}, {n_mels}) float32: fetch both again."
         )
     if mel.is_meta or mel.is_neg():
-        raise CorpusError(f"{path} holds a tensor that does not say its numbers outright: fetch it again.")
+        raise CorpusError(f"{path} holds a tensor without plain values: fetch it again.")
     mel = mel.detach().numpy()
     if problem := value_problem(mel):
         raise CorpusError(f"{path} holds {problem}: fetch it again.")
@@ -105,12 +105,11 @@ def read_feature(path: Path, mel_len: int, n_mels: int) -> np.ndarray:
 
 def value_problem(mel: np.ndarray) -> str | None:
     """What is wrong with the values of an utterance (frames, n_mels), or None if they can be packed."""
-    lowest, highest = map(float, torch.from_numpy(mel).aminmax())  # not a number if one value is none
-    if not (math.isfinite(lowest) and math.isfinite(highest)):
-        return "values that are not numbers (NaN or infinity), so no log-mel features"
-    if max(-lowest, highest) > float(np.finfo(DTYPE).max):
-        return f"values beyond {np.finfo(DTYPE).max:.0f}, so no log-mel features"
-    return None
+    lowest, highest = map(float, torch.from_numpy(mel).aminmax())  # both are NaN if one value is
+    limit = float(np.finfo(DTYPE).max)
+    if -limit <= lowest <= highest <= limit:
+        return None
+    return f"values that are not numbers (NaN or infinity) or beyond {limit:.0f}, so no log-mel features"
 
 
 def to_float16(mel: np.ndarray) -> np.ndarray:
