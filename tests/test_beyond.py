@@ -75,9 +75,9 @@ def test_each_draw_of_a_validation_is_told(simulated, lesson):
     assert crop_result(model, dataset, torch.arange(8), lesson.device).accuracy == pytest.approx(draws[:, 0].mean())
 
 
-def test_strangers_are_made_once_and_are_nobody_who_was_heard(lesson, capsys, tmp_path):
+def test_unseen_speakers_are_made_once_and_are_in_no_training_set(lesson, capsys, tmp_path):
     unseen_speakers = lesson.unseen_speakers()
-    assert "Nobody whom a run has heard: 5 simulated voices (not people)" in capsys.readouterr().out
+    assert "Unseen speakers: 5 simulated voices (not people)" in capsys.readouterr().out
     assert unseen_speakers.folder.resolve() == tmp_path / "data" / "strangers-5" and "seed 1" in unseen_speakers.source
     assert lesson.unseen_speakers().digest == unseen_speakers.digest != lesson.corpus.digest and capsys.readouterr().out == ""
 

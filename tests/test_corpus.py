@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from speaker_lib import Corpus, CorpusWriter
-from speaker_lib.data.corpus import check_corpus
+from speaker_lib.data.check import check_corpus
 from speaker_lib.data.packing import cache_folder
 from speaker_lib.utils.errors import CorpusError, SpeakerError, escape_controls, is_text
 
@@ -184,6 +184,15 @@ def test_check_compares_the_pack_with_its_files(corpus_folder):
     assert check_corpus(corpus_folder)[1] == []
 
 
+def test_check_names_a_damaged_pack_and_a_damaged_feature(corpus_folder):
+    Corpus.open(corpus_folder)
+    pack = one(corpus_folder / "packed", "labelled-*.npy")
+    pack.write_bytes(pack.read_bytes()[:-1000])
+    first_feature(corpus_folder).write_bytes(b"\0" * 100_000)
+    problems = " ".join(check_corpus(corpus_folder)[1])
+    assert f"{pack} cannot be read" in problems and f"{first_feature(corpus_folder)} is not a readable" in problems
+
+
 def test_a_damaged_pack_is_never_used(corpus_folder):
     Corpus.open(corpus_folder)
     packed = one(corpus_folder / "packed", "labelled-*.npy")
@@ -248,8 +257,13 @@ def test_many_files_are_packed_by_several_processes(corpus_folder, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def _wrong_shape(folder):
-    torch.save(torch.zeros(300, 39), first_feature(folder))
+def metadata(folder: Path, change) -> None:
+    """Changes ``metadata.json`` by what ``change`` does to its speakers."""
+    edit(folder / "metadata.json", lambda content: change(content["speakers"]))
+
+
+def feature(folder: Path, value: object) -> None:
+    torch.save(value, first_feature(folder))
 
 
 BREAKAGES = {
@@ -259,31 +273,23 @@ BREAKAGES = {
     "holds a JSON list": lambda f: (f / "metadata.json").write_text("[]"),
     "'speakers' is missing": lambda f: edit(f / "metadata.json", lambda m: m.pop("speakers")),
     "each other's inverse": lambda f: edit(f / "mapping.json", lambda m: m["id2speaker"].update({"0": "speaker1"})),
-    "whom mapping.json does not know": lambda f: edit(f / "metadata.json", lambda m: m["speakers"].update(eve=[])),
-    "lists no utterances": lambda f: edit(f / "metadata.json", lambda m: m.update(speakers={})),
+    "whom mapping.json does not know": lambda f: metadata(f, lambda s: s.update(eve=[])),
+    "lists no utterances": lambda f: metadata(f, lambda s: s.clear()),
     "testdata.json lists no utterances": lambda f: edit(f / "testdata.json", lambda m: m.update(utterances=[])),
-    "more than once": lambda f: edit(
-        f / "metadata.json", lambda m: m["speakers"]["speaker0"].append(m["speakers"]["speaker0"][0])
-    ),
-    "not a plain file name": lambda f: edit(
-        f / "metadata.json", lambda m: m["speakers"]["speaker0"][0].update(feature_path="../secret.pt")
-    ),
-    "not a number of frames": lambda f: edit(f / "metadata.json", lambda m: m["speakers"]["speaker0"][0].update(mel_len=10**12)),
-    "too few for the 9,999,999 frames": lambda f: edit(
-        f / "metadata.json", lambda m: m["speakers"]["speaker0"][0].update(mel_len=9_999_999)
-    ),
+    "more than once": lambda f: metadata(f, lambda s: s["speaker0"].append(s["speaker0"][0])),
+    "not a plain file name": lambda f: metadata(f, lambda s: s["speaker0"][0].update(feature_path="../secret.pt")),
+    "not a number of frames": lambda f: metadata(f, lambda s: s["speaker0"][0].update(mel_len=10**12)),
+    "too few for the 9,999,999 frames": lambda f: metadata(f, lambda s: s["speaker0"][0].update(mel_len=9_999_999)),
     ".pt is missing": lambda f: first_feature(f).unlink(),
     "too few for the": lambda f: first_feature(f).write_bytes(first_feature(f).read_bytes()[:100]),
     "not a readable tensor file": lambda f: first_feature(f).write_bytes(b"\x93" * 100_000),
-    "holds (300, 39) float32": _wrong_shape,
-    "float64": lambda f: torch.save(torch.zeros(90, 40, dtype=torch.float64), first_feature(f)),
-    "NaN or infinity": lambda f: torch.save(torch.full((90, 40), torch.nan), first_feature(f)),
-    "beyond 65504": lambda f: torch.save(torch.full((90, 40), 1e6), first_feature(f)),
-    "holds a dict": lambda f: torch.save({"mel": torch.zeros(90, 40), "more": torch.zeros(9000)}, first_feature(f)),
+    "holds (300, 39) float32": lambda f: feature(f, torch.zeros(300, 39)),
+    "float64": lambda f: feature(f, torch.zeros(90, 40, dtype=torch.float64)),
+    "NaN or infinity": lambda f: feature(f, torch.full((90, 40), torch.nan)),
+    "beyond 65504": lambda f: feature(f, torch.full((90, 40), 1e6)),
+    "holds a dict": lambda f: feature(f, {"mel": torch.zeros(90, 40), "more": torch.zeros(9000)}),
     "mel bands": lambda f: edit(f / "testdata.json", lambda m: m.update(n_mels=80)),
-    "for some utterances and not for others": lambda f: edit(
-        f / "metadata.json", lambda m: m["speakers"]["speaker0"][0].pop("session")
-    ),
+    "for some utterances and not for others": lambda f: metadata(f, lambda s: s["speaker0"][0].pop("session")),
 }
 
 

@@ -82,7 +82,7 @@ def test_every_position_of_an_utterance_can_be_cut(corpus):
     length = int(corpus.labelled.lengths[5])
     whole = torch.from_numpy(corpus.labelled.mel(5))
     ends = torch.tensor([0.0, 1 - 1e-12], dtype=torch.float64)
-    mels = dataset.cut(dataset.locate(torch.tensor([5, 5]), ends)).mels
+    mels = dataset.cut(*dataset.locate(torch.tensor([5, 5]), ends, 100), 100).mels
     assert torch.equal(mels[0], whole[:100]) and torch.equal(mels[1], whole[length - 100 :])
 
 
@@ -122,7 +122,7 @@ def test_validation_cuts_where_it_always_did(corpus):
     held_out = split_utterances(corpus.labelled, CONFIG)[1]
     positions = torch.rand(len(held_out), generator=random_stream(7, 2), dtype=torch.float64)
     dataset = SpeakerDataset(corpus.labelled)
-    expected = dataset.cut(dataset.locate(held_out, positions)).mels
+    expected = dataset.cut(*dataset.locate(held_out, positions, 128), 128).mels
     assert torch.equal(torch.cat([batch.mels for batch in loader]), expected)
 
 

@@ -34,20 +34,9 @@ def test_log_mel_is_librosas(kind, request):
     for recording in recordings:
         samples = remove_silence(normalise_peak(recording))
         expected = librosa.feature.melspectrogram(
-            y=samples.astype(np.float64),
-            sr=16_000,
-            n_fft=400,
-            hop_length=160,
-            window="hann",
-            center=True,
-            pad_mode="reflect",
-            power=2.0,
-            n_mels=40,
-            fmin=50.0,
-            fmax=8_000.0,
-            htk=True,
-            norm=None,
-        )
+            y=samples.astype(np.float64), sr=16_000, n_fft=400, hop_length=160, window="hann", center=True, pad_mode="reflect",
+            power=2.0, n_mels=40, fmin=50.0, fmax=8_000.0, htk=True, norm=None,
+        )  # fmt: skip
         expected = np.log(np.maximum(expected, 1e-9)).T
         found = log_mel(samples)
         assert found.shape == expected.shape == (1 + len(samples) // HOP, 40)

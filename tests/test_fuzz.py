@@ -1,9 +1,9 @@
-"""Bad input, systematically: what the kit reads from outside, changed at random.
+"""Fuzzing: what the kit reads from outside, changed at random.
 
-The files of a stranger - data sets, recordings, a downloaded run - get every change; those that only the kit itself writes
-may be missing, cut short, no such file, or of another model.  Whatever comes, a command either does its work (the change was
-harmless) or ends with one sentence that names the file, with exit code 1 (2 for values of the command line).  Then nothing
-that was there has changed and nothing is new, but for ``packed/``, a cache.
+The files of a stranger (data sets, recordings, a downloaded run) get every change; those that only the kit writes may be
+missing, cut short, or no such file.  A command then either does its work (the change was harmless) or ends with one sentence
+that names the file, with exit code 1 (2 for values of the command line).  In that case nothing that was there has changed and
+nothing is new, but for ``packed/``, a cache.
 """
 
 from __future__ import annotations
@@ -63,13 +63,9 @@ def _memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)  # MB
 
 
-def _small_run(folder: Path, corpus: Corpus, until: int = 60) -> None:
-    def stop(row: dict[str, float]) -> None:
-        if row["step"] == until < 60:
-            raise StopTraining
-
-    train(run := Run.create(folder, PRESET, corpus), corpus, callbacks=[stop])
-    run.save_evaluation(evaluate(run, corpus, get_device())[0].to_dict())
+def _stop_at_40(row: dict[str, float]) -> None:
+    if row["step"] == 40:
+        raise StopTraining
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +73,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     root = tmp_path_factory.mktemp("fuzz")
     good = root / "good"
     corpus = Corpus.open(write_corpus(good / "data", n_utterances=4, n_test=2))
-    _small_run(good / "run", corpus)
-    _small_run(good / "half", corpus, until=40)
+    for name, callbacks in (("run", []), ("half", [_stop_at_40])):
+        train(run := Run.create(good / name, PRESET, corpus), corpus, callbacks=callbacks)
+        run.save_evaluation(evaluate(run, corpus, get_device())[0].to_dict())
     rng = np.random.default_rng(0)
     for speaker in ("ada", "bo"):
         (good / "recordings" / speaker).mkdir(parents=True)
@@ -147,7 +144,7 @@ def _arguments(case: Path, command: str) -> tuple[list[object], str]:
     return {
         "check": (["check", case / "data"], "$^"),
         "train": (["train", *data, *run, "--resume"], RUN_FILES),
-        "go on": (["train", *data, "--run", case / "half", "--resume"], RUN_FILES + "|half/evaluation.json"),
+        "resume": (["train", *data, "--run", case / "half", "--resume"], RUN_FILES + "|half/evaluation.json"),
         "evaluate": (["evaluate", *data, *run], "run/evaluation.json"),
         "predict": (["predict", *data, *run, "--out", case / "out.csv"], "out.csv"),
         "average": (["predict", *data, case / "run", case / "half", "--out", case / "out.csv"], "out.csv"),
@@ -165,21 +162,12 @@ def _spoil(world: World, where: str, mutate: fuzzing.Mutator, command: str, rng:
         shutil.rmtree(case / "data/packed")
     path = rng.choice(sorted(case.glob(where)))
     mutate(path, rng)
-    arguments, may_write = _arguments(case, command)
-    check(world, arguments, [str(path), str(path.parent)], may_write)
-
-
-def _config(world: World, mutate: fuzzing.Mutator, command: str, rng: random.Random) -> None:
-    case = world.fresh()
-    path = case / "run/config.json"
-    mutate(path, rng)
     if command == "train":
-        with contextlib.suppress(Exception):  # what asks for more steps is no bad input, but takes its time
-            if Run.open(case / "run").preset.train.total_steps > 60:
-                command = "evaluate"
+        with contextlib.suppress(Exception):  # settings that ask for more steps are no bad input, but take their time
+            command = "evaluate" if Run.open(case / "run").preset.train.total_steps > 60 else command
+    new = command == "train" and not (case / "run/config.json").exists()  # a new run, and no preset was named
     arguments, may_write = _arguments(case, command)
-    gone = command == "train" and not path.exists()  # then there is no run to go on with, and no preset was named
-    check(world, arguments, [str(path), str(path.parent), "--preset" if gone else str(path)], may_write, usage=gone)
+    check(world, arguments, ["--preset"] if new else [str(path), str(path.parent)], may_write, usage=new)
 
 
 WORDS = (
@@ -203,72 +191,56 @@ NAMED = ("speaker", "recording", "recordings", "data", "run", "out")
 def _name(world: World, name: str, what: str) -> None:
     """Files and folders with names that no index, and perhaps no terminal, can hold."""
     case = world.fresh()
-    if what in ("speaker", "recording", "recordings"):
-        old = {"speaker": "recordings/ada", "recording": "recordings/ada/a.wav", "recordings": "recordings"}[what]
-        new = (case / old).rename((case / old).with_name(name + ".wav" * (what == "recording")))
-        folder = new if what == "recordings" else case / "recordings"
-        arguments, may_write = ["prepare", folder, case / "out", "--workers", "1"], "out(/.*)?"
-    elif what == "data":
-        folder = (case / "data").rename(case / name)
-        arguments = ["train", "--data", folder, "--run", case / "new", "--preset", "laptop_baseline", "--steps", "1"]
-        may_write = "new(/.*)?"
-    elif what == "run":
-        folder = (case / "run").rename(case / name)
-        arguments, may_write = ["compare", folder, "--out", case / "out.svg"], "out.svg"
-    else:
-        arguments = ["predict", "--data", case / "data", "--run", case / "run", "--out", case / f"{name}.csv"]
-        may_write = re.escape(f"{name}.csv")
+    old = {"speaker": "recordings/ada", "recording": "recordings/ada/a.wav"}.get(what, what)
+    new = (case / old).with_name(name + {"recording": ".wav", "out": ".csv"}.get(what, ""))
+    if what != "out":
+        (case / old).rename(new)
+    train = ["train", "--data", new, "--run", case / "new", "--preset", "laptop_baseline", "--steps", "1"]
+    prepare = ["prepare", new if what == "recordings" else case / "recordings", case / "out", "--workers", "1"]
+    arguments, may_write = {
+        "data": (train, "new(/.*)?"),
+        "run": (["compare", new, "--out", case / "out.svg"], "out.svg"),
+        "out": (["predict", "--data", case / "data", "--run", case / "run", "--out", new], re.escape(new.name)),
+    }.get(what, (prepare, "out(/.*)?"))
     check(world, arguments, ["characters that cannot be shown", str(case)], may_write)
 
 
 def _value(world: World, option: str, name: str, word: str) -> None:
     """What is not valid must be refused before anything is read: the data folder that is named is not there."""
     case = world.fresh()
-    train_with = ["train", "--data", case / "nowhere", "--preset", "baseline", "--run", case / "new"]
-    if option == "--set":
-        check(
-            world, [*train_with, "--set", f"{name}={word}"], ["model.", "train.", "nowhere", "setting", "--set"], "$^", usage=True
-        )
-    elif option == "--chunk":
+    arguments, may_write = ["train", "--data", case / "nowhere", "--preset", "baseline", "--run", case / "new"], "$^"
+    if option == "--chunk":
         shutil.rmtree(case / "recordings/ada")
-        arguments = ["prepare", case / "recordings", case / "out", "--workers", "1", f"--chunk={word}"]
-        check(world, arguments, ["chunk"], "out(/.*)?", usage=True)
-    else:
-        check(world, [*train_with, f"{option}={word}"], ["train.", "nowhere", option], "$^", usage=True)
+        arguments, may_write = _arguments(case, "prepare")
+    words, named = [f"{option}={word}"], ["train.", "nowhere", option]
+    if option == "--set":
+        words, named = ["--set", f"{name}={word}"], ["model.", "setting", *named]
+    check(world, [*arguments, *words], ["chunk"] if option == "--chunk" else named, may_write, usage=True)
 
 
 Body = tuple[int, Callable[..., None], dict[str, st.SearchStrategy]]  # how many examples, what is done, with what is drawn
 
 
-def _bodies() -> dict[str, Body]:
-    """By the name of what is spoiled."""
-
-    def file(n: int, where: str, kinds: tuple[fuzzing.Mutator, ...], *commands: str, unpacked: float = 0.0) -> Body:
-        return n, functools.partial(_spoil, where=where, unpacked=unpacked), of(kinds, *commands)
-
-    def of(kinds: tuple[fuzzing.Mutator, ...], *commands: str) -> dict[str, st.SearchStrategy]:
-        rng = st.integers(0, 2**32 - 1).map(random.Random)
-        return {"mutate": st.sampled_from(kinds), "command": st.sampled_from(commands), "rng": rng}
-
-    reading = ("evaluate", "check", "predict", "train", "embed", "verify")
-    options = st.sampled_from(("--set", "--set", "--steps", "--seeds", "--chunk"))
-    return {
-        "an index": file(80, "data/*.json", fuzzing.INDEX, *reading, unpacked=0.5),
-        "a feature": file(60, "data/uttr-*.pt", fuzzing.FEATURE, *reading, unpacked=1.0),
-        "pairs of utterances": file(40, "pairs.txt", fuzzing.LINES, "verify"),
-        "a recording": file(50, "recordings/ada/*.wav", fuzzing.AUDIO, "identify", "prepare"),
-        "settings": (60, _config, of(fuzzing.JSON, "evaluate", "compare", "identify", "train", "average", "verify")),
-        "weights": file(40, "run/model.safetensors", fuzzing.WEIGHTS, "evaluate", "identify", "average", "embed"),
-        "a state": file(15, "half/resume.pt", fuzzing.STATE, "go on"),
-        "validations": file(8, "run/metrics.jsonl", fuzzing.BROKEN, "compare", "train"),
-        "an evaluation": file(5, "run/evaluation.json", fuzzing.BROKEN, "compare"),
-        "a pack": file(12, "data/packed/*.npy", fuzzing.PACK, "evaluate", "predict"),
-        "a name": (25, _name, {"name": st.sampled_from(FILE_NAMES), "what": st.sampled_from(NAMED)}),
-        "a value": (50, _value, {"option": options, "name": st.sampled_from(NAMES), "word": st.sampled_from(WORDS)}),
-    }
+def _file(n: int, where: str, kinds: tuple[fuzzing.Mutator, ...], commands: str, unpacked: float = 0.0) -> Body:
+    rng = st.integers(0, 2**32 - 1).map(random.Random)
+    drawn = {"mutate": st.sampled_from(kinds), "command": st.sampled_from(commands.split()), "rng": rng}
+    return n, functools.partial(_spoil, where=where, unpacked=unpacked), drawn
 
 
-BODIES = _bodies()
+OPTIONS = ("--set", "--set", "--steps", "--seeds", "--chunk")
+BODIES = {  # by the name of what is spoiled
+    "an index": _file(80, "data/*.json", fuzzing.INDEX, "evaluate check predict train embed verify", unpacked=0.5),
+    "a feature": _file(60, "data/uttr-*.pt", fuzzing.FEATURE, "evaluate check predict train embed verify", unpacked=1.0),
+    "pairs of utterances": _file(40, "pairs.txt", fuzzing.LINES, "verify"),
+    "a recording": _file(50, "recordings/ada/*.wav", fuzzing.AUDIO, "identify prepare"),
+    "settings": _file(60, "run/config.json", fuzzing.JSON, "evaluate compare identify train average verify"),
+    "weights": _file(40, "run/model.safetensors", fuzzing.WEIGHTS, "evaluate identify average embed"),
+    "a pack": _file(12, "data/packed/*.npy", fuzzing.PACK, "check evaluate predict"),
+    "a state": _file(8, "half/resume.pt", fuzzing.STATE, "resume"),
+    "results": _file(8, "run/[em]*.json*", fuzzing.BROKEN, "compare"),  # evaluation.json, metrics.jsonl
+    "a name": (25, _name, {"name": st.sampled_from(FILE_NAMES), "what": st.sampled_from(NAMED)}),
+    "a value": (50, _value, {k: st.sampled_from(v) for k, v in (("option", OPTIONS), ("name", NAMES), ("word", WORDS))}),
+}
 TIMES = [1.0, pytest.param(4.5, marks=pytest.mark.long)]  # as many examples; the many are drawn with another seed
 
 

@@ -83,4 +83,4 @@ def test_no_worker_outlives_a_killed_parent(tmp_path):
         wait_for(lambda: all(path.exists() for path in paths), parent)
     finally:
         parent.kill()
-    parent.communicate(timeout=60)  # it ends when nobody is left who could write to it
+    parent.communicate(timeout=60)  # it ends when no process is left that could write to it

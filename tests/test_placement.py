@@ -1,4 +1,4 @@
-"""Where the frames lie while a GPU trains. Its memory is played here; that they can lie in it, only a GPU shows."""
+"""Where frames are kept while a GPU trains. Its memory is simulated here; that it can hold them, only a GPU shows."""
 
 import os
 import sys
@@ -29,7 +29,7 @@ def test_on_a_cpu_they_stay_mapped_and_nothing_is_said(frames, capsys):
 def test_what_does_not_fit_on_the_gpu_lies_as_near_as_there_is_room(
     frames, capsys, monkeypatch, room, mapped, said, psutil_installed
 ):
-    """What the file cache holds can be had, but only psutil knows it; without it, what is free must do."""
+    """The file cache counts as available, but only psutil tells its size; without it, only free memory counts."""
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2e9, 4e9))  # too little beside a model
     memory = SimpleNamespace(available=int(room), free=0)
     monkeypatch.setitem(sys.modules, "psutil", SimpleNamespace(virtual_memory=lambda: memory) if psutil_installed else None)

@@ -16,7 +16,7 @@ from benchmarks.hw4_standin.corpus import StandIn, lengths_like_hw4, make_standi
 from benchmarks.hw4_standin.features import FLOOR, Variability
 from speaker_lib import Corpus
 from speaker_lib.config.schema import TrainConfig
-from speaker_lib.data.corpus import check_corpus
+from speaker_lib.data.check import check_corpus
 from speaker_lib.data.splits import split_utterances
 from speaker_lib.utils.errors import ConfigError
 
@@ -165,7 +165,7 @@ def test_killed_in_the_middle_it_leaves_no_half_corpus(tmp_path):
     )
     try:
         deadline = time.monotonic() + 60
-        while not any(p.stat().st_size > 10_000_000 for p in tmp_path.rglob("*.partial") if p.is_file()):
+        while not any(p.stat().st_size > 10_000_000 for p in tmp_path.rglob("labelled-*.npy")):
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)

@@ -15,18 +15,8 @@ from speaker_lib.utils.errors import ConfigError, CorpusError
 from .conftest import SMALL
 
 
-def voice(**changes) -> Voice:
-    settings = {
-        "pitch": 120.0,
-        "pitch_range": 0.5,
-        "tract": 1.0,
-        "formant_offsets": (0.0,) * 5,
-        "bandwidth": 1.0,
-        "tilt": 4.0,
-        "breath": 0.01,
-        "rate": 1.0,
-    }
-    return Voice(**(settings | changes))
+def voice(pitch: float = 120.0, tract: float = 1.0) -> Voice:
+    return Voice(pitch, 0.5, tract, formant_offsets=(0.0,) * 5, bandwidth=1.0, tilt=4.0, breath=0.01, rate=1.0)
 
 
 def pitch_of(samples: np.ndarray) -> float:

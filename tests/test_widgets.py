@@ -16,7 +16,7 @@ def displayed(monkeypatch) -> list[object]:
 
 
 @pytest.mark.parametrize(("version", "kinds"), [("6.17.1", ["dict"]), ("7.4.0", ["Button", "dict"])])
-def test_a_button_is_shown_only_where_it_is_heard_while_a_cell_runs(displayed, corpus, tmp_path, monkeypatch, version, kinds):
+def test_a_button_is_shown_only_where_clicks_work_while_a_cell_runs(displayed, corpus, tmp_path, monkeypatch, version, kinds):
     monkeypatch.setattr(ipykernel, "__version__", version)
     widgets.LivePlot(Run.create(tmp_path / "run", PRESETS["laptop_baseline"], corpus))
     assert [type(thing).__name__ for thing in displayed] == kinds and "image/png" in displayed[-1]

@@ -11,7 +11,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    from ..data.corpus import check_corpus
+    from ..data.check import check_corpus
 
     summary, problems = check_corpus(options.data)
     print(summary)

@@ -1,13 +1,12 @@
 """What a lesson works with: its profile, its data, and the folder of its runs.
 
-Data: ``SPEAKER_DATA``, else HW4 where it usually lies, else simulated voices, which are made on the spot.
+Data: ``SPEAKER_DATA``, else HW4 in one of the usual folders, else simulated voices, which are made on the spot.
 """
 
 from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -49,7 +48,7 @@ class Lesson:
         return self._open(name, self._preset(name))
 
     def trained(self, name: str) -> Run:
-        """The run of an earlier lesson, evaluated; if there is none, one that trains a fifth of the steps now."""
+        """The run of an earlier lesson, evaluated; if there is none, a short one that is trained now, a fifth of the steps."""
         preset = self._preset(name)
         run = self.run(name) if Run.exists(self.runs / name) else None
         if run is None or not run.metrics():
@@ -79,12 +78,12 @@ class Lesson:
         return Corpus.open(folder)
 
     def unseen_speakers(self) -> Corpus:
-        """Simulated voices that are in no run's training data, made on the first call."""
+        """Simulated voices that are in no run's training data; they are made on the first call."""
         voices = self.profile.unseen_speakers
-        return Corpus.open(_simulated(_home() / "data" / f"strangers-{voices.speakers}", voices, "Nobody whom a run has heard: "))
+        return Corpus.open(_simulated(_home() / "data" / f"strangers-{voices.speakers}", voices, "Unseen speakers: "))
 
     def untrained(self, name: str) -> Run:
-        """The run ``baseline`` or ``tuned`` with the weights that it begins with: one step of learning rate 0."""
+        """The run ``baseline`` or ``tuned`` with its initial weights: one step at learning rate 0."""
         preset = self._preset(name)
         run = self._open(f"{name}-untrained", replace(preset, train=replace(preset.train.with_total_steps(1), learning_rate=0.0)))
         if not run.metrics():
@@ -108,10 +107,10 @@ class Lesson:
 
 
 def open_lesson(data: str = FOUND, keep: str = HERE) -> Lesson:
-    """Finds or makes the data, and says where the runs go.
+    """Finds or makes the data, and chooses the folder of the runs.
 
     ``data`` is `FOUND` or `DOWNLOAD`, ``keep`` is `HERE` or, on Colab, `DRIVE`.
-    Raises SpeakerError where the data or Drive cannot be had.
+    Raises SpeakerError if the data or Drive are not available.
     """
     device = get_device()
     profile, home = get_profile(device.type == "cuda"), _home()
@@ -129,33 +128,30 @@ def _find_data(profile: Profile, home: Path, data: str) -> Path:
         raise CorpusError(f"the choice of data is {data!r}: choose {FOUND!r} or {DOWNLOAD!r}.")
     named = os.environ.get("SPEAKER_DATA")
     if named and data == FOUND:
-        # A path relative to the checkout, as `make course` is given it, is looked for there, too.
+        # `make course` gives a path relative to the checkout.
         return next((place for place in (Path(named), home / named) if place.exists()), Path(named))
     if profile.name != "smoke":  # a check must be the same on every machine
-        found = next((folder for folder in _usual_folders(home) if (folder / "metadata.json").exists()), None)
-        if found:
-            return found
+        for folder in _usual_folders(home):
+            if (folder / "metadata.json").exists():
+                return folder
     if data == DOWNLOAD:
         return _download(home)
     voices = profile.simulation
-    folder = home / "data" / ("simulated" if profile.name != "smoke" else f"simulated-{voices.speakers}")
-    return _simulated(folder, voices, "No data set was found, so ")
+    name = f"simulated-{voices.speakers}" if profile.name == "smoke" else "simulated"
+    return _simulated(home / "data" / name, voices, "No data set was found, so ")
 
 
-def _simulated(folder: Path, voices: Simulation, why: str = "") -> Path:
-    """The folder with these voices, which are made if they are not there."""
+def _simulated(folder: Path, voices: Simulation, why: str) -> Path:
+    """The folder with these voices, which are made if it is not there."""
     if not folder.exists():
         print(f"{why}{voices.source} are made now.")
         simulate(folder, voices)
     return folder
 
 
-def _usual_folders(home: Path) -> Iterator[Path]:
-    yield from (home / name for name in _USUAL)
-    for competition in _COMPETITIONS:
-        for root in (KAGGLE_INPUT / competition, KAGGLE_INPUT / "competitions" / competition):
-            yield root
-            yield root / "Dataset"
+def _usual_folders(home: Path) -> list[Path]:
+    roots = [at / name for name in _COMPETITIONS for at in (KAGGLE_INPUT, KAGGLE_INPUT / "competitions")]
+    return [home / name for name in _USUAL] + [folder for root in roots for folder in (root, root / "Dataset")]
 
 
 def _download(home: Path) -> Path:
@@ -181,6 +177,6 @@ def _runs_home(home: Path, keep: str) -> Path:
         raise SpeakerError(f"{DRIVE} can only be reached from Colab: choose {HERE!r}.") from None
     try:
         drive.mount("/content/drive")
-    except Exception as error:  # Colab raises its own kinds, among them one for a reader who says no
+    except Exception as error:  # Colab raises errors of its own, one of them if the reader refuses
         raise SpeakerError(f"Google Drive was not mounted ({error}): allow it, or choose {HERE!r}.") from error
     return Path("/content/drive/MyDrive/speaker-course/runs")

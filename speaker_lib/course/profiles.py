@@ -1,10 +1,11 @@
-"""How large a lesson is: the same cells in seconds for a check, in minutes on a laptop, at full size on a GPU."""
+"""Profiles: the sizes of a lesson's models, runs and data.
+
+The same cells run in seconds for a check (smoke), in minutes on a laptop, and at full size on a GPU.
+"""
 
 from __future__ import annotations
 
 import os
-import types
-import typing
 from dataclasses import dataclass, replace
 
 from ..config.presets import PRESETS
@@ -18,7 +19,7 @@ VARIABLE = "SPEAKER_PROFILE"
 
 @dataclass(frozen=True)
 class Profile:
-    """What a lesson trains, and on what where no data set is at hand."""
+    """What a lesson trains, and the voices it simulates if there is no data set."""
 
     name: str
     meaning: str
@@ -32,10 +33,7 @@ class Profile:
 
 
 def get_profile(has_gpu: bool) -> Profile:
-    """The profile that ``SPEAKER_PROFILE`` names, else ``full`` with a GPU and ``laptop`` without.
-
-    Raises ConfigError listing the names there are.
-    """
+    """The profile that ``SPEAKER_PROFILE`` names, else ``full`` with a GPU and ``laptop`` without. Raises ConfigError."""
     name = os.environ.get(VARIABLE) or ("full" if has_gpu else "laptop")
     if name not in PROFILES:
         raise ConfigError(f"{VARIABLE} is {name!r}: choose one of {', '.join(PROFILES)}.")
@@ -52,40 +50,38 @@ _SMOKE_TRAIN = TrainConfig(batch_size=8, segment_len=64, warmup_steps=4, total_s
 _LAPTOP_ABLATION = replace(_BASELINE.train, batch_size=16, segment_len=64, warmup_steps=40, total_steps=400, valid_steps=100)
 _FULL_COLLAPSE = replace(PRESETS["tuned"].train, total_steps=3_000, valid_steps=300, save_steps=1_000)
 
-PROFILES: typing.Mapping[str, Profile] = types.MappingProxyType(
-    {
-        profile.name: profile
-        for profile in (
-            Profile(
-                name="smoke",
-                meaning="a few steps with a few simulated voices; shows that every cell runs, its accuracies mean nothing",
-                baseline=Preset(_SMOKE_BASELINE, _SMOKE_TRAIN),
-                tuned=Preset(_SMOKE_TUNED, _SMOKE_TRAIN),
-                collapse=_deep(_SMOKE_TUNED, replace(_SMOKE_TRAIN, learning_rate=3e-3)),
-                ablation=AblationPlan(replace(_SMOKE_TRAIN, total_steps=4, valid_steps=2, warmup_steps=1), seeds=(0, 1)),
-                ladder=AblationPlan(replace(_SMOKE_TRAIN, total_steps=2, valid_steps=2, warmup_steps=1), seeds=(0, 1)),
-                simulation=Simulation(speakers=6, utterances=12, test_utterances=1, sessions=2),
-                unseen_speakers=Simulation(speakers=5, utterances=4, test_utterances=0, sessions=2, seed=1),
-            ),
-            Profile(
-                name="laptop",
-                meaning="scaled-down models, minutes on a CPU; its accuracies are not those of the full-sized models",
-                baseline=_BASELINE,
-                tuned=_TUNED,
-                # The narrower a model, the higher the rate that it bears: at this width 0.001 still trains.
-                collapse=_deep(_TUNED.model, replace(_LAPTOP_ABLATION.with_total_steps(300), learning_rate=3e-3)),
-                ablation=AblationPlan(_LAPTOP_ABLATION, seeds=(0, 1, 2), speakers=20),
-                ladder=AblationPlan(_LAPTOP_ABLATION, seeds=(0, 1, 2), speakers=20),
-            ),
-            Profile(
-                name="full",
-                meaning="exactly the assignment's sizes, for a GPU",
-                baseline=PRESETS["baseline"],
-                tuned=PRESETS["tuned"],
-                collapse=_deep(PRESETS["tuned"].model, _FULL_COLLAPSE),
-                ablation=AblationPlan(PRESETS["baseline"].train.with_total_steps(10_000), seeds=(0, 1, 2)),
-                ladder=AblationPlan(PRESETS["baseline"].train.with_total_steps(10_000), seeds=(0, 1, 2)),
-            ),
-        )
-    }
-)
+PROFILES = {
+    profile.name: profile
+    for profile in (
+        Profile(
+            name="smoke",
+            meaning="a few steps with a few simulated voices; shows that every cell runs, its accuracies mean nothing",
+            baseline=Preset(_SMOKE_BASELINE, _SMOKE_TRAIN),
+            tuned=Preset(_SMOKE_TUNED, _SMOKE_TRAIN),
+            collapse=_deep(_SMOKE_TUNED, replace(_SMOKE_TRAIN, learning_rate=3e-3)),
+            ablation=AblationPlan(replace(_SMOKE_TRAIN, total_steps=4, valid_steps=2, warmup_steps=1), seeds=(0, 1)),
+            ladder=AblationPlan(replace(_SMOKE_TRAIN, total_steps=2, valid_steps=2, warmup_steps=1), seeds=(0, 1)),
+            simulation=Simulation(speakers=6, utterances=12, test_utterances=1, sessions=2),
+            unseen_speakers=Simulation(speakers=5, utterances=4, test_utterances=0, sessions=2, seed=1),
+        ),
+        Profile(
+            name="laptop",
+            meaning="scaled-down models, minutes on a CPU; its accuracies are not those of the full-sized models",
+            baseline=_BASELINE,
+            tuned=_TUNED,
+            # The narrower a model, the higher the learning rate at which it trains: at this width 0.001 still works.
+            collapse=_deep(_TUNED.model, replace(_LAPTOP_ABLATION.with_total_steps(300), learning_rate=3e-3)),
+            ablation=AblationPlan(_LAPTOP_ABLATION, seeds=(0, 1, 2), speakers=20),
+            ladder=AblationPlan(_LAPTOP_ABLATION, seeds=(0, 1, 2), speakers=20),
+        ),
+        Profile(
+            name="full",
+            meaning="exactly the assignment's sizes, for a GPU",
+            baseline=PRESETS["baseline"],
+            tuned=PRESETS["tuned"],
+            collapse=_deep(PRESETS["tuned"].model, _FULL_COLLAPSE),
+            ablation=AblationPlan(PRESETS["baseline"].train.with_total_steps(10_000), seeds=(0, 1, 2)),
+            ladder=AblationPlan(PRESETS["baseline"].train.with_total_steps(10_000), seeds=(0, 1, 2)),
+        ),
+    )
+}

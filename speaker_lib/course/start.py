@@ -26,7 +26,7 @@ _TIMED_STEPS = 5
 
 
 def preflight(data: str = FOUND, keep: str = HERE) -> Lesson:
-    """Opens the lesson as `open_lesson` does, and prints what it stands on, with the training times to expect."""
+    """Opens the lesson as `open_lesson` does, and prints its profile, machine and data, and the training times to expect."""
     lesson = open_lesson(data, keep)
     for name, text in _facts(lesson):
         print(f"{name:<9} {text}", flush=True)
@@ -34,7 +34,7 @@ def preflight(data: str = FOUND, keep: str = HERE) -> Lesson:
 
 
 def seconds_per_step(preset: Preset, corpus: Corpus, device: torch.device) -> float:
-    """What a training step takes here, timed on a few with a model that is thrown away."""
+    """What a training step takes on this machine: the mean of a few, with a model that is then discarded."""
     preset = fit_to_data(preset, corpus)
     dtype = get_autocast_dtype(preset.train.precision, device)
     capture = choose_capture(device, preset.train.graph)

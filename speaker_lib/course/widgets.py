@@ -1,7 +1,7 @@
 """Notebook widgets: a slider over figures, a live plot of a run, a button that stops training.
 
-Each is a shell around a plain function that returns a figure.  Where ipywidgets is missing, or nobody is there to click,
-the picture stands still and everything else works the same.
+Each is a thin shell around a plain function that returns a figure.  Without ipywidgets, and in a notebook that is only
+read, there is a still picture, and everything else works the same.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ class LivePlot:
 
     def __init__(self, run: Run) -> None:
         self.run, self.stop = run, threading.Event()
-        if importlib.util.find_spec("ipywidgets") is not None and _hears_buttons():
+        if importlib.util.find_spec("ipywidgets") is not None and _buttons_work():
             self._show_button()
         self._handle = _show(png(curves_figure(run)))
 
     def __call__(self, row: dict[str, float]) -> None:
-        """What `train` calls with each new line of ``metrics.jsonl``."""
+        """Called by `train` with each new line of ``metrics.jsonl``."""
         self._handle.update(_bundle(png(curves_figure(self.run))), raw=True)
 
     def _show_button(self) -> None:
@@ -92,8 +92,8 @@ def _bundle(picture: bytes, widget: object | None = None) -> dict[str, object]:
     return bundle
 
 
-def _hears_buttons() -> bool:
-    """Whether the kernel takes clicks while a cell runs; an older one would hear them too late, when training is over."""
+def _buttons_work() -> bool:
+    """Whether the kernel handles clicks while a cell runs; an older one handles them after the cell, when training is over."""
     import ipykernel
 
     return int(ipykernel.__version__.split(".")[0]) >= 7

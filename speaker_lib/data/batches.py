@@ -2,14 +2,15 @@
 
 In: a `Corpus` and a `TrainConfig`.  Out: batches of mels (batch, frames, n_mels), lengths (batch,) and labels (batch,).
 
-What a training step sees depends on the seed and the step's number alone.  A run that resumes at step 35,000 therefore sees
-what it would have seen without the interruption, and no random state has to be saved for it.
+The batch of a training step depends on the seed and the step's number alone.  A run that resumes at step 35,000 therefore
+gets the batches it would have got without the interruption, and no random state has to be saved for it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ from .corpus import Corpus, Utterances
 from .placement import place_frames
 from .splits import split_utterances
 
+CPU = torch.device("cpu")
 PADDING = -20.0  # fills the frames after an utterance's end: about the lowest value of a log-mel feature
 _SHUFFLE, _TRAIN_CROPS, _VALID_CROPS, _SINGLE, DROPOUT, EVALUATION_CROPS = range(6)  # one random stream per purpose
 
@@ -34,26 +36,98 @@ class Batch(NamedTuple):
     labels: torch.Tensor  # (batch,) int64, class ids
 
 
-class Segments(NamedTuple):
-    """Where in the packed frames the segments of a batch lie."""
+def get_dataloader(
+    corpus: Corpus, config: TrainConfig, first_step: int = 0, device: torch.device = CPU, rank: int = 0, world_size: int = 1
+) -> tuple[TrainBatches, ValidBatches, int]:
+    """The batches of training from ``first_step`` on, those of validation, and the number of speakers.
 
-    starts: torch.Tensor  # (batch,) int64, first frame of each segment, on the device that holds the frames
-    lengths: torch.Tensor  # (batch,) int64, frames that are not padding, on the CPU
-    labels: torch.Tensor  # (batch,) int64, class ids, on the device that holds the frames
-    width: int  # frames of every segment, padding included
+    Batches are cut on ``device`` if its memory holds the frames.  Raises CorpusError if the corpus cannot be split as
+    ``config.split`` asks, ConfigError if ``world_size`` processes cannot divide a batch equally.
+    """
+    training, validation = split_utterances(corpus.labelled, config)  # (n,) each
+    dataset = SpeakerDataset(corpus.labelled, config.segment_len, config.seed, device)
+    train_batches = TrainBatches(dataset, training, config, first_step, rank, world_size)
+    valid_batches = ValidBatches(dataset, validation, config.batch_size, config.seed, rank=rank, world_size=world_size)
+    return train_batches, valid_batches, corpus.n_speakers
+
+
+@dataclass(eq=False)
+class TrainBatches:
+    """The batches of steps ``first_step`` to ``total_steps``: each epoch in a new order, each segment at a new position.
+
+    An epoch is drawn at once, on the CPU, so that it is the same on every device.
+    """
+
+    dataset: SpeakerDataset
+    utterances: torch.Tensor  # (n,) int64, those to train on
+    config: TrainConfig
+    first_step: int = 0
+    rank: int = 0  # of several processes that train one model, each gets its part of a batch
+    world_size: int = 1
+
+    def __post_init__(self) -> None:
+        self.batch_size, self._mine = shared_batch(self.config, len(self.utterances), self.rank, self.world_size)
+
+    def __len__(self) -> int:
+        return self.config.total_steps - self.first_step
+
+    def __iter__(self) -> Iterator[Batch]:
+        drawn = None
+        for step in range(self.first_step, self.config.total_steps):
+            epoch, i = divmod(step, len(self.utterances) // self.batch_size)  # the last few of an epoch's order are left out
+            width = frames_to_cut(self.config.segment_len_at(step), self.config.speed)
+            if drawn != (epoch, width):
+                starts, lengths, labels = self._draw(epoch, width)
+                drawn = epoch, width
+            begin = i * self.batch_size
+            mine = slice(begin + self._mine.start, begin + self._mine.stop)
+            yield self.dataset.cut(starts[mine], lengths[mine], labels[mine], width)
+
+    def _draw(self, epoch: int, width: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The starts, lengths and labels of an epoch's segments, (count,) each."""
+        seed, n = self.config.seed, len(self.utterances)
+        order = torch.randperm(n, generator=random_stream(seed, _SHUFFLE, epoch))  # (n,)
+        count = n - n % self.batch_size
+        positions = torch.rand(count, generator=random_stream(seed, _TRAIN_CROPS, epoch), dtype=torch.float64)  # (count,)
+        return self.dataset.locate(self.utterances[order[:count]], positions, width)
+
+
+@dataclass(eq=False)
+class ValidBatches:
+    """Every utterance once, cut where the seed and the random stream say: the same segments at every validation."""
+
+    dataset: SpeakerDataset
+    utterances: torch.Tensor  # (n,) int64, those held out
+    batch_size: int
+    seed: int
+    stream: int = _VALID_CROPS
+    rank: int = 0  # of several processes, each gets its part of the utterances
+    world_size: int = 1
+
+    def __post_init__(self) -> None:
+        stream = random_stream(self.seed, self.stream)
+        positions = torch.rand(len(self.utterances), generator=stream, dtype=torch.float64)  # (n,)
+        mine = slice(self.rank, None, self.world_size)
+        self._segments = self.dataset.locate(self.utterances[mine], positions[mine], self.dataset.segment_len)
+        self.n_utterances = len(self.utterances[mine])
+
+    def __len__(self) -> int:
+        return math.ceil(self.n_utterances / self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for begin in range(0, self.n_utterances, self.batch_size):
+            starts, lengths, labels = (part[begin : begin + self.batch_size] for part in self._segments)  # (batch,) each
+            yield self.dataset.cut(starts, lengths, labels, self.dataset.segment_len)
 
 
 class SpeakerDataset(Dataset):
     """Segments of labelled utterances.
 
     ``dataset[i]`` cuts a random segment of utterance ``i``: mel (segment_len, n_mels) float32, its length in frames, its class
-    id; an ordinary `DataLoader` works with that.  `TrainBatches` and `ValidBatches` cut a whole batch in one indexing
-    operation instead, on the device that holds the frames.
+    id.  An ordinary `DataLoader` works with that; `TrainBatches` and `ValidBatches` cut a whole batch at once instead.
     """
 
-    def __init__(
-        self, utterances: Utterances, segment_len: int = 128, seed: int = 0, device: torch.device = torch.device("cpu")
-    ) -> None:
+    def __init__(self, utterances: Utterances, segment_len: int = 128, seed: int = 0, device: torch.device = CPU) -> None:
         self.segment_len = segment_len
         self.frames = place_frames(utterances.frames, device)  # (total frames, n_mels) float16
         self.offsets = torch.from_numpy(utterances.offsets[:-1])  # (utterances,)
@@ -66,130 +140,43 @@ class SpeakerDataset(Dataset):
         return len(self.labels)
 
     def __getitem__(self, i: int) -> tuple[torch.Tensor, int, int]:
-        if not 0 <= i < len(self):
-            raise IndexError(f"utterance {i} of {len(self)}")
         position = torch.rand(1, generator=self._generator, dtype=torch.float64)
-        mels, lengths, labels = self.cut(self.locate(torch.tensor([i]), position))
+        mels, lengths, labels = self.cut(*self.locate(torch.tensor([i]), position, self.segment_len), self.segment_len)
         return mels[0], int(lengths[0]), int(labels[0])
 
-    def locate(self, utterances: torch.Tensor, positions: torch.Tensor, width: int | None = None) -> Segments:
-        """A segment of each utterance (n,), ``width`` frames long (default: segment_len).
+    def locate(
+        self, utterances: torch.Tensor, positions: torch.Tensor, width: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """For a segment of ``width`` frames of each utterance (n,): its first frame, its length without padding, its label.
 
-        A position (n,) of 0 is the utterance's first possible segment, one just below 1 its last.
+        A position (n,) of 0 is the utterance's first possible segment, one just below 1 its last.  The lengths stay on the
+        CPU, the others go to the device that holds the frames.
         """
-        width, at = width or self.segment_len, self.frames.device
+        device = self.frames.device
         spare = self.lengths[utterances] - width  # (n,) frames beside the segment; negative where it needs padding
         starts = self.offsets[utterances] + (positions * (spare.clamp(min=0) + 1)).long()  # (n,)
         lengths = self.lengths[utterances].clamp(max=width)  # (n,)
-        return Segments(starts.to(at), lengths, self.labels[utterances].to(at), width)
+        return starts.to(device), lengths, self.labels[utterances].to(device)
 
-    def cut(self, segments: Segments) -> Batch:
-        """The segments as a batch: mels (batch, width, n_mels)."""
-        starts, lengths, labels, width = segments
+    def cut(self, starts: torch.Tensor, lengths: torch.Tensor, labels: torch.Tensor, width: int) -> Batch:
+        """The segments that `locate` found, (batch,) each, as a batch: mels (batch, width, n_mels)."""
         n_mels, full = self.frames.shape[1], bool((lengths == width).all())
         if full and self.frames.device.type == "cpu":  # each segment is one stretch of memory
             windows = self.frames.view(-1).unfold(0, width * n_mels, n_mels)  # (total frames - width + 1, width * n_mels)
             mels = windows.index_select(0, starts).float().view(-1, width, n_mels)  # (batch, width, n_mels)
         else:
-            steps = torch.arange(width, device=starts.device)
+            steps = torch.arange(width, device=starts.device)  # (width,)
             rows = (starts[:, None] + steps).clamp_(max=len(self.frames) - 1)  # (batch, width)
             mels = self.frames.index_select(0, rows.flatten()).float().view(-1, width, n_mels)  # (batch, width, n_mels)
             if not full:
-                mels.masked_fill_((steps >= lengths.to(steps.device)[:, None])[:, :, None], PADDING)
+                padding = steps >= lengths.to(steps.device)[:, None]  # (batch, width)
+                mels.masked_fill_(padding[:, :, None], PADDING)
         return Batch(mels.pin_memory() if self._pin else mels, lengths, labels)
 
     def whole(self, utterances: torch.Tensor) -> Batch:
         """Whole utterances (n,), padded to the longest of them: mels (n, longest, n_mels)."""
         longest = int(self.lengths[utterances].max())
-        return self.cut(self.locate(utterances, torch.zeros(len(utterances), dtype=torch.float64), longest))
-
-
-class TrainBatches:
-    """The batches of steps ``first_step`` to ``total_steps``: each epoch in a new order, each segment at a new place.
-
-    An epoch is drawn at once, on the CPU, so that it is the same on every device.  Of several processes that train one model,
-    process ``rank`` of ``world_size`` gets its share of each batch.
-    """
-
-    def __init__(
-        self,
-        dataset: SpeakerDataset,
-        utterances: torch.Tensor,
-        config: TrainConfig,
-        first_step: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> None:
-        self.dataset, self.utterances, self.config, self.first_step = dataset, utterances, config, first_step
-        self.batch_size, self._mine = shared_batch(config, len(utterances), rank, world_size)
-
-    def __len__(self) -> int:
-        return self.config.total_steps - self.first_step
-
-    def __iter__(self) -> Iterator[Batch]:
-        steps_per_epoch = len(self.utterances) // self.batch_size
-        drawn, segments = None, None
-        for step in range(self.first_step, self.config.total_steps):
-            epoch, i = divmod(step, steps_per_epoch)
-            wanted = epoch, frames_to_cut(self.config.segment_len_at(step), self.config.speed)
-            if wanted != drawn:
-                segments, drawn = self._epoch(*wanted, steps_per_epoch), wanted
-            yield self.dataset.cut(Segments(*(part[i, self._mine] for part in segments[:3]), segments.width))
-
-    def _epoch(self, epoch: int, width: int, n_steps: int) -> Segments:
-        """All segments of an epoch, each part (steps, batch); the last few utterances of the order are left out of it."""
-        seed, count = self.config.seed, n_steps * self.batch_size
-        order = torch.randperm(len(self.utterances), generator=random_stream(seed, _SHUFFLE, epoch))[:count]
-        positions = torch.rand(count, generator=random_stream(seed, _TRAIN_CROPS, epoch), dtype=torch.float64)
-        drawn = self.dataset.locate(self.utterances[order], positions, width)
-        return Segments(*(part.view(n_steps, self.batch_size) for part in drawn[:3]), width)  # each (steps, batch)
-
-
-class ValidBatches:
-    """Every utterance once, cut where the seed and the random stream say: the same segments at every validation."""
-
-    def __init__(
-        self,
-        dataset: SpeakerDataset,
-        utterances: torch.Tensor,
-        batch_size: int,
-        seed: int,
-        stream: int = _VALID_CROPS,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> None:
-        positions = torch.rand(len(utterances), generator=random_stream(seed, stream), dtype=torch.float64)
-        mine = slice(rank, None, world_size)
-        self.dataset, self.batch_size, self.n_utterances = dataset, batch_size, len(utterances[mine])
-        self._segments = dataset.locate(utterances[mine], positions[mine])
-
-    def __len__(self) -> int:
-        return -(-self.n_utterances // self.batch_size)
-
-    def __iter__(self) -> Iterator[Batch]:
-        parts = (part.split(self.batch_size) for part in self._segments[:3])
-        for starts, lengths, labels in zip(*parts, strict=True):
-            yield self.dataset.cut(Segments(starts, lengths, labels, self._segments.width))
-
-
-def get_dataloader(
-    corpus: Corpus,
-    config: TrainConfig,
-    first_step: int = 0,
-    device: torch.device = torch.device("cpu"),
-    rank: int = 0,
-    world_size: int = 1,
-) -> tuple[TrainBatches, ValidBatches, int]:
-    """The batches of training from ``first_step`` on, those of validation, and the number of speakers.
-
-    Batches are cut on ``device`` where its memory holds the frames.  Raises CorpusError if the corpus cannot be split as
-    ``config.split`` asks, ConfigError if ``world_size`` processes cannot share its batches.
-    """
-    training, validation = split_utterances(corpus.labelled, config)
-    dataset = SpeakerDataset(corpus.labelled, config.segment_len, config.seed, device)
-    train_batches = TrainBatches(dataset, training, config, first_step, rank, world_size)
-    valid_batches = ValidBatches(dataset, validation, config.batch_size, config.seed, rank=rank, world_size=world_size)
-    return train_batches, valid_batches, corpus.n_speakers
+        return self.cut(*self.locate(utterances, torch.zeros(len(utterances), dtype=torch.float64), longest), longest)
 
 
 def lengths_of_padded(mels: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor | None:
@@ -209,15 +196,15 @@ def frames_to_cut(n_frames: int, speed: float) -> int:
 def shared_batch(config: TrainConfig, n_utterances: int, rank: int, world_size: int) -> tuple[int, slice]:
     """The size of a batch of ``n_utterances`` to train on, and the slice of it that process ``rank`` works on.
 
-    Raises ConfigError if the processes cannot share it equally: the average of their gradients would be another one.
+    Raises ConfigError if the parts would not be equal: the average of their gradients would not be that of the batch.
     """
     size = min(config.batch_size, n_utterances)
-    share, rest = divmod(size, world_size)
-    if rest:
+    if size % world_size:
         raise ConfigError(
             f"{world_size} processes cannot share a batch of {size} equally: change train.batch_size or their number."
         )
-    return size, slice(rank * share, (rank + 1) * share)
+    part = size // world_size
+    return size, slice(rank * part, (rank + 1) * part)
 
 
 def random_stream(seed: int, *key: int) -> torch.Generator:

@@ -18,23 +18,15 @@ from pathlib import Path
 import numpy as np
 
 from ..utils.errors import CorpusError, escape_controls
-from ..utils.progress import progress_bar
 from .hw4_format import METADATA, TESTDATA, Listing, read_mapping, read_metadata, read_testdata
-from .packing import (
-    find_pack,
-    pack_differences,
-    pack_problems,
-    packed_frames,
-    read_feature,
-    size_problems,
-)
+from .packing import packed_frames
 
 PARTS = ("labelled", "test")  # what their packs are called
 
 
 @dataclass(frozen=True)
 class Utterances:
-    """Utterances end to end in one array: number i is ``frames[offsets[i] : offsets[i + 1]]``."""
+    """Utterances end to end in one array: utterance i is ``frames[offsets[i] : offsets[i + 1]]``."""
 
     frames: np.ndarray  # (total frames, n_mels) float16, memory-mapped: the natural log of mel power, a frame per 10 ms
     offsets: np.ndarray  # (utterances + 1,) int64
@@ -93,40 +85,8 @@ class Corpus:
         return len(self.speakers)
 
 
-def check_corpus(folder: str | os.PathLike[str]) -> tuple[str, list[str]]:
-    """Reads every file of a data folder: a summary, and a sentence per feature that cannot be used. Writes nothing.
-
-    Where the pack is there and none of the files that it would be made from, the pack is read instead; where both are there,
-    a sample of the pack is compared with its files.
-    Raises CorpusError if the index files themselves cannot be used.
-    """
-    folder = Path(folder)
-    speakers, metadata, testdata = read_listings(folder)
-    problems = []
-    for listing, part in zip((metadata, testdata), PARTS, strict=True):
-        if listing is None:
-            continue
-        bad = size_problems(folder, listing)
-        with progress_bar(len(listing), "Check", "uttr") as bar:
-            if len(bad) == len(listing) and find_pack(folder, listing, part):
-                for _, problem in pack_problems(folder, listing, part):
-                    problems += [problem] * (problem is not None)
-                    bar.update()
-                continue
-            problems += bad.values()
-            for name, length in zip(listing.paths, listing.lengths.tolist(), strict=True):
-                try:
-                    if name not in bad:
-                        read_feature(folder / name, length, listing.n_mels)
-                except CorpusError as problem:
-                    problems.append(str(problem))
-                bar.update()
-        problems += pack_differences(folder, listing, part)
-    return _summary(folder, speakers, metadata, testdata), problems
-
-
 def read_listings(folder: Path) -> tuple[tuple[str, ...], Listing, Listing | None]:
-    """Speaker names by class id, the labelled listing and that of the test set, None without one. Raises CorpusError."""
+    """Speaker names by class id, the labelled listing, and the test listing or None. Raises CorpusError."""
     speakers = read_mapping(folder)
     metadata, testdata = read_metadata(folder, speakers), read_testdata(folder)
     if testdata and testdata.n_mels != metadata.n_mels:
@@ -143,19 +103,4 @@ def _utterances(folder: Path, listing: Listing, name: str) -> Utterances:
         labels=listing.labels,
         sessions=listing.sessions,
         paths=listing.paths,
-    )
-
-
-def _summary(folder: Path, speakers: tuple[str, ...], metadata: Listing, testdata: Listing | None) -> str:
-    lengths = metadata.lengths
-    n_test = f"{len(testdata):,}" if testdata else "none"
-    sessions = len(set(zip(metadata.labels.tolist(), metadata.sessions, strict=True))) if metadata.sessions else None
-    return "\n".join(
-        [
-            f"{folder}: {metadata.source or 'no source is given'}",
-            f"{len(speakers):,} speakers, {len(metadata):,} labelled utterances, {n_test} for the test set",
-            f"{lengths.sum() / 360_000:.1f} hours; frames of 10 ms per utterance: min {lengths.min():,}, "
-            f"median {np.median(lengths):,.0f}, max {lengths.max():,}; {metadata.n_mels} mel bands",
-            f"{sessions:,} sessions" if sessions else "no sessions are given, so train.split=session is not possible",
-        ]
     )

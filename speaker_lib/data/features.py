@@ -1,4 +1,4 @@
-"""The front end of HW4: from a recording to log-mel features, one frame of 40 numbers per 10 ms.
+"""The front end of HW4.  In: a recording.  Out: log-mel features (frames, 40), a frame per 10 ms.
 
 16 kHz mono, peak normalised to -3 dB, silence removed throughout, power spectrum of 25 ms Hann windows every 10 ms,
 40 mel bands of equal height on the HTK scale from 50 Hz to 8 kHz, natural logarithm.
@@ -73,12 +73,12 @@ def read_audio(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def _mono(file) -> np.ndarray:
-    """All samples of an open recording, (samples,) float32, its channels averaged block by block.
+    """All samples of an open recording, (samples,) float32, its channels averaged.
 
-    Never are all channels in memory, nor the room that a header claims in vain.
+    Block by block, so that neither all channels nor the length that a damaged header claims have to fit into memory.
     """
     blocks = [np.zeros(0, dtype=np.float32)]
-    with np.errstate(over="ignore", invalid="ignore"):  # the caller looks at the numbers
+    with np.errstate(over="ignore", invalid="ignore"):  # the caller checks the values
         while len(block := file.read(BLOCK // file.channels + 1, dtype="float32", always_2d=True)):  # (samples, channels)
             blocks.append(block.mean(axis=1))
     return np.concatenate(blocks)

@@ -1,8 +1,8 @@
-"""Reads and validates the three index files of the HW4 layout.
+"""Reads and validates the index files of the HW4 layout.  In: a data folder.  Out: speaker names, and `Listing`s.
 
-``metadata.json`` lists the labelled utterances by speaker, ``testdata.json`` the unlabelled ones, ``mapping.json`` numbers
-the speakers.  Each utterance is a file of its own, a float32 tensor of shape (mel_len, n_mels).  Beyond HW4 an entry may
-carry a ``session`` (the recording it was cut from), and ``metadata.json`` a ``source`` (a sentence on where it comes from).
+``mapping.json`` numbers the speakers, ``metadata.json`` lists the labelled utterances by speaker, ``testdata.json`` the
+unlabelled ones.  Each utterance is a file of its own, a float32 tensor (mel_len, n_mels).  Beyond HW4 an entry may have a
+``session`` (the recording it was cut from), and ``metadata.json`` a ``source`` (a sentence on where the data come from).
 """
 
 from __future__ import annotations
@@ -37,6 +37,11 @@ class Listing:
     def __len__(self) -> int:
         return len(self.paths)
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(total frames, n_mels): all utterances end to end."""
+        return int(self.lengths.sum()), self.n_mels
+
 
 def read_mapping(folder: Path) -> tuple[str, ...]:
     """Speaker names by class id. Raises CorpusError unless ``speaker2id`` and ``id2speaker`` are each other's inverse."""
@@ -46,18 +51,14 @@ def read_mapping(folder: Path) -> tuple[str, ...]:
     if not speaker2id:
         raise CorpusError(f"{path} names no speaker: fetch the data set again.")
     names = [id2speaker.get(str(i)) for i in range(len(speaker2id))]
-    inverse = len(id2speaker) == len(speaker2id) and all(
-        isinstance(name, str) and type(speaker2id.get(name)) is int and speaker2id[name] == i for i, name in enumerate(names)
-    )
-    if not inverse:
+    strings = len(id2speaker) == len(names) and all(isinstance(name, str) for name in names)
+    if not strings or speaker2id != {name: i for i, name in enumerate(names)}:
         raise CorpusError(
             f"{path}: speaker2id and id2speaker are not each other's inverse over the ids 0 to {len(speaker2id) - 1}: "
             "fetch the data set again."
         )
-    if unreadable := next((name for name in names if not is_text(name)), None):
-        raise CorpusError(
-            f"{path}: the name {short_repr(unreadable)} has characters that cannot be shown: give that speaker another."
-        )
+    for name in names:
+        _check_text(path, "speaker", name)
     return tuple(names)
 
 
@@ -104,8 +105,7 @@ def _listing(path: Path, index: dict, entries: list, labels: list[int], digest: 
     if with_session and len(with_session) != len(entries):
         raise CorpusError(f"{path} gives a session for some utterances and not for others: give it for all or for none.")
     source = _get(index, "source", str, path) if "source" in index else None
-    if source is not None and not is_text(source):
-        raise CorpusError(f"{path}: the source {short_repr(source)} has characters that cannot be shown: write it without them.")
+    _check_text(path, "source", source or "")
     return Listing(
         paths=paths,
         lengths=np.array([entry["mel_len"] for entry in entries], dtype=np.int64),
@@ -121,7 +121,7 @@ def _check_entry(path: Path, number: int, entry: object) -> None:
     if not isinstance(entry, dict):
         raise CorpusError(f"{path}: utterance {number} is not an object: fetch the data set again.")
     name, mel_len = entry.get("feature_path"), entry.get("mel_len")
-    plain = isinstance(name, str) and name not in ("", ".", "..") and not any(c in name for c in "/\\") and is_text(name)
+    plain = isinstance(name, str) and name not in ("", ".", "..") and "/" not in name and "\\" not in name and is_text(name)
     if not plain or len(name) > LONGEST_NAME:
         raise CorpusError(
             f"{path}: feature_path {short_repr(name)} is not a plain file name: do not use this index, fetch it again."
@@ -133,10 +133,12 @@ def _check_entry(path: Path, number: int, entry: object) -> None:
     session = entry.get("session", "")
     if not isinstance(session, str):
         raise CorpusError(f"{path}: the session of {name} is not a string: write it as one.")
-    if not is_text(session):
-        raise CorpusError(
-            f"{path}: the session {short_repr(session)} has characters that cannot be shown: write it without them."
-        )
+    _check_text(path, "session", session)
+
+
+def _check_text(path: Path, what: str, text: str) -> None:
+    if not is_text(text):
+        raise CorpusError(f"{path}: the {what} {short_repr(text)} has characters that cannot be shown: write it without them.")
 
 
 def _read_json(path: Path) -> tuple[dict, str]:

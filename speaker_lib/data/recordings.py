@@ -1,10 +1,9 @@
-"""Turns a folder of recordings into a corpus in the HW4 layout."""
+"""Turns a folder of recordings, one folder per speaker, into a corpus in the HW4 layout."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +39,7 @@ def prepare(
 
     ``chunk`` cuts recordings into utterances of so many seconds; a rest of less than half of that is left out.  Each
     recording is a session.  ``test_folder`` becomes the test set, its recordings whole and in the order of their names.
-    Recordings that cannot be used are skipped and reported.  Raises CorpusError if no recording can be used.
+    Recordings that cannot be used are skipped and reported.  Raises CorpusError if there is none that can be used.
     """
     if chunk is not None and not 0.1 <= chunk <= LONGEST:  # NaN is neither
         raise ConfigError(f"chunk is {chunk}: choose a number of seconds from 0.1 up to {LONGEST:,}.")
@@ -58,28 +57,25 @@ def prepare(
             raise CorpusError(f"the name {short_repr(name)} has characters that cannot be shown: rename it.")
 
     frames = None if chunk is None else round(chunk * FRAMES_PER_SECOND)
-    results = parallel_map(_extract, [*labelled, *test], "Prepare", "recording", workers)
+    paths = [*labelled, *test]
     skipped, speakers, n_utterances, n_test = [], set(), 0, 0
     with CorpusWriter(out, f"recordings of {audio_folder.resolve().name}") as writer:
-        for path, mel in zip(labelled, results, strict=False):
+        for i, mel in enumerate(parallel_map(_extract, paths, "Prepare", "recording", workers)):  # mel (frames, 40)
             if isinstance(mel, str):
                 skipped.append(mel)
-                continue
-            speaker, *rest = path.relative_to(audio_folder).parts
-            speakers.add(speaker)
-            for utterance in cut(mel, frames):
-                writer.add(utterance, speaker, session="/".join(rest))
-                n_utterances += 1
+            elif i < len(labelled):
+                speaker, *rest = paths[i].relative_to(audio_folder).parts
+                pieces = cut(mel, frames)
+                for piece in pieces:
+                    writer.add(piece, speaker, session="/".join(rest))
+                speakers.add(speaker)
+                n_utterances += len(pieces)
+            else:
+                writer.add_test(mel, session=paths[i].relative_to(test_folder).as_posix())
+                n_test += 1
         if not n_utterances:
             raise CorpusError(f"none of the {len(labelled):,} recordings of {audio_folder} can be used; the first: {skipped[0]}")
-        for path, mel in zip(test, results, strict=True):
-            if isinstance(mel, str):
-                skipped.append(mel)
-                continue
-            writer.add_test(mel, session=path.relative_to(test_folder).as_posix())
-            n_test += 1
-    n_recordings = len(labelled) + len(test) - len(skipped)
-    return Prepared(len(speakers), n_recordings, n_utterances, n_test, tuple(skipped))
+    return Prepared(len(speakers), len(paths) - len(skipped), n_utterances, n_test, tuple(skipped))
 
 
 def cut(mel: np.ndarray, frames: int | None) -> list[np.ndarray]:
@@ -101,20 +97,18 @@ def _extract(path: Path) -> np.ndarray | str:
 def _subfolders(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise CorpusError(f"{folder} is not a folder: name the one that holds a folder of recordings per speaker.")
-    with _explained(folder):
-        return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return _sorted_paths(folder, Path.iterdir, Path.is_dir)
 
 
 def _recordings(folder: Path) -> list[Path]:
-    """Sound files at any depth, sorted; hidden ones, as macOS leaves them, are not recordings."""
-    with _explained(folder):
-        files = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-        return sorted(path for path in files if not path.name.startswith("."))
+    return _sorted_paths(
+        folder, lambda folder: folder.rglob("*"), lambda path: path.suffix.lower() in SUFFIXES and path.is_file()
+    )
 
 
-@contextlib.contextmanager
-def _explained(folder: Path) -> Iterator[None]:
+def _sorted_paths(folder: Path, walk: Callable[[Path], Iterable[Path]], wanted: Callable[[Path], bool]) -> list[Path]:
     try:
-        yield
+        paths = [path for path in walk(folder) if wanted(path)]
     except OSError as error:
         raise CorpusError(f"{folder} cannot be listed ({error.strerror}): check the path and its permissions.") from error
+    return sorted(path for path in paths if not path.name.startswith("."))  # macOS leaves hidden files beside the others

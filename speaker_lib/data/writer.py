@@ -58,7 +58,7 @@ class CorpusWriter:
 
         ``speakers`` and ``test`` are the entries of the index files; ``frames`` gives the blocks of the labelled utterances,
         then those of the test set, each block (frames, n_mels) float16, natural log of mel power.  Raises CorpusError if they
-        are not as many as the entries say or the disk has no room, and WriteError if it does not take them.
+        are not as many as the entries say, and WriteError if the disk does not take them.
         """
         self._speakers, self._test = speakers, test
         self._write_index()

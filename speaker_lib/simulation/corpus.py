@@ -1,4 +1,4 @@
-"""A whole corpus of simulated voices, in the HW4 layout: the data set for when none is at hand."""
+"""A corpus of simulated voices in the HW4 layout, for when no data set is available."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Simulation:
 
     @property
     def source(self) -> str:
-        """What every figure and table made of these data says of them."""
+        """The sentence that every figure and table made of these data carries."""
         return f"{self.speakers} simulated voices (not people), {self.utterances} utterances each, seed {self.seed}"
 
 
@@ -58,7 +58,7 @@ def simulate(out: str | os.PathLike[str], simulation: Simulation = Simulation(),
 
 
 def simulated_recording(simulation: Simulation, speaker: int, utterance: int) -> np.ndarray:
-    """The waveform of one utterance, to be listened to: (samples,) float32 at 16 kHz."""
+    """The waveform of one utterance, (samples,) float32 at 16 kHz."""
     session = utterance % simulation.sessions
     words = numpy_stream(simulation.seed, _WORDS, speaker, utterance)
     voice = vary_voice(draw_voice(numpy_stream(simulation.seed, _VOICE, speaker)), words)

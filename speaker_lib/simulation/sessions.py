@@ -1,6 +1,6 @@
 """Simulated recording sessions: channel, room and noise, shared by all utterances of a session.
 
-A model that sees each speaker in one session only learns the session as well as the voice.  That is why a split by
+A model that is trained on few sessions per speaker learns the sessions as well as the voices.  That is why a split by
 sessions is harder than a split by utterances, and why both are worth measuring.
 """
 
@@ -17,8 +17,8 @@ from ..data.features import SAMPLE_RATE
 class Session:
     """One occasion of recording."""
 
-    low_cut: float  # Hz, below which the microphone hears little
-    high_cut: float  # Hz, above which it does
+    low_cut: float  # Hz, below which the microphone passes little
+    high_cut: float  # Hz, above which it passes little
     ripple: tuple[float, ...]  # dB, four slow waves over the logarithm of frequency
     reverberation: float  # seconds in which the room's echo falls by 60 dB
     distance: float  # echo relative to the direct sound
@@ -40,7 +40,7 @@ def draw_session(rng: np.random.Generator) -> Session:
 
 
 def apply_session(samples: np.ndarray, session: Session, rng: np.random.Generator) -> np.ndarray:
-    """Speech (samples,) at 16 kHz as that session's microphone hears it: (samples,) float32."""
+    """Speech (samples,) at 16 kHz as that session's microphone records it: (samples,) float32."""
     n = len(samples)
     echo = _echo(session, rng)
     n_fft = 1 << (n + len(echo) - 1).bit_length()  # the FFT wants a power of two

@@ -1,8 +1,10 @@
-"""Simulated voices: a source-filter synthesiser (Fant 1960; cascade formants after Klatt 1980) with a person behind it.
+"""Simulated voices: a source-filter synthesiser (Fant 1960) with cascaded formants (Klatt 1980).
+
+In: a random stream per speaker and per utterance.  Out: random syllables, (samples,) float32 at 16 kHz.
 
 A voice is drawn once per speaker: pitch and its range, length of the vocal tract, formants, bandwidths, tilt, breath, rate.
-It then speaks random syllables.  These are simulations: they let every lesson run offline, and they are easier and poorer
-than people.  Nothing learned from them is a result about people.
+Simulated voices let every lesson run offline.  They are easier to tell apart and less varied than real ones: no accuracy on
+them is a result about people.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import torch
 
 from ..data.features import SAMPLE_RATE
 
-FILTER_WINDOW, FILTER_HOP = 512, 128  # samples: the filter moves on every 8 ms; not the frames of `features`
+FILTER_WINDOW, FILTER_HOP = 512, 128  # samples: the filter changes every 8 ms; not the frames of `features`
 FILTER_FRAMES_PER_SECOND = SAMPLE_RATE / FILTER_HOP
 N_FORMANTS = 5
 BANDWIDTHS = np.array([60.0, 90.0, 130.0, 200.0, 280.0])  # Hz
@@ -24,7 +26,7 @@ UPPER_FORMANTS = (3500.0, 4500.0)  # Hz, the fourth and fifth: they hardly move 
 
 @dataclass(frozen=True)
 class Phone:
-    """What the mouth does for one sound of a neutral speaker."""
+    """One speech sound of a neutral speaker."""
 
     formants: tuple[float, float, float]  # Hz
     voicing: float = 1.0  # amplitude of the glottal pulses
@@ -65,7 +67,7 @@ CONSONANTS: tuple[tuple[Phone, ...], ...] = (
 
 @dataclass(frozen=True)
 class Voice:
-    """What tells one simulated speaker from another."""
+    """The parameters in which simulated speakers differ."""
 
     pitch: float  # Hz, the middle of the range
     pitch_range: float  # semitones, one standard deviation
@@ -78,7 +80,7 @@ class Voice:
 
 
 def numpy_stream(*key: int) -> np.random.Generator:
-    """A random stream for each key, a seed and what is drawn with it, so that any speaker or utterance can be made alone."""
+    """A random stream for each key (a seed and what is drawn), so that any speaker or utterance can be made alone."""
     return np.random.default_rng(np.random.SeedSequence(key))
 
 
@@ -114,7 +116,7 @@ def speak(voice: Voice, seconds: float, rng: np.random.Generator) -> np.ndarray:
     n_frames = max(2, round(seconds * FILTER_FRAMES_PER_SECOND))
     phones, durations = _random_phones(n_frames, voice.rate, rng)
     tracks = _tracks(phones, durations)[:n_frames]  # (frames, 7)
-    formants, voicing, frication, centre, width = np.split(tracks, [3, 4, 5, 6], axis=1)
+    formants, voicing, frication, centre, width = np.split(tracks, [3, 4, 5, 6], axis=1)  # (frames, 3), then (frames, 1) each
 
     pulses = _pulses(_pitch(voice, n_frames, rng), rng)  # (samples,)
     noise = rng.normal(0.0, 1.0, len(pulses))  # (samples,)
@@ -131,19 +133,19 @@ def _random_phones(n_frames: int, rate: float, rng: np.random.Generator) -> tupl
     phones: list[Phone] = []
     durations: list[int] = []
 
-    def say(phone: Phone, stretch: float) -> None:
-        phones.append(phone)
-        durations.append(max(1, round(phone.seconds * stretch / rate * FILTER_FRAMES_PER_SECOND)))
+    def say(sound: tuple[Phone, ...], shortest: float, longest: float) -> None:
+        for phone in sound:
+            phones.append(phone)
+            seconds = phone.seconds * rng.uniform(shortest, longest) / rate
+            durations.append(max(1, round(seconds * FILTER_FRAMES_PER_SECOND)))
 
     while sum(durations) < n_frames:
         for _ in range(rng.integers(4, 11)):
-            for phone in CONSONANTS[rng.integers(len(CONSONANTS))]:
-                say(phone, rng.uniform(0.8, 1.3))
-            say(VOWELS[rng.integers(len(VOWELS))], rng.uniform(0.7, 1.8))
+            say(CONSONANTS[rng.integers(len(CONSONANTS))], 0.8, 1.3)
+            say((VOWELS[rng.integers(len(VOWELS))],), 0.7, 1.8)
             if rng.random() < 0.3:
-                for phone in CONSONANTS[rng.integers(len(CONSONANTS))]:
-                    say(phone, rng.uniform(0.7, 1.1))
-        say(SILENT, rng.uniform(2.0, 7.0))
+                say(CONSONANTS[rng.integers(len(CONSONANTS))], 0.7, 1.1)
+        say((SILENT,), 2.0, 7.0)
     return phones, np.array(durations)
 
 
@@ -205,14 +207,8 @@ def _filters(
 
 def _stft(samples: np.ndarray) -> np.ndarray:
     """(samples,) to (frames, bins) complex."""
-    spectrum = torch.stft(
-        torch.from_numpy(samples.astype(np.float32)),
-        FILTER_WINDOW,
-        FILTER_HOP,
-        window=torch.hann_window(FILTER_WINDOW),
-        return_complex=True,
-    )
-    return spectrum.T.numpy()
+    samples, window = torch.from_numpy(samples.astype(np.float32)), torch.hann_window(FILTER_WINDOW)
+    return torch.stft(samples, FILTER_WINDOW, FILTER_HOP, window=window, return_complex=True).T.numpy()
 
 
 def _istft(spectrum: np.ndarray) -> np.ndarray:

@@ -14,7 +14,8 @@ from .progress import log
 
 def get_device() -> torch.device:
     """The NVIDIA GPU if there is one that works, else Apple's, else the CPU; each of several processes takes a GPU of its own."""
-    if torch.cuda.is_available() and _works(gpu := torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))):
+    gpu = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    if torch.cuda.is_available() and _works(gpu):
         return gpu
     # There is only one of Apple's, and processes that train together cannot exchange gradients on it.
     alone = int(os.environ.get("WORLD_SIZE", 1)) == 1
@@ -23,11 +24,11 @@ def get_device() -> torch.device:
 
 @functools.cache
 def _works(gpu: torch.device) -> bool:
-    """Whether PyTorch has code for this GPU; a line if not, as for Kaggle's P100, which it calls available all the same."""
+    """Whether PyTorch has code for this GPU; logs a line if not, as for Kaggle's P100, which counts as available all the same."""
     try:
         return bool((torch.ones(2, device=gpu) + 1).sum() == 4)
     except RuntimeError as error:
-        if multiprocessing.parent_process() is None:  # each worker would say it again
+        if multiprocessing.parent_process() is None:  # else each worker would log it again
             log(
                 f"PyTorch cannot use the GPU {torch.cuda.get_device_name(gpu)} ({first_line(error)}), so the kit trains on "
                 "the CPU: on Kaggle choose the accelerator T4 x2."
@@ -36,7 +37,7 @@ def _works(gpu: torch.device) -> bool:
 
 
 def get_autocast_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """The type that matrices are multiplied in: as asked, or bfloat16, float16 or float32, whichever suits the device."""
+    """The type in which matrices are multiplied: ``precision``, or for ``auto`` the one that suits the device."""
     if precision != "auto":
         return getattr(torch, precision)
     if device.type != "cuda":

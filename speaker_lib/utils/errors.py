@@ -10,7 +10,7 @@ _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
 
 
 def first_line(error: Exception) -> str:
-    """What an error of somebody else's says, short enough for a sentence of ours."""
+    """The first line of a library's error, short enough for one of the kit's sentences."""
     return str(error).strip().split("\n")[0][:120] or type(error).__name__
 
 
@@ -39,10 +39,10 @@ class SpeakerError(Exception):
 
 
 class WriteError(SpeakerError):
-    """What the disk did not take: which file and why, and what would help."""
+    """A file that could not be written: which, why, and what would help."""
 
     def __init__(self, what: str, advice: str) -> None:
-        super().__init__(what, advice)  # both, so that it comes whole out of another process
+        super().__init__(what, advice)  # both, so that it can be unpickled from another process
         self.what, self.advice = what, advice
 
     def __str__(self) -> str:

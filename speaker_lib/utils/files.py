@@ -1,4 +1,4 @@
-"""Atomic file writes (temporary file, then rename), safe loading of tensors, and what the disk says in one sentence."""
+"""Atomic writes (temporary file, then rename), safe loading of tensors, and disk errors as one sentence."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ import torch
 
 from .errors import WriteError
 
+_PARTIAL = ".partial"
+
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str], mode: str = "wb", **open_options: object) -> Iterator[IO]:
-    """Opens a file beside ``path`` that takes its name when the block ends well, and vanishes when it does not.
+    """An atomic write: opens a temporary file that is renamed to ``path`` when the block ends well, else deleted.
 
-    Raises WriteError where the operating system does not take the file.
+    Raises WriteError if the operating system refuses the file.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}{_PARTIAL}")
@@ -36,11 +38,16 @@ def replacing(path: str | os.PathLike[str], mode: str = "wb", **open_options: ob
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        _sync_folder(path.parent)
+        with contextlib.suppress(OSError):  # the new name, too, is to outlive a power cut, where the file system can do that
+            descriptor = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
 
 def create_file(path: str | os.PathLike[str], content: bytes) -> None:
-    """Writes a file that must not be there yet, whole or not at all. Raises FileExistsError, or WriteError as `replacing`."""
+    """Writes a file that must not exist yet, atomically. Raises FileExistsError, or WriteError as `replacing` does."""
     path = Path(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}{_PARTIAL}")
     with explain_os_errors(path):
@@ -58,28 +65,15 @@ def create_file(path: str | os.PathLike[str], content: bytes) -> None:
         beside.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Makes a new name outlive a power cut, where the file system knows how; the file itself is on the disk already."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
 def remove_partial(path: str | os.PathLike[str]) -> None:
-    """Removes what processes that were killed while they replaced ``path`` have left; only for who alone writes it."""
+    """Removes what killed processes left when they replaced ``path``; only for a process that no other writes beside."""
     path = Path(path)
     for left in path.parent.glob(f".{path.name}.*{_PARTIAL}"):
         left.unlink(missing_ok=True)
 
 
 def tensor_bytes(value: object) -> memoryview:
-    """What ``torch.save`` would write.
-
-    Saving straight to a file, torch turns a full disk into an error about its own file positions; writing the bytes does not.
-    """
+    """What ``torch.save`` would write. Saving straight to a file, torch hides a full disk behind an error of its own."""
     buffer = io.BytesIO()
     torch.save(value, buffer)
     return buffer.getbuffer()
@@ -88,8 +82,8 @@ def tensor_bytes(value: object) -> memoryview:
 def load_tensors(path: str | os.PathLike[str], content: bytes | None = None) -> object:
     """What `torch.save` wrote to ``path``, or its ``content``: tensors and plain values.
 
-    Runs no code, and takes little more memory than the file has bytes.  Raises FileNotFoundError, and of a damaged or hostile
-    file nearly anything.
+    Runs no code, and takes little more memory than the file has bytes.  Raises FileNotFoundError; for a damaged or hostile
+    file torch raises nearly anything.
     """
     file = io.BytesIO(Path(path).read_bytes() if content is None else content)
     _refuse_inflation(file)
@@ -97,7 +91,7 @@ def load_tensors(path: str | os.PathLike[str], content: bytes | None = None) -> 
 
 
 def load_values(path: str | os.PathLike[str]) -> object:
-    """What `load_tensors` gives, for who wants the plain values alone: its tensors are not read until they are used."""
+    """`load_tensors` for a caller that needs the plain values alone: tensors are memory-mapped, and read when used."""
     with Path(path).open("rb") as file:
         _refuse_inflation(file)
     return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -115,19 +109,13 @@ def _refuse_inflation(file: IO[bytes]) -> None:
 
 @contextlib.contextmanager
 def explain_os_errors(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turns what the operating system says while ``path`` is being written into one sentence, a WriteError."""
+    """Turns an error of the operating system, while ``path`` is being written, into a WriteError: one sentence."""
     try:
         yield
     except OSError as error:
-        raise WriteError(*_what_and_advice(error, path)) from error
-
-
-def _what_and_advice(error: OSError, path: str | os.PathLike[str]) -> tuple[str, str]:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full, {path} could not be written", "free some space there"
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{path} may not be written ({error.strerror})", "choose a folder of your own"
-    return f"{path} could not be written ({error.strerror or error})", "fix that"
-
-
-_PARTIAL = ".partial"
+        what, advice = f"{path} could not be written ({error.strerror or error})", "fix that"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            what, advice = f"the disk is full, {path} could not be written", "free some space there"
+        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            what, advice = f"{path} may not be written ({error.strerror})", "choose a folder of your own"
+        raise WriteError(what, advice) from error

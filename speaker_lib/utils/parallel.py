@@ -8,7 +8,7 @@ import sys
 import threading
 import types
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
@@ -43,23 +43,14 @@ def parallel_results(
 ) -> Iterator[Result]:
     """Yields ``function(item)`` for each item, in order, from ``workers`` processes (default: one per core).
 
-    As many items as ``ahead`` says lie ready for the workers.  After an interruption they are still worked on, because no
-    pool takes back what it has handed out: where an item is long, let none lie ready.
+    Besides the items in work, ``ahead`` more are queued.  After an interruption queued items are still worked on, because no
+    pool takes back what it has been given: queue none where an item takes long.
 
     ``function`` must be importable by name, so that a fresh process can find it. Raises ConfigError for less than one worker.
     """
     if workers is not None and workers < 1:
         raise ConfigError(f"workers is {workers}: choose a whole number from 1 up.")
     workers = min(workers or available_cores(), len(items))
-    yield from _results(function, items, workers, ahead)
-
-
-def available_cores() -> int:
-    """The cores this process may use, which on a shared machine are fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _results(function: Callable[[Item], Result], items: Sequence[Item], workers: int, ahead: int) -> Iterable[Result]:
     if workers <= 1:
         yield from map(function, items)
         return
@@ -80,22 +71,27 @@ def _results(function: Callable[[Item], Result], items: Sequence[Item], workers:
             raise
 
 
+def available_cores() -> int:
+    """The cores this process may use, which on a shared machine are fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _begin_worker() -> None:
     torch.set_num_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """Where the parent was killed, as a notebook's kernel is, a pool's processes would wait for work from it for ever."""
+    """Without it, a worker whose parent was killed, as notebook kernels are, would wait for work for ever."""
     multiprocessing.parent_process().join()
     os._exit(1)
 
 
 def _submit(pool: ProcessPoolExecutor, function: Callable[[Item], Result], item: Item) -> Future[Result]:
-    """Hands out an item, and starts a process where one is still wanting, but does not let it run the user's script again.
+    """Submits an item, which may start a process, without that process running the user's script again.
 
-    It would, from the top, to find functions in it, and a script that opens a corpus without asking first whether its
-    ``__name__`` is ``"__main__"`` would end there with an error.  What runs in parallel here lies in modules.
+    Python would run it to find functions in it, and a script without ``if __name__ == "__main__"`` would end in an error.
+    What runs in parallel here is defined in modules.
     """
     with _MAIN_HIDDEN:
         main = sys.modules["__main__"]

@@ -35,14 +35,15 @@ def log(sentence: str, routine: bool = False) -> None:
     Within `quietly` a ``routine`` line is dropped and any other one is kept.
     """
     if _kept_lines is not None:
-        _kept_lines.extend([sentence] * (not routine))
+        if not routine:
+            _kept_lines.append(sentence)
     elif os.environ.get("RANK", "0") == "0":
         tqdm.write(sentence, file=_stream())
 
 
 @contextlib.contextmanager
 def quietly() -> Iterator[list[str]]:
-    """Within the block no bar is drawn, and `log` appends to the list that this yields, for whoever prints it later."""
+    """Within the block no bar is drawn, and `log` appends to the list that this yields, to be printed later."""
     global _kept_lines
     _kept_lines = []
     try:
@@ -52,5 +53,5 @@ def quietly() -> Iterator[list[str]]:
 
 
 def _stream() -> TextIO:
-    """Where bars and what is said about them go; a notebook shows the other stream in red, like an error."""
+    """Where bars and log lines are written; a notebook shows stderr in red, like an error."""
     return sys.stdout if in_notebook() else sys.stderr

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM that wait for the end of the training step, so that what is saved is whole."""
+"""Ctrl-C and SIGTERM stop training after the current step, so that what is saved is complete."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 def stop_on_interrupt(n_processes: int = 1) -> Iterator[Callable[[], bool]]:
     """Yields a function that says whether Ctrl-C was pressed or SIGTERM arrived; a second one interrupts at once.
 
-    Not so where several processes train together: there the terminal and ``torchrun`` each send one for a single Ctrl-C.
+    If several processes train together, it does not: the terminal and ``torchrun`` each send one for a single Ctrl-C.
     """
     pressed = threading.Event()
 
