@@ -2,8 +2,8 @@
 
     mels (batch, frames, n_mels) -> prenet -> encoder -> pooling -> pred_layer -> logits (batch, n_speakers)
 
-In: mels, and how many frames of each are not padding.  Out: a logit per speaker.  As in the sample code there is no positional
-encoding: the order of the frames does not change the answer.
+In: mels, and the number of frames of each that are not padding.  Out: a logit per speaker.  As in the sample code there is no
+positional encoding: a Transformer gives the same logits for any order of the frames.
 """
 
 from __future__ import annotations
@@ -33,10 +33,7 @@ class Classifier(nn.Module):
         self.pred_layer = make_head(config)
 
     def forward(self, mels: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
-        """Logits (batch, n_speakers) of mels (batch, frames, n_mels).
-
-        ``lengths`` (batch,) says how many frames of each are not padding; without it all are taken as real.
-        """
+        """Logits (batch, n_speakers) of mels (batch, frames, n_mels); frames after ``lengths`` (batch,) are padding."""
         return self.pred_layer[-1](self.embed(mels, lengths))  # (batch, n_speakers)
 
     def embed(self, mels: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:

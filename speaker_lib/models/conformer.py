@@ -1,7 +1,4 @@
-"""The Conformer's block: self-attention and a convolution between two half-step feed-forward modules.
-
-In and out: hidden (frames, batch, d_model).
-"""
+"""The Conformer block: self-attention and a convolution between two half-step feed-forward modules."""
 
 from __future__ import annotations
 
@@ -13,10 +10,7 @@ from .transformer import Dropout, SelfAttention
 
 
 class ConformerLayer(nn.Module):
-    """One block (Gulati et al. 2020, arXiv 2005.08100, section 2.4) for hidden (frames, batch, d_model).
-
-    Unlike the paper's, its attention has no relative positions.
-    """
+    """One block (Gulati et al. 2020, arXiv 2005.08100, section 2.4), without the paper's relative positions."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -29,21 +23,17 @@ class ConformerLayer(nn.Module):
         self.norm = nn.LayerNorm(d_model)
 
     def forward(self, hidden: torch.Tensor, src_key_padding_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """The same shape as ``hidden``; the mask (batch, frames) is true after an utterance's end. Equation 1."""
-        padding = src_key_padding_mask
+        """Equation 1: (frames, batch, d_model) to the same; the mask (batch, frames) is true after an utterance's end."""
         hidden = hidden + 0.5 * self.feedforward1(hidden)
         x = self.attention_norm(hidden)
-        hidden = hidden + self.dropout(self.self_attn(x, x, x, key_padding_mask=padding, need_weights=False)[0])
-        hidden = hidden + self.convolution(hidden, padding)
+        hidden = hidden + self.dropout(self.self_attn(x, x, x, key_padding_mask=src_key_padding_mask, need_weights=False)[0])
+        hidden = hidden + self.convolution(hidden, src_key_padding_mask)
         hidden = hidden + 0.5 * self.feedforward2(hidden)
         return self.norm(hidden)
 
 
 class Convolution(nn.Module):
-    """The convolution module (section 2.2, figure 2): a gate, then a depthwise convolution.
-
-    As published, its BatchNorm takes its statistics from the whole training batch, padded frames included.
-    """
+    """The convolution module (section 2.2, figure 2). As published, BatchNorm's statistics include padded frames."""
 
     def __init__(self, d_model: int, kernel_size: int, dropout: float) -> None:
         super().__init__()
@@ -59,7 +49,7 @@ class Convolution(nn.Module):
         """(frames, batch, d_model) to the same; ``padding`` (batch, frames) is true after an utterance's end."""
         x = nn.functional.glu(self.gated(self.norm(hidden)))  # (frames, batch, d_model)
         x = x.permute(1, 2, 0)  # (batch, d_model, frames)
-        if padding is not None:  # zero, as the convolution's own padding beyond the end
+        if padding is not None:  # zeros, like the convolution's own padding
             x = x.masked_fill(padding[:, None, :], 0.0)
         x = self.activation(self.batch_norm(self.depthwise(x)))  # (batch, d_model, frames)
         return self.dropout(self.pointwise(x.permute(2, 0, 1)))  # (frames, batch, d_model)

@@ -1,4 +1,4 @@
-"""The cost of a model: parameters, and operations per training step, counted on tensors without memory."""
+"""The cost of a model: parameters, and operations per training step, counted on meta tensors, which take no memory."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .classifier import Classifier, count_parameters
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one model, and of one training step with it."""
+    """The cost of a model and of one training step."""
 
     parameters: int
     flops: int  # floating-point operations, forward and backward; a multiply-add counts as two
 
 
 def parameters_of(config: ModelConfig) -> int:
-    """How many parameters a model of these settings learns, counted without memory for them."""
+    """The number of trainable parameters of a model with these settings."""
     with torch.device("meta"):
         return count_parameters(Classifier(config))
 
@@ -28,8 +28,7 @@ def parameters_of(config: ModelConfig) -> int:
 def cost_of(config: ModelConfig, batch_size: int = 32, n_frames: int = 128) -> Cost:
     """The cost of a model and of a training step on (batch_size, n_frames, n_mels).
 
-    Counts matrix products only, as PyTorch's FlopCounterMode does; what is left out (softmax, norms) is little work. The
-    tensors have shapes but no memory, so the largest model is counted as quickly as the smallest.
+    PyTorch's FlopCounterMode counts matrix products only; the rest (softmax, norms) is little work.
     """
     with torch.device("meta"):
         model = Classifier(config)

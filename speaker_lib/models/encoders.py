@@ -1,7 +1,7 @@
 """Transformer and Conformer encoders: a stack of layers, and the subsampling before it.
 
-In: a vector per frame, hidden (batch, frames, d_model).  Out: the same with each frame informed by all others, (batch, frames,
-width), where width is d_model, or num_layers * d_model with multi-scale feature aggregation (MFA).
+In: a vector per frame, hidden (batch, frames, d_model).  Out: hidden (batch, frames, width), where each frame depends on all
+others; width is d_model, or num_layers * d_model with multi-scale feature aggregation (MFA).
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from .transformer import EncoderLayer
 
 
 class Encoder(nn.Module):
-    """The layers that ``config`` asks for.
+    """A stack of layers.
 
     ``transformer``: Vaswani et al. (2017), section 3.1, post-norm as published, or pre-norm (Xiong et al. 2020, figure 1b)
-    with the final LayerNorm that pre-norm needs.  ``conformer``: Gulati et al. (2020).  ``mfa_conformer``: the outputs of all
-    blocks side by side, normalised (Zhang et al. 2022, arXiv 2203.15249, section 2.2).
+    with the final LayerNorm that pre-norm needs.  ``conformer``: Gulati et al. (2020).  ``mfa_conformer``: also concatenates
+    the outputs of all blocks and normalises them (Zhang et al. 2022, arXiv 2203.15249, section 2.2).
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -39,7 +39,7 @@ class Encoder(nn.Module):
     def forward(self, hidden: torch.Tensor, padding: torch.Tensor | None = None) -> torch.Tensor:
         """(batch, frames, d_model) to the same, or (batch, frames, num_layers * d_model) for ``mfa_conformer``.
 
-        ``padding`` (batch, frames) is true after an utterance's end; the output there means nothing.
+        ``padding`` (batch, frames) is true after an utterance's end; the output is undefined there.
         """
         hidden, outputs = hidden.transpose(0, 1), []  # (frames, batch, d_model)
         for layer in self.layers:
@@ -53,7 +53,7 @@ class Encoder(nn.Module):
 
 
 class Subsampling(nn.Module):
-    """One vector for every ``stride`` frames, by a strided convolution."""
+    """A strided convolution: one vector for every ``stride`` frames."""
 
     def __init__(self, n_mels: int, d_model: int, stride: int) -> None:
         super().__init__()
@@ -61,6 +61,6 @@ class Subsampling(nn.Module):
 
     def forward(self, mels: torch.Tensor, padding: torch.Tensor | None = None) -> torch.Tensor:
         """(batch, frames, n_mels) to (batch, frames / stride, d_model), rounded up."""
-        if padding is not None:  # zero, as the convolution's own padding beyond the end
+        if padding is not None:  # zeros, like the convolution's own padding
             mels = mels.masked_fill(padding[:, :, None], 0.0)
         return self.convolution(mels.transpose(1, 2)).transpose(1, 2)  # (batch, frames / stride, d_model)

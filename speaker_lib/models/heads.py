@@ -1,7 +1,7 @@
 """Output heads.
 
-In: one pooled vector per utterance, (batch, pooled width).  Out: logits (batch, n_speakers).  The input of a head's last layer is
-the utterance embedding.
+In: a pooled vector per utterance, (batch, pooled width).  Out: logits (batch, n_speakers).  The input of the last layer is the
+utterance embedding.
 """
 
 from __future__ import annotations

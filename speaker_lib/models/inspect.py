@@ -1,8 +1,9 @@
-"""Looking inside a classifier: shapes layer by layer, attention weights, and what the head's activation lets through."""
+"""Looking inside a classifier: shapes layer by layer, attention weights, and the gradient through the head's activation."""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,7 +16,7 @@ from .pooling import frame_weights
 
 
 def layer_shapes(model: Classifier, mels: torch.Tensor) -> list[tuple[str, tuple[int, ...], int]]:
-    """Each part of the model: its name, the shape that comes out for ``mels`` (batch, frames, n_mels), its parameters."""
+    """Each part of the model: its name, its output shape for ``mels`` (batch, frames, n_mels), its number of parameters."""
     parts = {"prenet": model.prenet}
     parts |= {f"encoder layer {i}": layer for i, layer in enumerate(model.encoder.layers, 1)}
     if model.encoder.norm is not None:
@@ -23,51 +24,32 @@ def layer_shapes(model: Classifier, mels: torch.Tensor) -> list[tuple[str, tuple
     pools = {"pooling": model.pooling, "pooling norm": model.pooling_norm}
     parts |= {name: part for name, part in pools.items() if count_parameters(part)}
     parts |= {f"pred_layer[{i}] {type(layer).__name__}": layer for i, layer in enumerate(model.pred_layer)}
-    shapes: dict[nn.Module, tuple[int, ...]] = {}
-
-    def remember(part: nn.Module, _: object, out: torch.Tensor) -> None:
-        shapes[part] = tuple(out.shape)
-
-    with contextlib.ExitStack() as stack, torch.no_grad():
-        for part in parts.values():
-            stack.callback(part.register_forward_hook(remember).remove)
-        model(mels)
-    return [(name, shapes[part], count_parameters(part)) for name, part in parts.items()]
+    with torch.no_grad():
+        calls = _calls(model, parts.values(), mels)
+    return [(name, tuple(output.shape), count_parameters(parts[name])) for name, (_, output) in zip(parts, calls, strict=True)]
 
 
 @torch.no_grad()
 def attention_maps(model: Classifier, mel: torch.Tensor) -> torch.Tensor:
-    """How much each frame of one utterance ``mel`` (frames, n_mels) looks at each other one.
+    """The attention weights of every layer and head for one utterance ``mel`` (frames, n_mels).
 
     (layers, heads, frames, frames); the last dimension sums to 1 (Vaswani et al. 2017, equation 1).  Leaves the model in
     evaluation mode.
     """
-    model.eval()
-    inputs: list[torch.Tensor] = []
-    with contextlib.ExitStack() as stack:
-        for layer in model.encoder.layers:
-            stack.callback(layer.self_attn.register_forward_pre_hook(lambda _, args: inputs.append(args[0])).remove)
-        model(mel[None])
-    return torch.stack(  # the model asks its layers for no weights, because that is faster: ask each again, for them
-        [
-            layer.self_attn(x, x, x, need_weights=True, average_attn_weights=False)[1][0]  # (heads, frames, frames)
-            for layer, x in zip(model.encoder.layers, inputs, strict=True)
-        ]
-    )
+    attentions = [layer.self_attn for layer in model.encoder.layers]
+    inputs = [x for x, _ in _calls(model.eval(), attentions, mel[None])]  # each (frames, 1, d_model)
+    # The model asks for no attention weights, because that is faster, so each layer is called again.
+    maps = [attend(x, x, x, average_attn_weights=False)[1] for attend, x in zip(attentions, inputs, strict=True)]
+    return torch.cat(maps)  # (layers, heads, frames, frames)
 
 
 @torch.no_grad()
 def pooling_weights(model: Classifier, mel: torch.Tensor) -> torch.Tensor:
-    """The weight that each frame of one utterance ``mel`` (frames, n_mels) has in its vector: (frames,), together 1.
+    """The weight of each frame of one utterance ``mel`` (frames, n_mels) in pooling: (frames,), sums to 1.
 
-    All the same where pooling is the mean.  Leaves the model in evaluation mode.
+    Mean pooling gives all frames the same weight.  Leaves the model in evaluation mode.
     """
-    model.eval()
-    inputs: list[torch.Tensor] = []
-    with contextlib.ExitStack() as stack:
-        stack.callback(model.pooling.register_forward_pre_hook(lambda _, args: inputs.append(args[0])).remove)
-        model(mel[None])
-    (hidden,) = inputs  # (1, frames / subsampling, width)
+    ((hidden, _),) = _calls(model.eval(), [model.pooling], mel[None])  # (1, frames / subsampling, width)
     scores = model.pooling.score(hidden) if hasattr(model.pooling, "score") else torch.zeros_like(hidden[..., :1])
     weights = frame_weights(scores, None)[0]  # (frames / subsampling,)
     spread_out = weights.repeat_interleave(model.config.subsampling)[: len(mel)]  # (frames,)
@@ -76,37 +58,42 @@ def pooling_weights(model: Classifier, mel: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class HeadSignals:
-    """What goes into the head's activation, and what comes back through it."""
+    """The inputs and slopes of a head's activation, its outputs, and the gradients of the loss."""
 
     activation: str
     inputs: torch.Tensor  # (batch * d_model,) of the activation
     slopes: torch.Tensor  # (batch * d_model,) its derivative there
-    output_spread: float  # how much its output differs from utterance to utterance: deviation, mean over d_model
+    output_spread: float  # standard deviation of its output over the utterances, mean over d_model
     gradients: dict[str, float]  # part of the model: norm of the loss's gradient by its weights
 
 
 def head_signals(model: Classifier, mels: torch.Tensor, labels: torch.Tensor) -> list[HeadSignals]:
-    """Sigmoid and ReLU in one and the same model: the same weights, the same batch (batch, frames, n_mels), one word changed."""
+    """Sigmoid and ReLU in copies of one model, with the same weights and the same ``mels`` (batch, frames, n_mels)."""
     return [_signals(model, activation, mels, labels) for activation in ACTIVATIONS]
 
 
 def _signals(model: Classifier, activation: str, mels: torch.Tensor, labels: torch.Tensor) -> HeadSignals:
-    twin = Classifier(replace(model.config, activation=activation))
-    twin.load_state_dict(model.state_dict())
-    twin.eval()  # without dropout, so that both get the same inputs
-    caught: list[torch.Tensor] = []
-    handle = twin.pred_layer[0].register_forward_hook(lambda *call: caught.append(call[-1]))
-    F.cross_entropy(twin(mels), labels).backward()
-    handle.remove()
-    inputs = caught[0].detach().flatten().requires_grad_()  # (batch * d_model,)
-    outputs = twin.pred_layer[1](inputs)  # (batch * d_model,)
+    copied = Classifier(replace(model.config, activation=activation))
+    copied.load_state_dict(model.state_dict())
+    first, activate, last = copied.pred_layer
+    (inputs, _), (_, logits) = _calls(copied.eval(), [activate, last], mels)  # (batch, d_model), (batch, n_speakers)
+    F.cross_entropy(logits, labels).backward()
+    inputs = inputs.detach().flatten().requires_grad_()  # (batch * d_model,)
+    outputs = activate(inputs)  # (batch * d_model,)
     (slopes,) = torch.autograd.grad(outputs.sum(), inputs)  # (batch * d_model,)
-    parts = {
-        "prenet": twin.prenet,
-        **{f"encoder {i}": layer for i, layer in enumerate(twin.encoder.layers, 1)},
-        "head, first": twin.pred_layer[0],
-        "head, last": twin.pred_layer[2],
-    }
     spread = float(outputs.detach().view(len(mels), -1).std(dim=0).mean())  # over (batch, d_model)
-    norms = {name: torch.stack([p.grad.norm() for p in part.parameters()]).norm() for name, part in parts.items()}
-    return HeadSignals(activation, inputs.detach(), slopes, spread, {name: float(norm) for name, norm in norms.items()})
+    parts = {"prenet": copied.prenet, **{f"encoder {i}": layer for i, layer in enumerate(copied.encoder.layers, 1)}}
+    parts |= {"head, first": first, "head, last": last}
+    norms = {name: float(torch.cat([p.grad.flatten() for p in part.parameters()]).norm()) for name, part in parts.items()}
+    return HeadSignals(activation, inputs.detach(), slopes, spread, norms)
+
+
+def _calls(model: Classifier, parts: Iterable[nn.Module], mels: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """The input and the output of each part while the model runs on ``mels`` (batch, frames, n_mels)."""
+    calls: dict[nn.Module, tuple[torch.Tensor, torch.Tensor]] = {}
+    with contextlib.ExitStack() as stack:
+        for part in parts:
+            hook = part.register_forward_hook(lambda part, inputs, output: calls.update({part: (inputs[0], output)}))
+            stack.callback(hook.remove)
+        model(mels)
+    return [calls[part] for part in parts]

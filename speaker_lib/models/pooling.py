@@ -1,4 +1,4 @@
-"""Pooling over time, over real frames only.
+"""Pooling over time, without padded frames.
 
 In: hidden (batch, frames, width), and padding (batch, frames), true after an utterance's end.  Out: one vector per utterance,
 (batch, width), or (batch, 2 * width) with the standard deviation beside the mean.
@@ -11,7 +11,7 @@ from torch import nn
 
 from ..config.schema import ModelConfig
 
-SCORING = 128  # width of the hidden layer that scores frames in attentive statistics pooling
+SCORING = 128  # hidden width of the network that scores frames in attentive statistics pooling
 LEAST_VARIANCE = 1e-5  # below it the gradient of a square root is steep
 
 
@@ -65,7 +65,7 @@ class AttentiveStatisticsPooling(nn.Module):
 
 
 def frame_weights(scores: torch.Tensor, padding: torch.Tensor | None) -> torch.Tensor:
-    """Weights that sum to 1 over an utterance's real frames, of scores (batch, frames, 1): (batch, frames)."""
+    """Softmax of scores (batch, frames, 1) over an utterance's real frames: weights (batch, frames) that sum to 1."""
     scores = scores.squeeze(-1).float()  # (batch, frames)
     return (scores if padding is None else scores.masked_fill(padding, -torch.inf)).softmax(dim=1)  # (batch, frames)
 
@@ -79,7 +79,7 @@ def weighted_sum(hidden: torch.Tensor, weights: torch.Tensor, padding: torch.Ten
 
 
 def make_pooling(config: ModelConfig) -> nn.Module:
-    """The pooling that ``config`` asks for."""
+    """The pooling layer named by ``config.pooling``."""
     if config.pooling == "self_attention":
         return SelfAttentionPooling(config.frame_width)
     return AttentiveStatisticsPooling(config.frame_width) if config.pooling == "attentive_statistics" else MeanPooling()

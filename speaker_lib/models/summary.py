@@ -1,4 +1,4 @@
-"""Text tables of models: their parts, their cost, and what the activation in the head does."""
+"""Text tables of models: layers, cost, and the effect of the activation in the head."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from .inspect import HeadSignals, layer_shapes
 
 
 def layer_table(model: Classifier, mels: torch.Tensor) -> str:
-    """A line per part of the model: the shape that comes out for ``mels`` (batch, frames, n_mels), and its parameters."""
+    """A line per part of the model: its output shape for ``mels`` (batch, frames, n_mels), and its number of parameters."""
     rows = [(name, str(shape), f"{count:,}") for name, shape, count in layer_shapes(model, mels)]
-    return text_table([("part", "shape that comes out", "parameters"), *rows, ("all", "", f"{count_parameters(model):,}")])
+    return text_table([("part", "output shape", "parameters"), *rows, ("all", "", f"{count_parameters(model):,}")])
 
 
 def cost_table(configs: Mapping[str, ModelConfig]) -> str:
-    """A line per model, by its name: parameters, and work per training step of 32 segments of 128 frames."""
+    """A line per model, by its name: parameters, and GFLOP per training step of 32 segments of 128 frames."""
     costs = {name: cost_of(config) for name, config in configs.items()}
     rows = [(name, f"{cost.parameters:,}", f"{cost.flops / 1e9:.1f}") for name, cost in costs.items()]
     return text_table([("model", "parameters", "GFLOP/step"), *rows])
 
 
 def head_table(heads: Mapping[str, Sequence[HeadSignals]]) -> str:
-    """What Sigmoid and ReLU do in each head, by its name: their inputs, slopes, outputs, and the gradient behind them."""
+    """Sigmoid and ReLU in each head, by its name: inputs and slopes of the activation, its outputs, and a gradient before it."""
     header = ("head", "activation", "inputs", "mean slope", "slopes < 0.05", "spread", "gradient at prenet")
     rows = [
         (

@@ -1,8 +1,8 @@
 """The Transformer layer: PyTorch's own, with a faster dropout on a CPU.
 
-In and out: hidden (frames, batch, d_model).  On most CPUs `nn.Dropout` draws one random number per element, which takes more
-than a third of the baseline's training step; here one draw of 64 bits serves four elements.  On a GPU, and in evaluation, the
-layer is exactly PyTorch's.
+In and out: hidden (frames, batch, d_model).  On most CPUs `nn.Dropout` draws one random number per element and takes more than
+a third of the baseline's training step; here one draw of 64 bits serves four elements.  On a GPU, and in evaluation, the layer
+is exactly PyTorch's.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from ..config.schema import ModelConfig
 
-_VALUES = 2**16  # of the 16 random bits for one element: p is rounded to a multiple of 1 / 65,536
+_VALUES = 2**16  # 16 random bits per element: p is rounded to a multiple of 1 / 65,536
 
 
 class EncoderLayer(nn.TransformerEncoderLayer):
@@ -28,12 +28,12 @@ class EncoderLayer(nn.TransformerEncoderLayer):
             dim_feedforward=config.dim_feedforward,
             dropout=config.dropout,
             norm_first=config.norm == "pre",
-            # As in the sample code. Batch-first layers take another path in evaluation, a slow one where there is a mask:
-            # 1.3 s against 0.4 s for 32 utterances of 500 frames (width 128, 3 layers, 2 CPU cores, PyTorch 2.13).
+            # As in the sample code. In evaluation, batch-first layers are slow with a mask: 1.3 s against 0.4 s for
+            # 32 utterances of 500 frames (width 128, 3 layers, 2 CPU cores, PyTorch 2.13).
             batch_first=False,
         )
-        # Our attention takes the weights that PyTorch's has drawn, which are those of the sample code's model for the same seed.
-        # The fork keeps its own initial weights from shifting the random numbers of later layers.
+        # Keeps the initial weights of PyTorch's attention, which the sample code's model has for the same seed. The fork keeps
+        # the random numbers of later layers the same.
         attention = self.self_attn
         with torch.random.fork_rng(devices=[]):
             self.self_attn = SelfAttention(config.d_model, config.nhead, dropout=config.attention_dropout)
@@ -55,9 +55,9 @@ class SelfAttention(nn.MultiheadAttention):
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """What `nn.MultiheadAttention` returns: (frames, batch, d_model), and the weights where they are asked for.
+        """As in `nn.MultiheadAttention`: (frames, batch, d_model), and the attention weights if ``need_weights``.
 
-        Raises ValueError for what `_attend` does not support: another mask, another key or value.
+        Raises ValueError for an attention mask, and for keys or values that are not the query.
         """
         if attn_mask is not None or is_causal:
             raise ValueError("SelfAttention takes no attn_mask and is not causal: mask padding with key_padding_mask.")
