@@ -74,7 +74,7 @@ def trained(
         captured.append(capture(function))
         return captured[-1]
 
-    step = TrainStep(preset, state, device, dtype, capture=counted if capture else None)
+    step = TrainStep(preset, state, capture=counted if capture else None)
     for batch in batches:
         losses.append(step(batch)[0].clone())  # a replay overwrites it
     if graph == "auto" and not captured:

@@ -88,9 +88,7 @@ def growth_with_frames(device: torch.device, name: str) -> list[dict[str, object
     dtype = get_autocast_dtype("auto", device)
     for n_frames in FRAMES:
         count = FRAMES[-1] // n_frames
-        step = TrainStep(
-            preset, TrainState(preset, device, dtype), device, dtype, capture=choose_capture(device, preset.train.graph)
-        )
+        step = TrainStep(preset, TrainState(preset, device, dtype), capture=choose_capture(device, preset.train.graph))
         mels = torch.randn(count, n_frames, 40, device=device)
         batch = Batch(mels, torch.full((count,), n_frames), torch.zeros(count, dtype=torch.long, device=device))
         for _ in range(WARMUP_STEPS + 2):

@@ -104,7 +104,7 @@ def kit_steps(
     """A function that trains one step, as `train` does it."""
     state = TrainState(preset, device, dtype)
     capture = choose_capture(device, preset.train.graph)
-    step = TrainStep(preset, state, device, dtype, compiler(state.model), capture)
+    step = TrainStep(preset, state, compiler(state.model), capture)
     batches = itertools.chain.from_iterable(itertools.repeat(get_dataloader(corpus, preset.train, device=device)[0]))
 
     return lambda: step(next(batches))

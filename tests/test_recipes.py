@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from speaker_lib import ModelConfig, Preset, Run, TrainConfig, get_dataloader, train
 from speaker_lib.data.batches import Batch, frames_to_cut
 from speaker_lib.models.pooling import padding_mask
-from speaker_lib.training.augment import Augmentation, random_mask, speed_perturb
+from speaker_lib.training.augment import augment, random_mask, speed_perturb
 from speaker_lib.training.loop import StopTraining
 from speaker_lib.training.losses import TrainingLoss, with_margin
 from speaker_lib.training.state import TrainState
@@ -138,7 +138,7 @@ def test_masked_values_become_the_mean_of_their_band():
     torch.manual_seed(0)
     lengths = torch.tensor([40, 25])
     mels = torch.randn(2, 40, 30).masked_fill(padding_mask(lengths, 40)[:, :, None], -20.0)
-    batch = Augmentation(replace(TRAIN, freq_mask=10, time_mask=10))(Batch(mels, lengths, torch.tensor([0, 1])), 40)
+    batch = augment(Batch(mels, lengths, torch.tensor([0, 1])), 40, replace(TRAIN, freq_mask=10, time_mask=10))
     for i, length in enumerate(lengths.tolist()):
         mean = mels[i, :length].mean(dim=0)  # of each band
         changed = batch.mels[i] != mels[i]
@@ -148,7 +148,7 @@ def test_masked_values_become_the_mean_of_their_band():
 
 def test_a_batch_passes_as_it_is_where_nothing_is_asked_for():
     mels = torch.randn(2, 40, 30)
-    batch = Augmentation(TRAIN)(Batch(mels, torch.tensor([40, 40]), torch.tensor([0, 1])), 40)
+    batch = augment(Batch(mels, torch.tensor([40, 40]), torch.tensor([0, 1])), 40, TRAIN)
     assert batch.mels is mels and batch.lengths is None
 
 
@@ -218,7 +218,7 @@ def test_what_is_kept_is_the_average(corpus, tmp_path):
 def test_the_average_is_the_one_of_the_textbook():
     preset = Preset(MODEL, replace(TRAIN, ema=0.8))
     state = TrainState(preset, CPU)
-    step = TrainStep(preset, state, CPU)
+    step = TrainStep(preset, state)
     expected = state.model.prenet.weight.detach().clone()
     batch = Batch(torch.randn(8, 32, 40), torch.full((8,), 32), torch.arange(8) % 3)
     for n in range(1, 31):
@@ -234,7 +234,7 @@ def test_a_captured_step_reads_the_margin_anew():
     batch = Batch(torch.randn(8, 32, 40), torch.full((8,), 32), torch.arange(8) % 3)
     losses = []
     for capture in (None, replayed):
-        captured = TrainStep(preset, TrainState(preset, CPU), CPU, capture=capture)
+        captured = TrainStep(preset, TrainState(preset, CPU), capture=capture)
         losses.append([])
         for _ in range(20):
             losses[-1].append(float(captured(batch)[0]))

@@ -39,7 +39,7 @@ def batches() -> list[Batch]:
 
 def trained(capture, precision=torch.float32) -> tuple[TrainState, TrainStep]:
     state = TrainState(PRESET, CPU, precision)
-    step = TrainStep(PRESET, state, CPU, precision, capture=capture)
+    step = TrainStep(PRESET, state, capture=capture)
     for batch in batches():
         step(batch)
     return state, step

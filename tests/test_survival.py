@@ -116,7 +116,7 @@ def test_training_goes_on_over_a_full_disk_and_makes_up_for_it(uninterrupted, co
     train(run, corpus, callbacks=[look])
     error = capsys.readouterr().err
     assert error.count("Warning: the disk is full, ") == 1 and "Training goes on" in error and str(run.folder) in error
-    assert f"What waited for room in {run.folder} is saved now." in error
+    assert f"Everything that waited for {run.folder} is saved now." in error
     assert held[0] is None or held[0]["step"] == 10  # never ahead of the validations and weights it counts on
     assert len(seen) == 3
     assert list(run.folder.glob(".*.partial")) == []
@@ -223,7 +223,7 @@ def test_the_command_line_goes_on_from_a_backup(corpus, tmp_path):
     done = call(*data, "--run", tmp_path / "d" / "run", "--preset", "laptop_baseline", "--steps", "5")
     assert done.returncode == 1 and "other settings (train.total_steps was 4 and is now 5)" in done.stderr
     done = call(*data, "--run", drive / "run", "--resume")
-    assert done.returncode == 2 and "is where the run itself lies" in done.stderr
+    assert done.returncode == 2 and "holds the run itself" in done.stderr
 
 
 def test_seeds_have_a_backup_each(corpus, tmp_path):
@@ -301,9 +301,9 @@ def test_a_damaged_backup_is_made_anew_from_the_run_that_is_further(corpus, tmp_
     train(run, corpus, backup=backup)
     damaged = backup / "resume.pt"
     damaged.write_bytes(b"torn")
-    with pytest.raises(RunError, match=r"drive/run/resume\.pt cannot be read: delete it to have .* made anew from .*/run\.$"):
+    with pytest.raises(RunError, match=r"drive/run/resume\.pt cannot be read: delete it, and .* makes it anew from .*/run\.$"):
         fetch_backup(run.folder, backup)
-    with pytest.raises(RunError, match="delete it to have the backup made anew"):
+    with pytest.raises(RunError, match="delete it, and training makes it anew"):
         train(run, corpus, backup=backup)
     damaged.unlink()
     fetch_backup(run.folder, backup)
@@ -384,7 +384,7 @@ def test_a_backup_that_cannot_be_written_is_said_before_the_training(corpus, tmp
 def test_a_backup_is_no_run_of_its_own(tmp_path):
     assert backup_of(tmp_path / "run", None) is None
     assert backup_of(tmp_path / "run", tmp_path / "drive") == tmp_path / "drive" / "run"
-    with pytest.raises(ConfigError, match="where the run itself lies"):
+    with pytest.raises(ConfigError, match="holds the run itself"):
         backup_of(tmp_path / "run", tmp_path)
     fetch_backup(tmp_path / "run", tmp_path / "drive" / "run")  # there is none: nothing to do
     assert list(tmp_path.iterdir()) == []

@@ -38,7 +38,7 @@ def seconds_per_step(preset: Preset, corpus: Corpus, device: torch.device) -> fl
     preset = fit_to_data(preset, corpus)
     dtype = get_autocast_dtype(preset.train.precision, device)
     capture = choose_capture(device, preset.train.graph)
-    step = TrainStep(preset, TrainState(preset, device, dtype), device, dtype, capture=capture)
+    step = TrainStep(preset, TrainState(preset, device, dtype), capture=capture)
     mels, lengths, labels = next(iter(get_dataloader(corpus, preset.train)[0]))
     batch = Batch(mels.to(device), lengths, labels.to(device))
     for _ in range(1 if capture is None else WARMUP_STEPS + 2):  # the first also warm up

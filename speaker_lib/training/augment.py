@@ -1,7 +1,7 @@
 """Augmentation of log-mels, in training only: SpecAugment masks and speed perturbation.
 
 In: a `Batch`.  Out: a `Batch` with mels (batch, n_frames, n_mels).  Like dropout, augmentation draws from PyTorch's global
-random stream, whose state is saved, so a resumed run draws the same numbers.
+random stream.  Its state is saved, so a resumed run draws the same numbers.
 """
 
 from __future__ import annotations
@@ -15,35 +15,29 @@ from ..models.pooling import mean_pooling, padding_mask
 MASKS = 2  # of each kind, as in the paper's policy LD
 
 
-class Augmentation:
-    """Applies the augmentation that the settings ask for to a batch."""
+def augment(batch: Batch, n_frames: int, config: TrainConfig) -> Batch:
+    """The augmented batch with mels (batch, n_frames, n_mels), and with lengths None if there is no padding.
 
-    def __init__(self, config: TrainConfig) -> None:
-        self.config = config
-
-    def __call__(self, batch: Batch, n_frames: int) -> Batch:
-        """The batch with mels (batch, n_frames, n_mels). With ``train.speed`` the mels that come in are longer.
-
-        The lengths become None where nothing is padding.
-        """
-        batch = Batch(batch.mels, lengths_of_padded(batch.mels, batch.lengths), batch.labels)
-        if self.config.speed > 0:
-            batch = speed_perturb(batch, n_frames, self.config.speed)
-        if not (self.config.freq_mask or self.config.time_mask):
-            return batch
-        mels, lengths = batch.mels, batch.lengths
-        padding = None if lengths is None else padding_mask(lengths.to(mels.device), mels.shape[1])  # (batch, frames)
-        # Masked values get the mean of their band over the utterance, which is zero after CMN, as in the paper (section 2).
-        # Any other level would change the mean of the bands, which describes the voice.
-        mean = mean_pooling(mels, padding)[:, None]  # (batch, 1, n_mels)
-        for axis, widest in ((1, self.config.time_mask), (2, self.config.freq_mask)):
-            for _ in range(MASKS if widest else 0):
-                mels = torch.where(random_mask(mels, axis, widest), mean, mels)
-        return batch._replace(mels=mels)
+    With ``train.speed`` the mels that come in have more frames (`frames_to_cut`).
+    """
+    batch = batch._replace(lengths=lengths_of_padded(batch.mels, batch.lengths))
+    if config.speed > 0:
+        batch = speed_perturb(batch, n_frames, config.speed)
+    if not (config.freq_mask or config.time_mask):
+        return batch
+    mels, lengths = batch.mels, batch.lengths
+    padding = None if lengths is None else padding_mask(lengths.to(mels.device), mels.shape[1])  # (batch, frames)
+    # Masked values get the mean of their band over the utterance, which is zero after CMN, as in the paper (section 2).
+    # Any other value would change the mean of the bands, which describes the voice.
+    mean = mean_pooling(mels, padding)[:, None]  # (batch, 1, n_mels)
+    for axis, widest in ((1, config.time_mask), (2, config.freq_mask)):
+        for _ in range(MASKS if widest else 0):
+            mels = torch.where(random_mask(mels, axis, widest), mean, mels)
+    return batch._replace(mels=mels)
 
 
 def random_mask(mels: torch.Tensor, axis: int, widest: int) -> torch.Tensor:
-    """True in one random interval of an axis, 0 to ``widest`` long, another one for each utterance.
+    """True in one random interval per utterance on an axis, 0 to ``widest`` long.
 
     (batch, frames, 1) for axis 1, (batch, 1, n_mels) for axis 2 (SpecAugment: Park et al. 2019, arXiv 1904.08779, section 2).
     """
@@ -56,18 +50,18 @@ def random_mask(mels: torch.Tensor, axis: int, widest: int) -> torch.Tensor:
 
 
 def speed_perturb(batch: Batch, n_frames: int, speed: float) -> Batch:
-    """Every utterance resampled in time by a factor from 1 - speed to 1 + speed, in ``n_frames`` frames (Ko et al. 2015).
+    """Resamples every utterance in time by a factor from 1 - speed to 1 + speed, to ``n_frames`` frames (Ko et al. 2015).
 
-    The mel bands stay: the speaker talks faster or slower, in the same voice.
+    The mel bands stay the same: the speaker talks faster or slower with the same voice.
     """
     mels, at = batch.mels, batch.mels.device
     rates = 1 + speed * (2 * torch.rand(len(mels), 1, device=at) - 1)  # (batch, 1)
-    places = torch.arange(n_frames, device=at) * rates  # (batch, n_frames), in frames of the mels that came in
+    places = torch.arange(n_frames, device=at) * rates  # (batch, n_frames), in frames of the original mels
     before = places.long().clamp(max=mels.shape[1] - 2)  # (batch, n_frames)
     between = (places - before)[:, :, None]  # (batch, n_frames, 1), 0 to 1
     rows = torch.arange(len(mels), device=at)[:, None]  # (batch, 1)
     mels = torch.lerp(mels[rows, before], mels[rows, before + 1], between)  # (batch, n_frames, n_mels)
     if batch.lengths is None:
         return batch._replace(mels=mels)
-    lengths = ((batch.lengths.to(at) - 1) / rates[:, 0] + 1).long()  # (batch,) frames that lie within the utterance
+    lengths = ((batch.lengths.to(at) - 1) / rates[:, 0] + 1).long()  # (batch,) frames within the utterance
     return batch._replace(mels=mels, lengths=lengths.clamp(max=n_frames))

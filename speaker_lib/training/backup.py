@@ -17,22 +17,19 @@ from .run import RESUME, WRITTEN, Run
 
 
 def backup_of(folder: str | os.PathLike[str], backups: str | os.PathLike[str] | None) -> Path | None:
-    """The folder among ``backups`` that holds the copy of the run in ``folder``: it has the same name.
-
-    Raises ConfigError if that is the run's folder itself.
-    """
+    """The copy of the run ``folder`` in the folder ``backups``: it has the same name. Raises ConfigError if both are one."""
     if backups is None:
         return None
     place = Path(backups) / Path(folder).resolve().name
     if place.resolve() == Path(folder).resolve():
-        raise ConfigError(f"--backup {backups} is where the run itself lies: name a folder on another disk.")
+        raise ConfigError(f"--backup {backups} holds the run itself: name a folder on another disk.")
     return place
 
 
 def fetch_backup(folder: str | os.PathLike[str], backup: Path | None) -> None:
-    """Restores a run from its backup, if there is one and the run's folder is not as far.
+    """Restores a run from its backup, if that is at a later step.
 
-    Raises RunError if the backup cannot be used or is of another run, WriteError if the folder cannot be written.
+    Raises RunError if the backup cannot be used or belongs to another run, WriteError if the folder cannot be written.
     """
     if backup is None or not Run.exists(backup):
         return
@@ -49,33 +46,32 @@ def fetch_backup(folder: str | os.PathLike[str], backup: Path | None) -> None:
 
 
 def check_backup(run: Run, backup: Path) -> None:
-    """Raises RunError if the backup belongs to another run, or is further than this one."""
+    """Raises RunError if the backup belongs to another run, or is at a later step."""
     if Run.exists(backup) and not _is_as_far(run, Run.open(backup)):
         raise RunError(f"{backup} is further than {run.folder}: resume from it (--resume), or name another --backup.")
 
 
 def read_files(folder: Path) -> dict[str, bytes]:
-    """The files that training wrote to a folder, in the order in which they are to be written."""
+    """The files of a run, in the order in which training writes them."""
     return {name: path.read_bytes() for name in WRITTEN if (path := folder / name).exists()}
 
 
 def _is_as_far(run: Run, kept: Run) -> bool:
-    """Whether a run needs nothing from its backup.
+    """Whether a run is at the step of its backup, or later.
 
-    Raises RunError if the backup is of another run, or if one of the two is damaged: the error says how to use the other.
+    Raises RunError if the backup belongs to another run, or if one of the two is damaged; the error says how to use the other.
     """
     kept.check_same(run.preset, run.data.digest, "name another --backup")
     ours, theirs = _step(run), _step(kept)
     if theirs is None and ours:
-        raise RunError(f"{kept.folder / RESUME} cannot be read: delete it to have the backup made anew from {run.folder}.")
+        raise RunError(f"{kept.folder / RESUME} cannot be read: delete it, and training makes it anew from {run.folder}.")
     if ours is None and theirs:
-        advice = f"delete it to resume from the run's backup in {kept.folder}, at step {theirs:,}"
-        raise RunError(f"{run.folder / RESUME} cannot be read: {advice}.")
-    return run.resume_step() >= kept.resume_step()  # raises the error of a file that is still damaged
+        backup = f"{kept.folder}, at step {theirs:,}"
+        raise RunError(f"{run.folder / RESUME} cannot be read: delete it to resume from the run's backup in {backup}.")
+    return run.resume_step() >= kept.resume_step()  # raises the error if both are damaged
 
 
 def _step(run: Run) -> int | None:
-    """None if the state cannot be read."""
     try:
         return run.resume_step()
     except RunError:

@@ -1,8 +1,8 @@
 """Checkpoints: restores a run, records its validations and weights, and saves its state to resume from.
 
 A closed box for the training loop: it calls `restore`, `record`, `due` and `save`.  Every write is atomic, and resume.pt comes
-last, after the metrics and the weights that it relies on: a kill at any moment loses only steps.  Where the disk is full, the
-content waits in memory for the next save, and training goes on.
+last, after the metrics and the weights that it relies on: a kill at any moment loses only steps.  If the disk is full, training
+goes on and the content waits in memory for the next save.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class Checkpoints:
                 self._folders.append(_Folder(Path(backup)))
 
     def restore(self, state: TrainState) -> None:
-        """Restores ``state`` from the last checkpoint, and drops the validations after it: they will be repeated.
+        """Restores ``state`` from the last checkpoint, drops the validations after it, and brings the backup up to date.
 
-        Brings the backup up to date.  Raises RunError if the checkpoint cannot be used, WriteError if a folder cannot be written.
+        Raises RunError if the checkpoint cannot be used, WriteError if a folder cannot be written.
         """
         files = read_files(self.run.folder) if self._folders[1:] else {}  # read once, for the state and for the backup
         saved = self.run.load_resume(partial(load_tensors, content=files.get(RESUME)))
@@ -53,21 +53,19 @@ class Checkpoints:
             try:
                 state.load_state_dict(saved)
             except (LookupError, AttributeError, ValueError, TypeError, RuntimeError, OverflowError) as error:
-                raise RunError(
-                    f"{self.run.folder / RESUME} does not fit the run's settings ({type(error).__name__}): "
-                    "delete it to train this run from the start."
-                ) from error
+                problem = f"{self.run.folder / RESUME} does not fit the run's settings ({type(error).__name__})"
+                raise RunError(f"{problem}: delete it to train this run from the start.") from error
         if self.team.first:
             found = self.run.metrics()
             self.rows = [row for row in found if row["step"] <= state.step]
             shortened = {METRICS: metrics_bytes(self.rows)} if len(self.rows) < len(found) else {}
             for folder, content in zip(self._folders, ({}, files), strict=False):
                 folder.waiting = content | shortened
-            self.finish()  # a folder that cannot be written is an error now rather than at the end
-        else:  # all processes have the same weights, but draw dropout masks of their own
+            self.finish()  # a folder that cannot be written is an error before training
+        else:  # each process draws its own dropout masks for the same weights
             state.meter = Meter()
             torch.manual_seed(random_stream(self.run.preset.train.seed, DROPOUT, self.team.rank, state.step).initial_seed())
-        self.team.wait()  # from here on no process reads what the first one writes
+        self.team.wait()  # the first process writes only after all have read
 
     def due(self, step: int) -> bool:
         """Whether a checkpoint is due after this step, by the number of steps or by the clock."""
@@ -76,9 +74,9 @@ class Checkpoints:
         return self.team.any_at(step, late) or step % train.save_steps == 0
 
     def save(self, state: TrainState) -> None:
-        """Saves the state to resume from. Raises TrainingDiverged if it holds NaN, and leaves the last one as it is."""
+        """Saves the state to resume from. Raises TrainingDiverged if it holds NaN; the last checkpoint stays."""
         meter = self.team.sum_meter(state.meter)
-        state.meter = meter if self.team.first else Meter()  # from here on the first process holds the sums of all
+        state.meter = meter if self.team.first else Meter()  # the first process now holds the sums of all
         if self.team.first:
             check_finite(meter.loss if meter.count else 0.0, state, self.run.preset)
             self.write(RESUME, tensor_bytes(state.state_dict()))
@@ -87,7 +85,7 @@ class Checkpoints:
     def record(self, state: TrainState, accuracy: float, loss: float) -> dict[str, float]:
         """Records a validation, and the weights if ``train.keep`` asks for them; returns its line of ``metrics.jsonl``.
 
-        Raises TrainingDiverged if its loss is NaN, which may happen first here in float16.
+        Raises TrainingDiverged if the loss is NaN: in float16 a validation may be the first to overflow.
         """
         check_finite(loss, state, self.run.preset)
         meter = self.team.sum_meter(state.meter)
@@ -116,23 +114,17 @@ class Checkpoints:
         """Replaces a file of the run. If it cannot be written, warns and keeps it in memory for the next save."""
         for folder in self._folders:
             folder.waiting[name] = content
-        for folder in self._folders:
-            folder.try_to_write()
+            folder.write_or_warn()
 
     def finish(self) -> None:
-        """Writes what still waits, in every folder. Raises WriteError if that fails in one of them."""
-        problems = []
-        for folder in self._folders:
-            try:
-                folder.write()
-            except WriteError as problem:
-                problems.append(problem)
+        """Writes everything that still waits, in every folder. Raises WriteError if that fails in one of them."""
+        problems = [problem for folder in self._folders if (problem := folder.write())]
         if problems:
             raise problems[0]
 
 
 class _Folder:
-    """One folder that holds the run's files, and the content that is still to be written there."""
+    """A folder for the run's files, and the content that waits to be written there."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -141,27 +133,26 @@ class _Folder:
         for name in WRITTEN:
             remove_partial(folder / name)
 
-    def write(self) -> None:
-        for name in WRITTEN:
-            if name in self.waiting:
+    def write(self) -> WriteError | None:
+        """Returns the error instead of raising it, because the other folders are to be written all the same."""
+        try:
+            for name in sorted(self.waiting, key=WRITTEN.index):
                 with replacing(self.folder / name) as file:
                     file.write(self.waiting[name])
                 del self.waiting[name]
                 if name == WEIGHTS:
                     with explain_os_errors(self.folder / EVALUATION):
-                        (self.folder / EVALUATION).unlink(missing_ok=True)  # of the weights before
-
-    def try_to_write(self) -> None:
-        try:
-            self.write()
+                        (self.folder / EVALUATION).unlink(missing_ok=True)  # it is about the old weights
         except WriteError as problem:
-            if not self._warned:
-                log(
-                    f"Warning: {problem.what}: {problem.advice}. Training goes on, what was saved before is intact, "
-                    "and every save tries again."
-                )
-            self._warned = True
-        else:
-            if self._warned:
-                log(f"What waited for room in {self.folder} is saved now.")
-            self._warned = False
+            return problem
+        return None
+
+    def write_or_warn(self) -> None:
+        problem = self.write()
+        if problem and not self._warned:
+            log(
+                f"Warning: {problem.what}: {problem.advice}. Training goes on, the last save is intact, the next one tries again."
+            )
+        elif self._warned and not problem:
+            log(f"Everything that waited for {self.folder} is saved now.")
+        self._warned = problem is not None

@@ -1,4 +1,4 @@
-"""Diagnostics of training: a loss that is NaN, or a model that guesses, in a sentence with the likely cause."""
+"""Diagnostics of training: one sentence with the likely cause if the loss is NaN or the model only guesses."""
 
 from __future__ import annotations
 
@@ -12,24 +12,26 @@ HIGH_LEARNING_RATE = 3e-3  # above it the learning rate is the most likely cause
 
 
 def check_finite(loss: float, state: TrainState, preset: Preset) -> None:
-    """Raises TrainingDiverged if this loss or a weight is NaN or infinite, before such a state is saved."""
+    """Raises TrainingDiverged if this loss or a weight is NaN or infinite: such a state must not be saved."""
     if math.isfinite(loss) and all(bool(p.isfinite().all()) for p in state.model.parameters()):
         return
-    # Measured: a run that diverges in bfloat16 trains on in float32, and in bfloat16 with gradient clipping.
+    # Measured: a run that diverges in bfloat16 converges in float32, and in bfloat16 with gradient clipping.
     cause = _known_cause(preset) or "the gradients grew without bound (try train.clip_norm=5, or train.precision=float32)"
-    raise TrainingDiverged(
-        f"the loss is no longer a number at step {state.step}, likely because {cause}; what was saved before is intact."
-    )
+    raise TrainingDiverged(f"training diverged to NaN at step {state.step}, likely because {cause}; the last save is intact.")
 
 
 def chance_warning(rows: list[dict[str, float]], n_validated: int, preset: Preset) -> str | None:
-    """A sentence if the last validation shows a model that guesses, and the one before it did not show that yet."""
+    """A sentence if the model guesses at the last validation, and did not at the one before."""
     *before, now = (_guesses(row, n_validated, preset) for row in rows[-2:])
     if not now or any(before):
         return None
+    cause = _known_cause(preset)
+    if cause is None and preset.model.head == "two_layer" and preset.model.activation == "sigmoid":
+        cause = "a Sigmoid head learns slowly (try more steps, or model.activation=relu)"
+    advice = "the steps are too few or the features do not belong to their labels (try more steps; run `check` on the data)"
     return (
         f"At step {rows[-1]['step']} the validation accuracy is {rows[-1]['valid_accuracy']:.4f}, no better than guessing "
-        f"among {preset.model.n_speakers} speakers, likely because {_cause_of_guessing(preset)}."
+        f"among {preset.model.n_speakers} speakers, likely because {cause or advice}."
     )
 
 
@@ -38,26 +40,16 @@ def _guesses(row: dict[str, float], n_validated: int, preset: Preset) -> bool:
     chance = 1 / preset.model.n_speakers
     spread = math.sqrt(chance * (1 - chance) / n_validated)
     settled = row["step"] >= max(2 * preset.train.warmup_steps, preset.train.total_steps // 10)
-    # With few utterances three deviations reach far above chance, where a model has clearly learned something.
+    # With few utterances, three standard deviations reach far above chance, where a model has clearly learned.
     return chance < 1 and settled and row["valid_accuracy"] <= min(chance + 3 * spread, 2 * chance, (1 + chance) / 2)
 
 
-def _cause_of_guessing(preset: Preset) -> str:
-    if known := _known_cause(preset):
-        return known
-    if preset.model.head == "two_layer" and preset.model.activation == "sigmoid":
-        return "a Sigmoid head learns slowly (try more steps, or model.activation=relu)"
-    return "the steps are too few or the features do not belong to their labels (try more steps; run `check` on the data)"
-
-
 def _known_cause(preset: Preset) -> str | None:
-    """Settings that are known to make a model diverge or guess."""
+    """A setting that often makes a model diverge or guess."""
     model, train = preset.model, preset.train
     if train.learning_rate > HIGH_LEARNING_RATE:
         return f"train.learning_rate = {train.learning_rate:g} is too high (try 0.001)"
     if model.encoder == "transformer" and model.norm == "post" and model.num_layers > 1:
-        return (
-            f"{model.num_layers} post-norm layers collapse at train.learning_rate = {train.learning_rate:g} "
-            "(try model.norm=pre, or train.learning_rate=0.0003)"
-        )
+        collapse = f"{model.num_layers} post-norm layers collapse at train.learning_rate = {train.learning_rate:g}"
+        return f"{collapse} (try model.norm=pre, or train.learning_rate=0.0003)"
     return None

@@ -1,4 +1,4 @@
-"""Data-parallel training in several processes, as ``torchrun`` starts them; a single process is a team of one.
+"""Data-parallel training in several processes, which ``torchrun`` starts; a single process is a team of one.
 
 A closed box: each process works on its part of every batch, PyTorch's DistributedDataParallel averages the gradients, and only
 the first process writes.  A team of one exchanges nothing.
@@ -22,7 +22,7 @@ from .state import Meter
 
 @dataclass(frozen=True)
 class Team:
-    """The rank of this process among those that train together. Sums must be asked for by all of them at once."""
+    """The processes that train together, and the rank of this one. All must call a method that sums or waits."""
 
     rank: int = 0
     size: int = 1
@@ -30,17 +30,17 @@ class Team:
 
     @property
     def first(self) -> bool:
-        """Whether this process is the one that writes, prints and draws bars."""
+        """Whether this is the process that writes, prints and draws bars."""
         return self.rank == 0
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """The model whose backward pass averages the gradients of all processes."""
+        """The model, with a backward pass that averages the gradients of all processes."""
         if self.size == 1:
             return model
         return DistributedDataParallel(model, device_ids=[self.device] if self.device.type == "cuda" else None)
 
     def broadcast_buffers(self, model: nn.Module) -> None:
-        """Gives every process the first one's running statistics of BatchNorm, which each takes from its own part of a batch."""
+        """Copies the first process's running statistics of BatchNorm to all: each has those of its own part of the batches."""
         if self.size > 1:
             for buffer in model.buffers():
                 dist.broadcast(buffer, 0)
@@ -58,31 +58,27 @@ class Team:
         if self.size == 1:
             return meter
         *sums, count = self.total([*(meter.sums.tolist() if meter.count else (0.0, 0.0)), meter.count])
-        summed = Meter()
-        summed.sums = torch.tensor(sums, dtype=torch.float64, device=self.device)  # (2,)
-        summed.count, summed.batches = int(count), meter.batches
-        return summed
+        return Meter(torch.tensor(sums, dtype=torch.float64, device=self.device), int(count), meter.batches)
 
     def any_at(self, step: int, flag: bool) -> bool:
-        """Whether the flag is true in some process. Several processes exchange it only at every 20th step, for they wait."""
-        return (self.size == 1 or step % _EXCHANGE_STEPS == 0) and self.total([float(flag)])[0] > 0
+        """Whether the flag is true in some process. Several processes wait for each other, so only at every 20th step."""
+        return (self.size == 1 or step % 20 == 0) and self.total([float(flag)])[0] > 0
 
     def wait(self) -> None:
-        """Waits until every process has come here."""
+        """Waits for all processes."""
         self.total([0.0])
 
 
-_EXCHANGE_STEPS = 20
 ALONE = Team()
 
 
 @contextlib.contextmanager
 def joined(device: torch.device) -> Iterator[Team]:
-    """The team that ``torchrun`` put this process into, else a team of one.
+    """The team of this process: that of ``torchrun``, else a team of one.
 
     Raises SpeakerError in the others if one process ends early.
     """
-    if "TORCHELASTIC_RUN_ID" not in os.environ:  # set by torchrun, and by nothing else
+    if "TORCHELASTIC_RUN_ID" not in os.environ:  # only torchrun sets it
         yield Team(device=device)
         return
     if device.type == "cuda":
@@ -90,12 +86,12 @@ def joined(device: torch.device) -> Iterator[Team]:
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     team = Team(dist.get_rank(), dist.get_world_size(), device)
     try:
-        team.wait()  # else one that ends at once breaks the others' connection, and their error hides its own
+        team.wait()  # else an early error in one process breaks the others' connection, and their errors hide it
         yield team
     except RuntimeError as error:
-        broken = isinstance(error, dist.DistError) or "gloo" in str(error)  # gloo has no class of its own for a lost connection
+        broken = isinstance(error, dist.DistError) or "gloo" in str(error)  # gloo has no error class for a lost connection
         if team.first or not broken:
             raise
-        raise SpeakerError(f"process {team.rank} lost the others ({first_line(error)}): see what they say.") from error
+        raise SpeakerError(f"process {team.rank} lost the others ({first_line(error)}): read their errors.") from error
     finally:
         dist.destroy_process_group()

@@ -29,7 +29,7 @@ from .run import Run
 from .state import Meter, TrainState
 from .step import TrainStep, model_fn
 
-REFRESH_SECONDS = 0.5  # between readings of loss and accuracy; each reading waits for the device
+REFRESH_SECONDS = 0.5  # between updates of loss and accuracy in the bar, because each one waits for the device
 
 Callback = Callable[[dict[str, float]], None]
 
@@ -51,8 +51,7 @@ def train(
 
     After every validation each callback gets the new line of ``metrics.jsonl``, a dictionary.  Ctrl-C, setting ``stop``, or
     a callback that raises StopTraining saves the state and ends training: call `train` again to resume, bit for bit on a CPU.
-    ``backup`` is a folder on another disk that gets a copy of every file.
-    With several processes only the first one writes, and only Ctrl-C stops them.
+    ``backup`` is a folder on another disk that gets a copy of every file.  Several processes stop only by Ctrl-C.
     Raises TrainingDiverged if the loss is NaN, RunError if the data or the folders are not the run's, and WriteError if the
     last files cannot be written.
     """
@@ -65,7 +64,7 @@ def train(
         checkpoints.restore(state)
         train_batches, valid_batches, _ = get_dataloader(corpus, config, state.step, device, team.rank, team.size)
         capture = choose_capture(device, config.graph, team.size)
-        step = TrainStep(run.preset, state, device, dtype, team.wrap(state.model), capture)
+        step = TrainStep(run.preset, state, team.wrap(state.model), capture)
         batches, criterion = iter(train_batches), nn.CrossEntropyLoss()
 
         def stopping() -> bool:
@@ -91,10 +90,8 @@ def train(
             checkpoints.save(state)
         checkpoints.finish()
     if state.step < config.total_steps:
-        log(
-            f"Stopped at step {state.step} of {config.total_steps}; the state is saved in {run.folder}: "
-            "resume with --resume, in a notebook by running the cell again."
-        )
+        stopped = f"Stopped at step {state.step} of {config.total_steps}; the state is saved in {run.folder}"
+        log(f"{stopped}: resume with --resume, in a notebook run the cell again.")
     return state
 
 
@@ -107,7 +104,7 @@ def valid(
     dtype: torch.dtype = torch.float32,
     team: Team = ALONE,
 ) -> tuple[float, float]:
-    """Accuracy and mean loss (nats) over every utterance of the loader, or of the loaders of all processes of the team.
+    """Accuracy and mean loss (nats) over all utterances of the loader; in a team, over the loaders of all processes.
 
     ``loader`` comes from `get_dataloader`, or is an ordinary DataLoader.  Leaves the model in training mode.
     """
@@ -128,10 +125,10 @@ def valid(
 def steps_to_validation(
     batches: Iterator[Batch], state: TrainState, checkpoints: Checkpoints, stopping: Callable[[], bool]
 ) -> Iterator[Batch]:
-    """The batches up to the next validation, with a progress bar; saves a checkpoint on the way when one is due.
+    """The batches up to the next validation, with a progress bar; saves a checkpoint when one is due.
 
-    Raises StopTraining if ``stopping()`` is true after a step, except the last one: the validation comes first.
-    Raises TrainingDiverged before a state with NaN is saved.
+    Raises StopTraining if ``stopping()`` is true after a step (not the last one: the validation comes first), and
+    TrainingDiverged before a state with NaN is saved.
     """
     preset, writes = checkpoints.run.preset, checkpoints.team.first
     first = state.step // preset.train.valid_steps * preset.train.valid_steps

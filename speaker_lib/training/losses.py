@@ -20,18 +20,18 @@ class TrainingLoss(nn.Module):
     """Cross-entropy with the margin and the label smoothing of a preset; both are off by default.
 
     AM-softmax subtracts the margin from the cosine (Wang et al. 2018, arXiv 1801.05599, equation 6), ArcFace adds it to the
-    angle (Deng et al. 2019, arXiv 1801.07698, equation 3).  With a large margin from the start a model may not learn, so the
-    margin may grow with the step.
+    angle (Deng et al. 2019, arXiv 1801.07698, equation 3).  A model may not learn with a large margin from the start, so the
+    margin can grow with the step.
     """
 
     def __init__(self, preset: Preset) -> None:
         super().__init__()
         self.train_config, self.scale = preset.train, preset.model.scale
         self.has_margin = max(preset.train.margin, preset.train.final_margin) > 0
-        self.register_buffer("margin", torch.zeros(()), persistent=False)  # a tensor, which a CUDA graph reads anew
+        self.register_buffer("margin", torch.zeros(()), persistent=False)  # a CUDA graph reads tensors at each replay
 
     def set_margin(self, step: int) -> None:
-        """Sets the margin for step number ``step``."""
+        """Sets the margin of this step."""
         if self.has_margin:
             self.margin.fill_(self.train_config.margin_at(step))
 

@@ -4,10 +4,10 @@
     metrics.jsonl      one line per validation
     model.safetensors  the weights of the best validation, or of the last (``train.keep``)
     resume.pt          the last checkpoint: model, optimizer, schedule, scaler, random states, step
-    evaluation.json    what `evaluate` found, and the digest of the weights that it evaluated
+    evaluation.json    the result of `evaluate`, and the digest of the weights that it evaluated
 
-A closed box: `Run.create` and `Run.open` give a run, its methods read these files, `checkpoints` writes them.  A file that
-cannot be used raises RunError with one sentence, for a run may have been downloaded.
+A closed box: `Run.create` and `Run.open` give a run, its methods read these files, `checkpoints` writes them.  A run may have
+been downloaded, so every file that cannot be used raises RunError with one sentence.
 """
 
 from __future__ import annotations
@@ -33,31 +33,23 @@ from ..models.classifier import Classifier
 from ..utils.errors import ConfigError, CorpusError, RunError, escape_controls, first_line, is_text
 from ..utils.files import create_file, explain_os_errors, load_tensors, load_values, replacing
 
-# What training writes, in this order: the state to resume from comes last, after the files that it relies on.
+# The files that training writes, in this order: the state to resume from comes last, after the files that it relies on.
 WRITTEN = CONFIG, METRICS, WEIGHTS, RESUME = "config.json", "metrics.jsonl", "model.safetensors", "resume.pt"
 EVALUATION = "evaluation.json"
-# What reading JSON from a damaged file, or from one of another kind, may raise.
+# Reading JSON from a damaged file, or from one of another kind, may raise any of these.
 _DAMAGED = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
-# What plots and tables read of a validation.
+# Plots and tables read these numbers of a validation.
 _METRICS = ("step", "train_accuracy", "train_loss", "valid_accuracy", "valid_loss", "steps_per_second")
 
 
 @dataclass(frozen=True)
 class DataInfo:
-    """What config.json says of the data that a run was trained on."""
+    """The training data of a run, as config.json describes them."""
 
     folder: str
     source: str
     digest: str
     speakers: tuple[str, ...]
-
-    @classmethod
-    def from_dict(cls, values: dict[str, object]) -> DataInfo:
-        """From config.json. Raises LookupError, TypeError, AttributeError or ValueError for what is not valid."""
-        info = cls(values["folder"], values["source"], values["digest"], tuple(values["speakers"]))
-        if not all(map(is_text, (info.folder, info.source, info.digest, *info.speakers))):
-            raise ValueError("a name has characters that cannot be shown")
-        return info
 
 
 @dataclass(frozen=True)
@@ -72,14 +64,14 @@ class Run:
     def create(cls, folder: str | os.PathLike[str], preset: Preset, corpus: Corpus) -> Run:
         """Begins a run, with as many classes and mel bands as the data have.
 
-        Raises RunError if there is a run in the folder already, CorpusError if the data cannot be split as the preset asks, or
-        if the name of their folder cannot be written down.
+        Raises RunError if the folder holds a run already, CorpusError if the data cannot be split as the preset asks, or if
+        the name of the data's folder cannot be printed.
         """
         data = DataInfo(str(corpus.folder.resolve()), corpus.source, corpus.digest, corpus.speakers)
         if not is_text(data.folder):
             raise CorpusError(f"{data.folder} has characters that cannot be shown: rename that folder.")
         run = cls(Path(folder), fit_to_data(preset, corpus), data)
-        split_utterances(corpus.labelled, preset.train)  # an error leaves no folder behind that a second try would run into
+        split_utterances(corpus.labelled, preset.train)  # an error comes before the folder is made, so one can try again
         content = json.dumps({**run.preset.to_dict(), "data": asdict(run.data)}, indent=1, ensure_ascii=False)
         try:
             create_file(run.folder / CONFIG, content.encode())
@@ -90,29 +82,31 @@ class Run:
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> Run:
         """The run in that folder. Raises RunError if there is none or its settings cannot be used."""
-        folder = Path(folder)
-        path = folder / CONFIG
+        path = Path(folder) / CONFIG
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            run = cls(folder, Preset.from_dict(content), DataInfo.from_dict(content["data"]))
-            classes, listed = run.preset.model.n_speakers, len(run.data.speakers)
-            if classes != listed:
-                raise ConfigError(f"model.n_speakers = {classes}, but it lists {listed} speakers")
+            names = content["data"]
+            data = DataInfo(names["folder"], names["source"], names["digest"], tuple(names["speakers"]))
+            if not all(map(is_text, (data.folder, data.source, data.digest, *data.speakers))):
+                raise ValueError("a name has characters that cannot be shown")
+            run = cls(path.parent, Preset.from_dict(content), data)
+            if (classes := run.preset.model.n_speakers) != len(data.speakers):
+                raise ConfigError(f"model.n_speakers = {classes}, but it lists {len(data.speakers)} speakers")
+            return run
         except FileNotFoundError:
             raise RunError(f"{path} is missing: name the folder of a run that `train` made.") from None
         except _DAMAGED as error:
             reason = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {first_line(error)}"
             raise RunError(f"{path} is not the settings of a run ({reason}): train it again in another folder.") from error
-        return run
 
     @staticmethod
     def exists(folder: str | os.PathLike[str]) -> bool:
-        """Whether a run was begun in that folder."""
+        """Whether the folder holds a run."""
         return (Path(folder) / CONFIG).exists()
 
     @property
     def name(self) -> str:
-        """Its name in tables and figures."""
+        """The name in tables and figures."""
         return escape_controls(self.folder.resolve().name)
 
     def check_same_data(self, corpus: Corpus) -> None:
@@ -141,25 +135,21 @@ class Run:
     def check_same(self, preset: Preset, data_digest: str, advice: str = "use the old ones, or another folder") -> None:
         """Raises RunError listing the settings in which ``preset`` differs from the run's, and the data if they do."""
         differing = [f"{name} was {was} and is now {now}" for name, (was, now) in self.preset.differences(preset).items()]
-        differing += ["the data are others"] * (data_digest != self.data.digest)
+        differing += ["the data differ"] * (data_digest != self.data.digest)
         if differing:
             raise RunError(f"{self.folder} holds a run with other settings ({', '.join(differing)}): {advice}.")
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Locks the folder for this process. Raises RunError if another one is training in it."""
-        lock = filelock.FileLock(self.folder / ".lock", timeout=0)
-        with explain_os_errors(lock.lock_file):
+        path = self.folder / ".lock"
+        with explain_os_errors(path):
             try:
-                lock.acquire()
+                lock = filelock.FileLock(path, timeout=0).acquire()
             except filelock.Timeout:
-                raise RunError(
-                    f"{self.folder} is being trained by another process: wait for it, or use another folder."
-                ) from None
-        try:
+                raise RunError(f"{self.folder} is being trained by another process: wait, or use another folder.") from None
+        with lock:
             yield
-        finally:
-            lock.release()
 
     def metrics(self) -> list[dict[str, float]]:
         """The validations so far, oldest first. Raises RunError if the file cannot be read."""
@@ -183,7 +173,7 @@ class Run:
         return bool(rows) and rows[-1]["step"] == self.preset.train.total_steps
 
     def training_seconds(self) -> float:
-        """How long its steps took so far, validations not counted."""
+        """The duration of all steps so far, without validations."""
         rows = self.metrics()
         before = [0, *(row["step"] for row in rows)]
         return sum((row["step"] - start) / row["steps_per_second"] for start, row in zip(before, rows, strict=False))
@@ -199,14 +189,11 @@ class Run:
             raise RunError(f"{path} cannot be read ({error.strerror}): check the path and its permissions.") from error
 
     def load_model(self, device: torch.device | str = "cpu", weights: bytes | None = None) -> Classifier:
-        """The classifier with the run's ``weights`` (default: those on disk), ready to predict.
-
-        Raises RunError if they are missing or do not fit.
-        """
+        """The classifier with ``weights`` (default: the run's), ready to predict. Raises RunError if they do not fit."""
         path = self.folder / WEIGHTS
         weights = self.weights() if weights is None else weights
         try:
-            with torch.device("meta"):  # no memory yet: a downloaded config.json could ask for too much of it
+            with torch.device("meta"):  # takes no memory: a downloaded config.json could ask for too much
                 model = Classifier(self.preset.model)
             model.load_state_dict(safetensors.torch.load(weights), assign=True)
         except safetensors.SafetensorError as error:
@@ -215,11 +202,11 @@ class Run:
             reason = str(error).splitlines()[-1].strip()
             raise RunError(f"{path} does not fit the model in {self.folder / CONFIG} ({reason}): train the run again.") from error
         if not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
-            raise RunError(f"{path} holds weights that are not numbers (NaN or infinity): train the run again.")
+            raise RunError(f"{path} holds weights that are NaN or infinite: train the run again.")
         return model.float().to(device).eval()
 
     def resume_step(self) -> int:
-        """The step that training would resume from, read without the tensors. Raises RunError if that cannot be read."""
+        """The step of the last checkpoint, read without its tensors; 0 if there is none. Raises RunError as `load_resume`."""
         state = self.load_resume(load_values)
         return 0 if state is None else state["step"]
 
@@ -234,29 +221,28 @@ class Run:
                 raise ValueError("it does not say its step")
             return state
         except Exception as error:  # a damaged file makes torch.load raise nearly anything
-            raise RunError(
-                f"{path} cannot be read ({type(error).__name__}): delete it to train this run from the start."
-            ) from error
+            reason = type(error).__name__
+            raise RunError(f"{path} cannot be read ({reason}): delete it to train this run from the start.") from error
 
     def save_evaluation(self, result: dict[str, object]) -> None:
-        """Replaces evaluation.json; ``result["weights"]`` is the digest of the weights that were evaluated."""
+        """Replaces evaluation.json; ``result["weights"]`` is the `digest` of the evaluated weights."""
         with replacing(self.folder / EVALUATION, "w", encoding="utf-8") as file:
             json.dump(result, file, indent=1)
 
     def evaluation(self) -> dict[str, object] | None:
-        """What `evaluate` last found; None if there is nothing, or if the weights have changed since."""
+        """The last result of `evaluate`; None if there is none, or if the weights have changed since."""
         path = self.folder / EVALUATION
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            accuracies = found["crop"]["accuracy"], found["crop"]["std"], found["full"]["accuracy"]
+            result = json.loads(path.read_text(encoding="utf-8"))
+            accuracies = result["crop"]["accuracy"], result["crop"]["std"], result["full"]["accuracy"]
             if not all(isinstance(accuracy, float) and 0 <= accuracy <= 1 + 1e-6 for accuracy in accuracies):
                 raise TypeError("an accuracy is not a number from 0 to 1")
         except FileNotFoundError:
             return None
         except _DAMAGED as error:
             raise RunError(f"{path} is not an evaluation ({first_line(error)}): delete it and run `evaluate` again.") from error
-        up_to_date = "weights" not in found or found["weights"] == digest(self.weights())  # earlier versions wrote no digest
-        return found if up_to_date else None
+        up_to_date = "weights" not in result or result["weights"] == digest(self.weights())  # earlier versions wrote no digest
+        return result if up_to_date else None
 
 
 def digest(weights: bytes) -> str:
@@ -271,7 +257,7 @@ def metrics_bytes(rows: list[dict[str, float]]) -> bytes:
 
 def weights_bytes(model: torch.nn.Module) -> bytes:
     """The content of model.safetensors: a copy of the model's weights."""
-    return safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
+    return safetensors.torch.save({name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()})
 
 
 def fit_to_data(preset: Preset, corpus: Corpus) -> Preset:

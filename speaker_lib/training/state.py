@@ -1,11 +1,12 @@
 """Training state: model, EMA, optimizer, schedule, gradient scaler, counters and random states.
 
-In: a preset.  Out: a `TrainState`, which `TrainStep` changes step by step and which is saved and restored bit for bit.
+In: a preset.  Out: a `TrainState`, which `TrainStep` updates and which is saved and restored bit for bit.
 """
 
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,13 +21,13 @@ from .schedule import get_cosine_schedule_with_warmup
 _COUNTERS = ("seconds", "step", "best_accuracy")
 
 
+@dataclass
 class Meter:
     """Loss and accuracy averaged over utterances. The sums stay on the device until they are read."""
 
-    def __init__(self) -> None:
-        self.sums: torch.Tensor | None = None  # (2,) loss and accuracy, each times utterances
-        self.count = 0  # utterances
-        self.batches = 0
+    sums: torch.Tensor | None = None  # (2,) loss and accuracy, summed over the utterances
+    count: int = 0  # utterances
+    batches: int = 0
 
     def add(self, outcome: torch.Tensor, count: int) -> None:
         """Adds a batch's mean loss and accuracy, ``outcome`` (2,), over ``count`` utterances."""
@@ -47,15 +48,15 @@ class Meter:
         return float(self.sums[1]) / self.count
 
     def postfix(self, **more: object) -> dict[str, object]:
-        """The text behind a progress bar, as in the report."""
+        """The text after a progress bar, as in the report."""
         return {"accuracy": f"{self.accuracy:.2f}", "loss": f"{self.loss:.2f}", **more}
 
 
 class TrainState:
-    """Everything that training changes; at step 0 with the initial weights that ``train.seed`` gives."""
+    """Everything that training changes, at step 0; ``train.seed`` decides the initial weights."""
 
     def __init__(self, preset: Preset, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
-        config = preset.train
+        config, self.device, self.dtype = preset.train, device, dtype
         set_seed(config.seed)
         self.model = Classifier(preset.model).to(device)
         self.ema = make_ema(self.model, config.ema) if config.ema > 0 else None
@@ -63,7 +64,7 @@ class TrainState:
             self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=device.type != "mps"
         )
         self.scheduler = get_cosine_schedule_with_warmup(self.optimizer, config.warmup_steps, config.total_steps)
-        # In float16 small gradients underflow unless the loss is scaled up; for other types the scaler does nothing.
+        # In float16 small gradients underflow unless the loss is scaled up; in other types the scaler does nothing.
         self.scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
         self.meter = Meter()  # since the last validation
         self.seconds = 0.0  # of training since the last validation
@@ -76,7 +77,7 @@ class TrainState:
         return self.model if self.ema is None else self.ema.module
 
     def state_dict(self) -> dict[str, object]:
-        """Tensors and plain values only, so that ``torch.load(weights_only=True)`` can read them."""
+        """Only tensors and plain values: ``torch.load(weights_only=True)`` can read them."""
         generator, keys, *rest = np.random.get_state()
         return {
             "model": self.model.state_dict(),
@@ -96,12 +97,12 @@ class TrainState:
         }
 
     def load_state_dict(self, state: dict[str, object]) -> None:
-        """Restores what `state_dict` gave. Raises KeyError, ValueError, TypeError or RuntimeError if it does not fit."""
+        """The inverse of `state_dict`. Raises KeyError, ValueError, TypeError or RuntimeError if ``state`` does not fit."""
         self.model.load_state_dict(state["model"])
         if self.ema is not None:
             self.ema.module.load_state_dict(state["average"])
             self.ema.n_averaged.fill_(state["step"] + 1)
-        # Only the moments: options such as ``fused`` depend on the machine, which may be another one now.
+        # Only the moments: options such as ``fused`` depend on the machine.
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state["optimizer"]["state"], "param_groups": groups})
         # Only the position: PyTorch would set any attribute that it finds in the file.
@@ -113,9 +114,9 @@ class TrainState:
             self.scaler.load_state_dict(state["scaler"])
         for name in _COUNTERS:
             setattr(self, name, state[name])
-        sums, self.meter.count, self.meter.batches = state["meter"]
-        device = next(self.model.parameters()).device
-        self.meter.sums = None if sums is None else sums.to(sum_dtype(device)).to(device)  # (2,)
+        sums, count, batches = state["meter"]
+        sums = None if sums is None else sums.to(sum_dtype(self.device)).to(self.device)  # (2,)
+        self.meter = Meter(sums, count, batches)
         random.setstate(state["random"]["python"])
         np.random.set_state(state["random"]["numpy"])
         torch.set_rng_state(state["random"]["torch"])
@@ -133,12 +134,12 @@ def set_seed(seed: int) -> None:
 def make_ema(model: nn.Module, decay: float) -> AveragedModel:
     """A copy of the model whose weights are the exponential moving average (EMA) of the trained ones.
 
-    At step n the decay is at most (1 + n) / (10 + n), so that the initial weights soon lose their influence.
+    At step n the decay is at most (1 + n) / (10 + n), so the initial weights soon lose their influence.
     """
 
     def average(averaged: list[torch.Tensor], current: list[torch.Tensor], n: int) -> None:
         get_ema_multi_avg_fn(min(decay, (1 + int(n)) / (10 + int(n))))(averaged, current, n)
 
     ema = AveragedModel(model, multi_avg_fn=average, use_buffers=True).requires_grad_(False)
-    ema.n_averaged.fill_(1)  # the initial weights count as the first ones; else the first step would replace them
+    ema.n_averaged.fill_(1)  # counts the initial weights; at 0 the first step would replace them
     return ema

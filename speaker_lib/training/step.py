@@ -1,7 +1,7 @@
 """One step of training: forward, backward, gradient clipping, optimizer, schedule, EMA.
 
-In: a `Batch`.  Out: its mean loss and accuracy, (2,) on the device.  `TrainStep.compute` is the step as in a textbook; on a GPU
-the same function is captured once as a CUDA graph and replayed, which is faster (`cuda_graph`).
+In: a `Batch`.  Out: its mean loss and accuracy, (2,) on the device.  `TrainStep.compute` is the step as in a textbook.  On a GPU
+it is captured once as a CUDA graph and replayed, which is faster (`cuda_graph`).
 """
 
 from __future__ import annotations
@@ -13,35 +13,25 @@ from torch import nn
 
 from ..config.schema import Preset
 from ..data.batches import Batch, lengths_of_padded
-from .augment import Augmentation
+from .augment import augment
 from .cuda_graph import Capture, GraphedStep
 from .losses import TrainingLoss
 from .state import TrainState
 
 
 class TrainStep:
-    """Trains on each batch that it is called with.
+    """Trains the state's model on each batch that it is called with.
 
-    ``model`` is the state's model (the default), or that model wrapped for several processes.  ``capture`` makes a CUDA graph of
-    the step; None runs it eagerly.
+    ``model`` is that model wrapped for several processes.  ``capture`` makes a CUDA graph of the step; None runs it eagerly.
     """
 
-    def __init__(
-        self,
-        preset: Preset,
-        state: TrainState,
-        device: torch.device,
-        dtype: torch.dtype = torch.float32,
-        model: nn.Module | None = None,
-        capture: Capture | None = None,
-    ) -> None:
-        self.config, self.state, self.device, self.dtype = preset.train, state, device, dtype
+    def __init__(self, preset: Preset, state: TrainState, model: nn.Module | None = None, capture: Capture | None = None) -> None:
+        self.config, self.state, self.criterion = preset.train, state, TrainingLoss(preset).to(state.device)
         self.model = state.model if model is None else model
-        self.augment, self.criterion = Augmentation(preset.train), TrainingLoss(preset).to(device)
-        self._run = self.compute if capture is None else GraphedStep(self.compute, state.optimizer, device, capture)
+        self._run = self.compute if capture is None else GraphedStep(self.compute, state.optimizer, state.device, capture)
 
     def __call__(self, batch: Batch) -> torch.Tensor:
-        """One step: the batch's mean loss and accuracy, (2,) on the device, valid until the next call."""
+        """One step: returns the batch's mean loss and accuracy, (2,) on the device, valid until the next call."""
         state = self.state
         self.criterion.set_margin(state.step)
         outcome = self._run(batch)  # (2,)
@@ -55,9 +45,9 @@ class TrainStep:
     def compute(self, batch: Batch) -> torch.Tensor:
         """The part of a step that runs on the device: mean loss and accuracy, (2,)."""
         state = self.state
-        batch = self.augment(batch, self.config.segment_len_at(state.step))
+        batch = augment(batch, self.config.segment_len_at(state.step), self.config)
         state.optimizer.zero_grad()
-        loss, accuracy = model_fn(batch, self.model, self.criterion, self.device, self.dtype)
+        loss, accuracy = model_fn(batch, self.model, self.criterion, state.device, state.dtype)
         state.scaler.scale(loss).backward()
         if self.config.clip_norm > 0:
             state.scaler.unscale_(state.optimizer)
@@ -76,7 +66,7 @@ def model_fn(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Runs a batch through the model: mean loss (nats) and accuracy, scalars on the device.
 
-    ``batch`` is a `Batch`, or mels (batch, frames, n_mels), perhaps lengths (batch,), and labels (batch,) of a DataLoader.
+    ``batch`` is a `Batch`, or mels (batch, frames, n_mels), optional lengths (batch,), and labels (batch,) from a DataLoader.
     """
     mels, *lengths, labels = batch
     lengths = lengths_of_padded(mels, lengths[0] if lengths else None)
