@@ -62,17 +62,17 @@ def _is_as_far(run: Run, kept: Run) -> bool:
     Raises RunError if the backup belongs to another run, or if one of the two is damaged; the error says how to use the other.
     """
     kept.check_same(run.preset, run.data.digest, "name another --backup")
-    ours, theirs = _step(run), _step(kept)
-    if theirs is None and ours:
-        raise RunError(f"{kept.folder / RESUME} cannot be read: delete it, and training makes it anew from {run.folder}.")
-    if ours is None and theirs:
-        backup = f"{kept.folder}, at step {theirs:,}"
-        raise RunError(f"{run.folder / RESUME} cannot be read: delete it to resume from the run's backup in {backup}.")
-    return run.resume_step() >= kept.resume_step()  # raises the error if both are damaged
-
-
-def _step(run: Run) -> int | None:
     try:
-        return run.resume_step()
+        step = kept.resume_step()
     except RunError:
-        return None
+        if run.resume_step() == 0:
+            raise
+        problem = f"{kept.folder / RESUME} cannot be read"
+        raise RunError(f"{problem}: delete it, and training makes it anew from {run.folder}.") from None
+    try:
+        return run.resume_step() >= step
+    except RunError:
+        if step == 0:
+            raise
+        problem = f"{run.folder / RESUME} cannot be read"
+        raise RunError(f"{problem}: delete it to resume from the run's backup in {kept.folder}, at step {step:,}.") from None

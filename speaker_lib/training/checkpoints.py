@@ -134,7 +134,7 @@ class _Folder:
             remove_partial(folder / name)
 
     def write(self) -> WriteError | None:
-        """Returns the error instead of raising it, because the other folders are to be written all the same."""
+        """Returns the error instead of raising it, so that the other folders are written, too."""
         try:
             for name in sorted(self.waiting, key=WRITTEN.index):
                 with replacing(self.folder / name) as file:
@@ -142,7 +142,7 @@ class _Folder:
                 del self.waiting[name]
                 if name == WEIGHTS:
                     with explain_os_errors(self.folder / EVALUATION):
-                        (self.folder / EVALUATION).unlink(missing_ok=True)  # it is about the old weights
+                        (self.folder / EVALUATION).unlink(missing_ok=True)  # of the old weights
         except WriteError as problem:
             return problem
         return None
@@ -150,9 +150,7 @@ class _Folder:
     def write_or_warn(self) -> None:
         problem = self.write()
         if problem and not self._warned:
-            log(
-                f"Warning: {problem.what}: {problem.advice}. Training goes on, the last save is intact, the next one tries again."
-            )
+            log(f"Warning: {problem.what}: {problem.advice}. Training goes on, the last save is intact, the next tries again.")
         elif self._warned and not problem:
             log(f"Everything that waited for {self.folder} is saved now.")
         self._warned = problem is not None

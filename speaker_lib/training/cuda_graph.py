@@ -22,10 +22,7 @@ Capture = Callable[[Callable[[], torch.Tensor]], tuple[Callable[[], None], torch
 
 
 class GraphedStep:
-    """Calls ``compute`` eagerly for the first few batches of a shape, then replays a graph of it.
-
-    If the GPU refuses a capture, all steps run eagerly.
-    """
+    """Calls ``compute`` eagerly for the first few batches of a shape, then replays a graph of it if the GPU can capture one."""
 
     def __init__(self, compute: Compute, optimizer: torch.optim.Optimizer, device: torch.device, capture: Capture) -> None:
         self.compute, self.device, self.capture = compute, device, capture
@@ -38,11 +35,11 @@ class GraphedStep:
 
     def __call__(self, batch: Batch) -> torch.Tensor:
         """The outcome of ``compute``, valid until the next call."""
-        padded = lengths_of_padded(batch.mels, batch.lengths) is not None
-        kind = (batch.mels.shape, padded)
-        self._seen[kind] += 1
         if self.capture is None:
             return self.compute(batch)
+        padded = lengths_of_padded(batch.mels, batch.lengths) is not None
+        kind = batch.mels.shape, padded
+        self._seen[kind] += 1
         if self._seen[kind] <= WARMUP_STEPS:
             return _on_side_stream(self.device, lambda: self.compute(batch))
         if kind not in self._graphs:

@@ -58,7 +58,7 @@ class Team:
         if self.size == 1:
             return meter
         *sums, count = self.total([*(meter.sums.tolist() if meter.count else (0.0, 0.0)), meter.count])
-        return Meter(torch.tensor(sums, dtype=torch.float64, device=self.device), int(count), meter.batches)
+        return Meter(torch.tensor(sums, dtype=torch.float64, device=self.device), int(count), meter.batches)  # sums (2,)
 
     def any_at(self, step: int, flag: bool) -> bool:
         """Whether the flag is true in some process. Several processes wait for each other, so only at every 20th step."""
@@ -74,10 +74,7 @@ ALONE = Team()
 
 @contextlib.contextmanager
 def joined(device: torch.device) -> Iterator[Team]:
-    """The team of this process: that of ``torchrun``, else a team of one.
-
-    Raises SpeakerError in the others if one process ends early.
-    """
+    """The team that ``torchrun`` started, else a team of one. Raises SpeakerError in the others if one process ends early."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:  # only torchrun sets it
         yield Team(device=device)
         return

@@ -63,8 +63,7 @@ def train(
         checkpoints = Checkpoints(run, team, backup)
         checkpoints.restore(state)
         train_batches, valid_batches, _ = get_dataloader(corpus, config, state.step, device, team.rank, team.size)
-        capture = choose_capture(device, config.graph, team.size)
-        step = TrainStep(run.preset, state, team.wrap(state.model), capture)
+        step = TrainStep(run.preset, state, team.wrap(state.model), choose_capture(device, config.graph, team.size))
         batches, criterion = iter(train_batches), nn.CrossEntropyLoss()
 
         def stopping() -> bool:

@@ -85,8 +85,8 @@ class Run:
         path = Path(folder) / CONFIG
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            names = content["data"]
-            data = DataInfo(names["folder"], names["source"], names["digest"], tuple(names["speakers"]))
+            saved = content["data"]
+            data = DataInfo(saved["folder"], saved["source"], saved["digest"], tuple(saved["speakers"]))
             if not all(map(is_text, (data.folder, data.source, data.digest, *data.speakers))):
                 raise ValueError("a name has characters that cannot be shown")
             run = cls(path.parent, Preset.from_dict(content), data)
@@ -119,10 +119,8 @@ class Run:
             difference = "other speakers, or in another order"
         else:
             difference = "the same speakers with other utterances (another metadata.json)"
-        raise RunError(
-            f"{self.folder} was trained on {self.data.source} ({self.data.folder}), {corpus.folder} holds "
-            f"{corpus.source}, {difference}: give it the data it was trained on."
-        )
+        trained = f"{self.folder} was trained on {self.data.source} ({self.data.folder})"
+        raise RunError(f"{trained}, {corpus.folder} holds {corpus.source}, {difference}: give it the data it was trained on.")
 
     def check_same_speakers(self, corpus: Corpus) -> None:
         """Raises RunError unless the corpus has this run's speakers and mel bands."""
@@ -206,7 +204,7 @@ class Run:
         return model.float().to(device).eval()
 
     def resume_step(self) -> int:
-        """The step of the last checkpoint, read without its tensors; 0 if there is none. Raises RunError as `load_resume`."""
+        """The step of the last checkpoint, read without its tensors; 0 without one. Raises RunError as `load_resume` does."""
         state = self.load_resume(load_values)
         return 0 if state is None else state["step"]
 

@@ -22,7 +22,7 @@ from .state import TrainState
 class TrainStep:
     """Trains the state's model on each batch that it is called with.
 
-    ``model`` is that model wrapped for several processes.  ``capture`` makes a CUDA graph of the step; None runs it eagerly.
+    ``model`` is the same model wrapped for several processes.  ``capture`` makes a CUDA graph of the step; None runs it eagerly.
     """
 
     def __init__(self, preset: Preset, state: TrainState, model: nn.Module | None = None, capture: Capture | None = None) -> None:
