@@ -1,4 +1,4 @@
-"""What a run outlives: kill -9 at any write, a full disk, a machine that is gone, and another process in its folder."""
+"""What a run survives: kill -9 at any write, a full disk, a lost machine, and another process in its folder."""
 
 import errno
 import os
@@ -102,7 +102,7 @@ def full_disk(monkeypatch, folder: Path, fails) -> None:
 
 
 @pytest.mark.parametrize("kind", ["resume", "metrics", "model", ""])
-def test_training_goes_on_over_a_full_disk_and_makes_up_for_it(uninterrupted, corpus, tmp_path, monkeypatch, capsys, kind):
+def test_training_continues_on_a_full_disk_and_writes_later(uninterrupted, corpus, tmp_path, monkeypatch, capsys, kind):
     run = Run.create(tmp_path / "run", PRESET, corpus)
     seen, held = [], []
 
@@ -123,7 +123,7 @@ def test_training_goes_on_over_a_full_disk_and_makes_up_for_it(uninterrupted, co
     assert_same_outcome(run, uninterrupted)
 
 
-def test_a_disk_that_stays_full_keeps_the_state_before_and_ends_with_an_error(uninterrupted, corpus, tmp_path, monkeypatch):
+def test_a_disk_that_stays_full_keeps_the_last_state_and_ends_with_an_error(uninterrupted, corpus, tmp_path, monkeypatch):
     run = Run.create(tmp_path / "run", PRESET, corpus)
 
     def fill(row):
@@ -139,7 +139,7 @@ def test_a_disk_that_stays_full_keeps_the_state_before_and_ends_with_an_error(un
 
 
 def test_a_disk_that_is_really_full_is_survived(corpus, tmp_path, small_disk):
-    """A file system of one megabyte that another program fills up and clears later."""
+    """Another program fills a file system of one megabyte and clears it later."""
     preset = PRESET.override({"train.total_steps": 80})
     whole = Run.create(tmp_path / "whole", preset, corpus)
     train(whole, corpus)
@@ -157,7 +157,7 @@ def test_a_disk_that_is_really_full_is_survived(corpus, tmp_path, small_disk):
     assert_same_outcome(run, whole)
 
 
-def test_the_command_line_says_it_in_one_sentence_where_the_disk_is_full(corpus, small_disk):
+def test_the_command_line_reports_a_full_disk_in_one_sentence(corpus, small_disk):
     (small_disk / "hog").write_bytes(bytes(shutil.disk_usage(small_disk).free - 3 * 4096))
     arguments = ["--data", corpus.folder, "--preset", "laptop_baseline", "--run", small_disk / "run", "--steps", "20"]
     done = call("train", *arguments)
@@ -188,8 +188,8 @@ def test_between_validations_the_clock_saves_where_it_has_a_limit(uninterrupted,
     assert_equal(weights(run), weights(uninterrupted))  # saving in between changes nothing
 
 
-# The machine vanishes: the process dies at step 26, and of its disk nothing is left.
-def test_a_fresh_machine_goes_on_from_the_backup(uninterrupted, corpus, tmp_path, monkeypatch):
+# The process dies after step 40, and its disk is lost.
+def test_a_fresh_machine_resumes_from_the_backup(uninterrupted, corpus, tmp_path, monkeypatch):
     run, backup = Run.create(tmp_path / "lost" / "run", PRESET, corpus), tmp_path / "drive" / "run"
 
     def vanish(row):
@@ -208,7 +208,7 @@ def test_a_fresh_machine_goes_on_from_the_backup(uninterrupted, corpus, tmp_path
         assert (backup / name).read_bytes() == (again.folder / name).read_bytes()
 
 
-def test_the_command_line_goes_on_from_a_backup(corpus, tmp_path):
+def test_the_command_line_resumes_from_a_backup(corpus, tmp_path):
     drive = tmp_path / "drive"
     data = ["train", "--data", corpus.folder, "--backup", drive]
     assert call(*data, "--run", tmp_path / "a" / "run", "--preset", "laptop_baseline", "--steps", "4").returncode == 0
@@ -236,7 +236,7 @@ def test_seeds_have_a_backup_each(corpus, tmp_path):
     assert Run.open(tmp_path / "b" / "runs" / "seed0").load_resume()["step"] == 3
 
 
-def test_whichever_is_further_is_gone_on_from(corpus, tmp_path):
+def test_the_later_of_run_and_backup_is_resumed(corpus, tmp_path):
     run, backup = Run.create(tmp_path / "run", PRESET, corpus), tmp_path / "drive" / "run"
 
     def stop_at(step: int):
@@ -262,16 +262,16 @@ def test_whichever_is_further_is_gone_on_from(corpus, tmp_path):
 
 
 def bytes_read(function) -> int:
-    """How many bytes this process asked of files meanwhile; what it maps into memory without looking at it is not among them."""
+    """How many bytes this process reads from files in ``function``, without memory maps that it does not touch."""
     counter = Path("/proc/self/io")
     if not counter.exists():
-        pytest.skip("how much a process reads is not known here: there is no /proc/self/io")
+        pytest.skip("there is no /proc/self/io to count the bytes that are read")
     before = int(counter.read_text().split()[1])
     function()
     return int(counter.read_text().split()[1]) - before
 
 
-def test_the_tensors_are_read_once_to_go_on_with_a_backup(corpus, tmp_path):
+def test_the_tensors_are_read_once_to_resume_with_a_backup(corpus, tmp_path):
     preset = PRESET.override({"model.d_model": 128, "model.dim_feedforward": 2_000, "train.total_steps": 20})
     run, backup = Run.create(tmp_path / "run", preset, corpus), tmp_path / "drive" / "run"
     train(run, corpus, backup=backup)
@@ -283,9 +283,16 @@ def test_the_tensors_are_read_once_to_go_on_with_a_backup(corpus, tmp_path):
     assert (new / "resume.pt").read_bytes() == (run.folder / "resume.pt").read_bytes()
 
 
-def test_a_damaged_state_with_a_backup_names_the_backup_and_once_deleted_goes_on_from_it(corpus, tmp_path):
+@pytest.fixture
+def finished(corpus, tmp_path) -> tuple[Run, Path]:
+    """A run of 60 steps, and its backup."""
     run, backup = Run.create(tmp_path / "run", PRESET, corpus), tmp_path / "drive" / "run"
     train(run, corpus, backup=backup)
+    return run, backup
+
+
+def test_a_damaged_state_with_a_backup_names_the_backup_and_once_deleted_resumes_from_it(finished):
+    run, backup = finished
     damaged = run.folder / "resume.pt"
     damaged.write_bytes(b"torn")
     with pytest.raises(RunError, match=r"run/resume\.pt cannot be read: delete it to resume from .*drive/run, at step 60\.$"):
@@ -296,9 +303,8 @@ def test_a_damaged_state_with_a_backup_names_the_backup_and_once_deleted_goes_on
     assert run.load_resume()["step"] == 60
 
 
-def test_a_damaged_backup_is_made_anew_from_the_run_that_is_further(corpus, tmp_path):
-    run, backup = Run.create(tmp_path / "run", PRESET, corpus), tmp_path / "drive" / "run"
-    train(run, corpus, backup=backup)
+def test_a_damaged_backup_is_made_anew_from_the_run(finished, corpus):
+    run, backup = finished
     damaged = backup / "resume.pt"
     damaged.write_bytes(b"torn")
     with pytest.raises(RunError, match=r"drive/run/resume\.pt cannot be read: delete it, and .* makes it anew from .*/run\.$"):
@@ -311,9 +317,8 @@ def test_a_damaged_backup_is_made_anew_from_the_run_that_is_further(corpus, tmp_
     assert damaged.read_bytes() == (run.folder / "resume.pt").read_bytes()
 
 
-def test_where_the_run_and_its_backup_are_damaged_only_the_start_is_left(corpus, tmp_path):
-    run, backup = Run.create(tmp_path / "run", PRESET, corpus), tmp_path / "drive" / "run"
-    train(run, corpus, backup=backup)
+def test_if_the_run_and_its_backup_are_damaged_training_starts_anew(finished):
+    run, backup = finished
     for folder in (run.folder, backup):
         (folder / "resume.pt").write_bytes(b"torn")
     for damaged in (run.folder, backup):  # one after the other, as the sentences say
@@ -373,7 +378,7 @@ def test_a_backup_is_brought_up_to_date_at_the_end_though_the_run_s_own_disk_is_
     assert Run.open(backup).load_resume()["step"] == 60 and run.load_resume()["step"] == 50
 
 
-def test_a_backup_that_cannot_be_written_is_said_before_the_training(corpus, tmp_path):
+def test_a_backup_that_cannot_be_written_is_an_error_before_training(corpus, tmp_path):
     (tmp_path / "file").write_text("no folder")
     run = Run.create(tmp_path / "run", PRESET, corpus)
     with pytest.raises(WriteError, match="could not be written"):
@@ -381,7 +386,7 @@ def test_a_backup_that_cannot_be_written_is_said_before_the_training(corpus, tmp
     assert run.metrics() == []
 
 
-def test_a_backup_is_no_run_of_its_own(tmp_path):
+def test_a_backup_has_the_name_of_its_run(tmp_path):
     assert backup_of(tmp_path / "run", None) is None
     assert backup_of(tmp_path / "run", tmp_path / "drive") == tmp_path / "drive" / "run"
     with pytest.raises(ConfigError, match="holds the run itself"):

@@ -1,4 +1,4 @@
-"""The main job: what is learned, what is saved, and that an interruption changes nothing."""
+"""Training: what is learned, what is saved, and that an interruption changes nothing."""
 
 import json
 import math
@@ -69,7 +69,7 @@ def test_the_same_seed_gives_the_same_weights_twice(uninterrupted, corpus, tmp_p
 
 @pytest.mark.parametrize("step", [20, 40, 60])
 @pytest.mark.parametrize("by", ["exception", "event"])
-def test_a_stopped_run_goes_on_as_if_nothing_had_been(uninterrupted, corpus, tmp_path, capsys, by, step):
+def test_a_stopped_run_resumes_bit_for_bit(uninterrupted, corpus, tmp_path, capsys, by, step):
     run, event, seen = Run.create(tmp_path / "stopped", PRESET, corpus), threading.Event(), []
 
     def stop(row):
@@ -118,7 +118,7 @@ def test_60_steps_at_once_equal_25_a_kill_and_35(uninterrupted, corpus, tmp_path
     assert_same_outcome(run, uninterrupted)
 
 
-def test_ctrl_c_on_the_command_line_saves_and_says_how_to_go_on(corpus_folder, tmp_path):
+def test_ctrl_c_on_the_command_line_saves_and_says_how_to_resume(corpus_folder, tmp_path):
     run = tmp_path / "run"
     arguments = ["train", "--data", corpus_folder, "--preset", "laptop_baseline", "--run", run]
     arguments += ["--steps", "100000", "--set", "train.save_steps=1"]
@@ -145,7 +145,7 @@ def test_what_is_saved_as_best_is_a_copy_of_the_best(corpus, tmp_path):
 
 @pytest.mark.parametrize(("ema", "kept"), [(0.0, "model"), (0.5, "average")])
 def test_a_run_may_keep_its_last_weights(corpus, tmp_path, capsys, ema, kept):
-    """So that the utterances that are evaluated have not chosen the weights."""
+    """Then the evaluated utterances have not chosen the weights."""
     settings = {"train.learning_rate": 0.3, "train.valid_steps": 5, "train.keep": "last", "train.ema": ema}
     run, models = Run.create(tmp_path / "run", PRESET.override(settings), corpus), []
     train(run, corpus, callbacks=[lambda row: models.append(weights(run))])
@@ -177,7 +177,7 @@ def test_a_stop_button_ends_training_and_loses_no_validation(corpus, tmp_path, v
     assert_same_outcome(run, whole)
 
 
-def test_stopping_never_saves_a_state_that_is_not_a_number(corpus, tmp_path):
+def test_stopping_never_saves_a_state_with_nan(corpus, tmp_path):
     """Step 1 makes the weights so large that step 2 loses them."""
     run = Run.create(tmp_path / "run", PRESET.override({"train.learning_rate": 1e6, "train.warmup_steps": 0}), corpus)
     stop = threading.Event()
@@ -188,7 +188,7 @@ def test_stopping_never_saves_a_state_that_is_not_a_number(corpus, tmp_path):
     assert run.load_resume()["step"] == 1
 
 
-def test_weights_that_are_not_numbers_are_found_before_the_loss_shows_them():
+def test_nan_in_the_weights_is_found_before_it_is_in_the_loss():
     state = TrainState(PRESET, torch.device("cpu"))
     check_finite(1.0, state, PRESET)
     with torch.no_grad():
@@ -197,7 +197,7 @@ def test_weights_that_are_not_numbers_are_found_before_the_loss_shows_them():
         check_finite(1.0, state, PRESET)
 
 
-def test_gradients_are_clipped_where_that_is_asked_for(corpus, tmp_path):
+def test_gradients_are_clipped_to_clip_norm(corpus, tmp_path):
     """Adam's steps hardly depend on the length of a gradient, so the gradients themselves are measured."""
     preset = PRESET.override({"train.clip_norm": 1e-3, "train.total_steps": 2, "train.warmup_steps": 1})
     state = train(Run.create(tmp_path / "run", preset, corpus), corpus)
@@ -224,7 +224,7 @@ def test_a_run_that_cannot_begin_leaves_nothing_in_its_way(tmp_path):
     assert Run.create(tmp_path / "run", PRESET, corpus).metrics() == []
 
 
-def test_of_many_that_begin_a_run_at_once_one_does(corpus, tmp_path):
+def test_one_of_many_threads_that_begin_a_run_at_once_succeeds(corpus, tmp_path):
     begun, refused, barrier = [], [], threading.Barrier(8)
 
     def begin_run(seed: int) -> None:
@@ -243,7 +243,7 @@ def test_of_many_that_begin_a_run_at_once_one_does(corpus, tmp_path):
     assert len(refused) == 7 and all("holds a run already" in error for error in refused)
 
 
-def test_a_validation_that_is_not_a_number_is_not_written_down(uninterrupted, corpus, tmp_path, monkeypatch):
+def test_a_validation_with_nan_is_not_recorded(uninterrupted, corpus, tmp_path, monkeypatch):
     run = Run.create(tmp_path / "run", PRESET, corpus)
     with monkeypatch.context() as patch, pytest.raises(TrainingDiverged, match="diverged to NaN at step 20"):
         patch.setattr(training, "valid", lambda *_: (0.3, math.nan))
@@ -253,17 +253,17 @@ def test_a_validation_that_is_not_a_number_is_not_written_down(uninterrupted, co
     assert_equal(weights(run), weights(uninterrupted))
 
 
-@pytest.mark.parametrize(("saved_in", "goes_on_in"), [(torch.float32, torch.float16), (torch.float16, torch.float32)])
-def test_a_machine_of_another_precision_goes_on(saved_in, goes_on_in):
+@pytest.mark.parametrize(("saved_in", "resumed_in"), [(torch.float32, torch.float16), (torch.float16, torch.float32)])
+def test_a_machine_of_another_precision_resumes(saved_in, resumed_in):
     """A state of a CPU or of a card with bfloat16, on a card without: it alone scales the loss."""
     device = torch.device("cpu")
-    saved, other = TrainState(PRESET, device, saved_in), TrainState(PRESET, device, goes_on_in)
+    saved, other = TrainState(PRESET, device, saved_in), TrainState(PRESET, device, resumed_in)
     saved.step = saved.scheduler.last_epoch = 7
     other.load_state_dict(saved.state_dict())
-    assert other.step == 7 and other.scaler.is_enabled() == (goes_on_in == torch.float16)
+    assert other.step == 7 and other.scaler.is_enabled() == (resumed_in == torch.float16)
 
 
-def test_a_loss_that_is_not_a_number_ends_training_with_what_was_saved_intact(uninterrupted, corpus, tmp_path):
+def test_a_nan_loss_ends_training_and_keeps_the_last_save(uninterrupted, corpus, tmp_path):
     run = Run.create(tmp_path / "run", PRESET.override({"train.learning_rate": 2e9, "train.warmup_steps": 0}), corpus)
     with pytest.raises(TrainingDiverged, match=r"diverged to NaN at step \d+, likely because train.learning_rate = 2e\+09"):
         train(run, corpus)
@@ -305,7 +305,7 @@ def test_guessing_is_reported_in_training(tmp_path, capsys):
     assert capsys.readouterr().err.count("no better than guessing among 5 speakers") == 1
 
 
-def test_bars_have_the_reports_form(capsys, corpus, tmp_path):
+def test_progress_bars_look_as_in_the_report(capsys, corpus, tmp_path):
     train(Run.create(tmp_path / "run", PRESET, corpus), corpus)
     error = capsys.readouterr().err
     assert "Train: 100%" in error and "20/20" in error and "step/s, accuracy=" in error and "step=60" in error

@@ -11,8 +11,8 @@ from torch import nn
 
 from ..config.schema import ModelConfig
 
-SCORING = 128  # hidden width of the network that scores frames in attentive statistics pooling
-LEAST_VARIANCE = 1e-5  # below it the gradient of a square root is steep
+SCORE_WIDTH = 128  # hidden width of the network that scores frames in attentive statistics pooling
+MIN_VARIANCE = 1e-5  # below it the gradient of a square root is steep
 
 
 def padding_mask(lengths: torch.Tensor, n_frames: int) -> torch.Tensor:
@@ -54,14 +54,14 @@ class AttentiveStatisticsPooling(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.score = nn.Sequential(nn.Linear(width, SCORING), nn.Tanh(), nn.Linear(SCORING, 1))
+        self.score = nn.Sequential(nn.Linear(width, SCORE_WIDTH), nn.Tanh(), nn.Linear(SCORE_WIDTH, 1))
 
     def forward(self, hidden: torch.Tensor, padding: torch.Tensor | None) -> torch.Tensor:
         """(batch, frames, width) to (batch, 2 * width)."""
         weights, hidden = frame_weights(self.score(hidden), padding), hidden.float()
         mean = weighted_sum(hidden, weights, padding)  # (batch, width)
         variance = weighted_sum((hidden - mean[:, None]) ** 2, weights, padding)  # (batch, width)
-        return torch.cat([mean, variance.clamp(min=LEAST_VARIANCE).sqrt()], dim=1)  # (batch, 2 * width)
+        return torch.cat([mean, variance.clamp(min=MIN_VARIANCE).sqrt()], dim=1)  # (batch, 2 * width)
 
 
 def frame_weights(scores: torch.Tensor, padding: torch.Tensor | None) -> torch.Tensor:

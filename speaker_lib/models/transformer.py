@@ -68,7 +68,7 @@ class SelfAttention(nn.MultiheadAttention):
         return super().forward(query, key, value, key_padding_mask, need_weights, average_attn_weights=average_attn_weights)
 
     def _attend(self, hidden: torch.Tensor, padding: torch.Tensor | None) -> torch.Tensor:
-        """Attention with dropout of its weights, for training on a CPU; ``padding`` (batch, frames) is true or minus infinity."""
+        """Attention with dropout, for training on a CPU; ``padding`` (batch, frames) is true or -inf after an utterance's end."""
         n_frames, n_utterances, d_model = hidden.shape
         projected = F.linear(hidden, self.in_proj_weight, self.in_proj_bias)  # (frames, batch, 3 * d_model)
         projected = projected.view(n_frames, n_utterances, 3, self.num_heads, -1)  # (frames, batch, 3, heads, d_head)
@@ -97,7 +97,7 @@ def dropout(x: torch.Tensor, p: float) -> torch.Tensor:
         return F.dropout(x, p)
     threshold = min(round(p * _VALUES), _VALUES - 1)
     draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)  # all 64 bits of each
-    draws = draws.view(torch.int16)[: x.numel()].view(x.shape)  # x.shape, even from -32,768 to 32,767
-    # Straight into floats: a product with a mask of bools would first turn the bools into floats, forward and backward.
+    draws = draws.view(torch.int16)[: x.numel()].view(x.shape)  # x.shape, uniform from -32,768 to 32,767
+    # A mask of floats: one of bools would be converted to floats in the forward and again in the backward pass.
     mask = torch.ge(draws, threshold - _VALUES // 2, out=torch.empty(x.shape, dtype=x.dtype))  # x.shape
     return x * mask.mul_(_VALUES / (_VALUES - threshold))

@@ -28,10 +28,10 @@ def chance_warning(rows: list[dict[str, float]], n_validated: int, preset: Prese
     cause = _known_cause(preset)
     if cause is None and preset.model.head == "two_layer" and preset.model.activation == "sigmoid":
         cause = "a Sigmoid head learns slowly (try more steps, or model.activation=relu)"
-    advice = "the steps are too few or the features do not belong to their labels (try more steps; run `check` on the data)"
+    unknown = "the steps are too few or the features do not belong to their labels (try more steps; run `check` on the data)"
     return (
         f"At step {rows[-1]['step']} the validation accuracy is {rows[-1]['valid_accuracy']:.4f}, no better than guessing "
-        f"among {preset.model.n_speakers} speakers, likely because {cause or advice}."
+        f"among {preset.model.n_speakers} speakers, likely because {cause or unknown}."
     )
 
 

@@ -58,7 +58,7 @@ class TrainStep:
 
 
 def model_fn(
-    batch: Batch | Sequence[torch.Tensor],
+    batch: Sequence[torch.Tensor],
     model: nn.Module,
     criterion: nn.Module,
     device: torch.device,
