@@ -50,7 +50,7 @@ def assert_close(one: Path, other: Path) -> None:
         torch.testing.assert_close(theirs, mine, atol=1e-5, rtol=0)
 
 
-def test_two_processes_train_what_one_would(data, tmp_path):
+def test_two_processes_train_the_same_weights_as_one(data, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     assert call("train", "--data", data, "--run", one, *SETTINGS, *MORE).returncode == 0
     done = several(2, *SPEAKER_LIB, "train", "--data", data, "--run", two, *SETTINGS, *MORE)
@@ -65,8 +65,8 @@ def test_two_processes_train_what_one_would(data, tmp_path):
     assert again.returncode != 0 and again.stderr.count("error: ") == 1 and "holds a run already" in again.stderr
 
 
-def test_what_is_saved_is_what_was_validated(data, tmp_path):
-    """BatchNorm's running statistics are each process's own: all must validate with those that the first one saves."""
+def test_the_saved_weights_are_the_validated_ones(data, tmp_path):
+    """Each process has its own running statistics of BatchNorm: all must validate with those that the first one saves."""
     run, corpus = tmp_path / "run", Corpus.open(data)
     settings = ["--preset", "laptop_best", "--steps", "8", "--set", "train.segment_len=48", "--set", "train.valid_steps=8"]
     done = several(2, *SPEAKER_LIB, "train", "--data", data, "--run", run, *settings)
@@ -77,7 +77,7 @@ def test_what_is_saved_is_what_was_validated(data, tmp_path):
     assert run.metrics()[-1]["valid_loss"] == pytest.approx(loss, abs=1e-5)
 
 
-def test_a_run_of_two_processes_is_stopped_and_goes_on_with_one(data, tmp_path):
+def test_a_run_of_two_processes_is_stopped_and_resumed_with_one(data, tmp_path):
     whole, run = tmp_path / "whole", tmp_path / "run"
     steps = ["--set", "train.total_steps=120", "--set", "train.valid_steps=120"]
     arguments = ["train", "--data", data, *SETTINGS, *steps]
@@ -127,8 +127,8 @@ with joined(torch.device("cpu")):
 """
 
 
-def test_no_process_goes_ahead_before_all_have_joined(tmp_path):
-    """Else an error that one process has at once breaks the connection of another, which then hides it."""
+def test_no_process_starts_before_all_have_joined(tmp_path):
+    """Else an early error in one process breaks the connection of another, and that error hides the first."""
     script = tmp_path / "script.py"
     script.write_text(SLOW_TO_JOIN)
     done = several(2, script, tmp_path)
@@ -162,11 +162,13 @@ def test_only_a_broken_connection_is_called_one(tmp_path, end, said):
 def test_processes_see_every_utterance_of_a_batch_once(data):
     corpus, config = Corpus.open(data), TrainConfig(batch_size=10, segment_len=48, total_steps=5, warmup_steps=1)
     alone = get_dataloader(corpus, config)
-    shares = [get_dataloader(corpus, config, rank=rank, world_size=2) for rank in range(2)]
-    for whole, *parts in zip(alone[0], *(share[0] for share in shares), strict=True):
+    parts_of_two = [get_dataloader(corpus, config, rank=rank, world_size=2) for rank in range(2)]
+    for whole, *parts in zip(alone[0], *(loaders[0] for loaders in parts_of_two), strict=True):
         for name in ("mels", "lengths", "labels"):
             assert torch.equal(getattr(whole, name), torch.cat([getattr(part, name) for part in parts]))
-    whole, *parts = [torch.cat([batch.mels for batch in loaders[1]]) for loaders in (alone, *shares)]  # (utterances, 48, 40)
+    whole, *parts = [
+        torch.cat([batch.mels for batch in loaders[1]]) for loaders in (alone, *parts_of_two)
+    ]  # (utterances, 48, 40)
     assert len(parts[0]) == len(parts[1]) + 1 and len(whole) == len(split_utterances(corpus.labelled, config)[1])
     assert sorted(map(bytes_of, torch.cat(parts))) == sorted(map(bytes_of, whole))
 

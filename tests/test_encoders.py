@@ -1,4 +1,4 @@
-"""The parts that a model can be put together from: each masks padding, and no utterance influences another."""
+"""All parts of a model mask padding, and no utterance influences another."""
 
 import itertools
 import json
@@ -11,7 +11,6 @@ import torch
 from speaker_lib import Classifier, ModelConfig
 from speaker_lib.models.conformer import ConformerLayer
 from speaker_lib.models.encoders import Encoder
-from speaker_lib.models.inspect import attention_maps
 from speaker_lib.models.pooling import AttentiveStatisticsPooling, SelfAttentionPooling, frame_weights, make_pooling, padding_mask
 from speaker_lib.utils.errors import ConfigError
 
@@ -23,7 +22,7 @@ SMALL = ModelConfig(
 ENCODERS = ("transformer", "conformer", "mfa_conformer")
 POOLINGS = ("mean", "self_attention", "attentive_statistics")
 HEADS = ({}, {"head": "linear"}, {"head": "cosine", "d_embedding": 12})
-# Every part beside every other would be many: each encoder with each stride, each pooling with each head.
+# Not every combination, which would be too many: each encoder with each stride, each pooling with each head.
 BELOW = [
     replace(SMALL, encoder=encoder, subsampling=stride, norm=norm)
     for encoder, stride, norm in itertools.product(ENCODERS, (1, 2, 3), ("post", "pre"))
@@ -75,15 +74,15 @@ def test_frames_are_summed_in_full_precision_under_autocast(pooling):
 
 
 @pytest.mark.parametrize("config", BELOW + ABOVE, ids=name_of)
-def test_every_part_has_a_part_in_the_answer_and_no_utterance_in_anothers(config):
+def test_every_parameter_gets_a_gradient_and_utterances_do_not_mix(config):
     model, mels = of(config), torch.randn(3, 20, 40, requires_grad=True)
     model(mels)[0].sum().backward()
     assert mels.grad[0].abs().sum() > 0 and mels.grad[1:].abs().sum() == 0
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
 
 
-def test_axes_that_were_mixed_up_are_caught_by_the_test_above():
-    """What several public solutions do: an encoder for (frames, batch) is given (batch, frames)."""
+def test_swapped_axes_are_caught_by_the_test_above():
+    """Several public solutions give (batch, frames) to an encoder for (frames, batch)."""
     model, mels = of(replace(SMALL, encoder="conformer")), torch.randn(3, 20, 40, requires_grad=True)
     hidden = model.prenet(mels)  # (batch, frames, d_model)
     for layer in model.encoder.layers:
@@ -92,7 +91,7 @@ def test_axes_that_were_mixed_up_are_caught_by_the_test_above():
     assert mels.grad[1:].abs().sum() > 0
 
 
-def test_the_conformer_answers_as_torchaudios():
+def test_the_conformer_computes_what_torchaudios_does():
     kept_numbers = json.loads((Path(__file__).parent / "reference" / "conformer.json").read_text())
     config = ModelConfig(
         d_model=reference.D_MODEL,
@@ -112,7 +111,7 @@ def test_the_conformer_answers_as_torchaudios():
     torch.testing.assert_close(answers, torch.tensor(kept_numbers["answers"]), atol=1e-5, rtol=1e-5)
 
 
-def test_mfa_lays_the_outputs_of_all_blocks_side_by_side():
+def test_mfa_concatenates_the_outputs_of_all_blocks():
     torch.manual_seed(0)
     config = replace(SMALL, encoder="mfa_conformer")
     mfa, plain = Encoder(config).eval(), Encoder(replace(config, encoder="conformer")).eval()
@@ -125,25 +124,13 @@ def test_mfa_lays_the_outputs_of_all_blocks_side_by_side():
 
 
 @pytest.mark.parametrize("encoder", ["transformer", "conformer"])
-def test_the_order_of_the_frames_does_not_change_the_answer(encoder):
-    """Of frames in reverse; the Conformer's convolution would notice, so its kernel is one frame wide here."""
+def test_the_order_of_the_frames_does_not_change_the_logits(encoder):
+    """The Conformer's kernel is one frame wide here, because a wider one depends on the order."""
     mels, model = torch.randn(1, 20, 40), of(replace(SMALL, encoder=encoder, kernel_size=1))
     torch.testing.assert_close(model(mels), model(mels.flip(1)), atol=1e-5, rtol=1e-5)
 
 
-def test_attention_maps_are_those_that_the_model_uses():
-    model, mel = of(replace(SMALL, num_layers=1)), torch.randn(15, 40)
-    maps = attention_maps(model, mel)
-    assert maps.shape == (1, 2, 15, 15)
-    torch.testing.assert_close(maps.sum(-1), torch.ones(1, 2, 15))
-    attention = model.encoder.layers[0].self_attn
-    hidden = model.prenet(mel[None]).transpose(0, 1)
-    values = torch.nn.functional.linear(hidden, attention.in_proj_weight[32:], attention.in_proj_bias[32:])
-    mixed = torch.einsum("hqk,khd->qhd", maps[0], values[:, 0].view(15, 2, 8)).reshape(15, 16)
-    torch.testing.assert_close(attention.out_proj(mixed), attention(hidden, hidden, hidden)[0][:, 0], atol=1e-5, rtol=1e-5)
-
-
-def test_cmn_removes_what_colours_all_frames_alike():
+def test_cmn_removes_a_constant_offset():
     mels, colour = torch.randn(1, 20, 40), torch.randn(40)
     for norm in ("none", "mean"):
         model = of(replace(SMALL, input_norm=norm))
@@ -171,7 +158,7 @@ def test_a_high_score_makes_a_frame_the_whole_utterance():
         torch.testing.assert_close(pooling(hidden, None)[0], hidden[0, winner], atol=1e-2, rtol=1e-2)
 
 
-def test_lengths_of_a_cosine_heads_vectors_do_not_count():
+def test_a_cosine_head_ignores_the_length_of_its_vectors():
     model = of(replace(SMALL, head="cosine"))
     embedding = model.embed(torch.randn(3, 20, 40))
     layer = model.pred_layer[-1]

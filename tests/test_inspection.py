@@ -1,4 +1,4 @@
-"""What is seen inside a classifier is what happens there."""
+"""Shapes, attention weights and gradients inside a classifier, and their tables and figures."""
 
 from dataclasses import replace
 
@@ -17,13 +17,13 @@ from speaker_lib.plots.speech import lengths_figure, utterance_figure, voices_fi
 DEEP = ModelConfig(d_model=16, nhead=4, num_layers=2, dim_feedforward=16, activation="relu", norm="pre", n_speakers=5)
 
 
-def short_repr(figure, path) -> bool:
+def is_drawn(figure, path) -> bool:
     save_figure(figure, path)
     drawn = all(axes.lines or axes.patches or axes.images or axes.collections for axes in figure.axes)
     return drawn and bool(matplotlib.image.imread(path).std() > 0.02)
 
 
-def test_the_baseline_is_taken_apart_layer_by_layer():
+def test_the_baseline_has_a_line_per_layer():
     table = layer_table(Classifier(PRESETS["baseline"].model), torch.zeros(32, 128, 40))
     assert "(32, 600)" in table and table.splitlines()[-1].split() == ["all", "125,896"]
     assert sum(int(line.split()[-1].replace(",", "")) for line in table.splitlines()[2:-1]) == 125_896
@@ -77,7 +77,7 @@ def test_sigmoid_and_relu_get_the_same_inputs_and_give_their_own_slopes(signals)
     assert torch.equal(relu.slopes, (relu.inputs > 0).float())
     outputs = relu.inputs.relu().view(8, 16)
     assert relu.output_spread == pytest.approx(float(outputs.std(dim=0).mean()))
-    assert not any(p.grad is not None for p in model.parameters())  # the model that was asked about is not touched
+    assert not any(p.grad is not None for p in model.parameters())  # the model itself stays as it was
 
 
 def test_gradients_are_those_of_the_loss(signals):
@@ -106,12 +106,12 @@ def test_every_figure_is_drawn(signals, tmp_path):
         "utterance": utterance_figure(mel, 100),
         "lengths": lengths_figure(torch.randint(100, 900, (50,)).numpy(), 128, "invented"),
     }
-    assert [name for name, figure in figures.items() if not short_repr(figure, tmp_path / f"{name}.png")] == []
+    assert [name for name, figure in figures.items() if not is_drawn(figure, tmp_path / f"{name}.png")] == []
     assert "head 4" in [axes.get_title() for axes in figures["attention"].axes]
     assert "a segment: 128 frames, 1.28 s" in figures["lengths"].axes[0].get_legend().get_texts()[0].get_text()
 
 
-def test_the_head_table_tells_both():
+def test_the_head_table_has_a_line_per_activation():
     model = Classifier(replace(DEEP, activation="sigmoid"))
     table = head_table({"fresh": head_signals(model, torch.randn(8, 12, 40), torch.arange(8) % 5)})
     assert [line.split()[:2] for line in table.splitlines()[2:]] == [["fresh", "sigmoid"], ["fresh", "relu"]]

@@ -1,4 +1,4 @@
-"""Fifty times kill -9 over one training, and now and then the machine's disk goes with it."""
+"""Fifty kills (kill -9) during one training, some of them with the loss of the disk."""
 
 import random
 import shutil
@@ -51,7 +51,7 @@ def test_fifty_kills_over_one_training_change_nothing(tmp_path, capsys):
     for kill in range(KILLS):
         process_id = train_and_kill(arguments, folder, chance, early=kill % 5 == 4)
         torn += bool([*tmp_path.rglob(f".*.{process_id}.partial")])
-        if kill % 10 == 9:  # nothing is left of this machine
+        if kill % 10 == 9:  # the machine's disk is lost, too
             shutil.rmtree(folder)
             lost += 1
     left = Run.open(drive / "run").load_resume()["step"]

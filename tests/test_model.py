@@ -25,7 +25,7 @@ def test_parameters_are_as_many_as_published(preset, expected):
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_every_parameter_of_every_preset_has_a_part_in_the_answer(preset):
+def test_every_parameter_of_every_preset_gets_a_gradient(preset):
     torch.manual_seed(0)
     model = Classifier(replace(PRESETS[preset].model, n_speakers=5))
     model(torch.randn(2, 16, 40)).sum().backward()
@@ -50,15 +50,7 @@ def test_padding_changes_nothing(norm, activation, training):
     assert (unmasked[1] - together[1]).abs().max() > 1e-3  # without the mask it would
 
 
-def test_utterances_of_a_batch_do_not_influence_each_other():
-    torch.manual_seed(0)
-    model = Classifier(SMALL).eval()
-    mels = torch.randn(3, 20, 40, requires_grad=True)
-    model(mels)[0].sum().backward()
-    assert mels.grad[0].abs().sum() > 0 and mels.grad[1:].abs().sum() == 0
-
-
-def test_pooling_is_the_mean_of_what_is_real():
+def test_mean_pooling_leaves_padding_out():
     hidden = torch.arange(12.0).reshape(1, 4, 3)
     assert mean_pooling(hidden, None).tolist() == [[4.5, 5.5, 6.5]]
     padding = padding_mask(torch.tensor([2]), 4)

@@ -1,6 +1,6 @@
-"""A step as one graph. Here a CPU plays the device: what is captured is run again at each replay, as a graph is.
+"""A training step as a CUDA graph, simulated on a CPU: each replay runs the captured function again.
 
-What only a GPU can show, `python -m benchmarks.check_cuda` shows there.
+`python -m benchmarks.check_cuda` tests on a GPU what needs one.
 """
 
 import pytest
@@ -26,7 +26,7 @@ def replayed(function):
 
 
 def batches() -> list[Batch]:
-    """Now and then one with padding, and a last one that is smaller."""
+    """Every second one has padding, and the last one is smaller."""
     generator, made = torch.Generator().manual_seed(1), []
     for i in range(12):
         size = 3 if i == 11 else 8
@@ -68,7 +68,7 @@ def test_a_graph_serves_batches_of_one_kind():
 
 
 def test_the_graph_reads_the_learning_rate_that_the_schedule_writes():
-    """A graph that kept the rate it was captured with would go on moving when the schedule has reached zero."""
+    """A graph that kept the rate it was captured with would still change the weights when the schedule has reached zero."""
     state, step = trained(replayed)
     assert float(state.optimizer.param_groups[0]["lr"]) == pytest.approx(0.0, abs=1e-9)
     before = {name: weight.clone() for name, weight in state.model.state_dict().items()}
@@ -76,7 +76,7 @@ def test_the_graph_reads_the_learning_rate_that_the_schedule_writes():
     assert all(torch.allclose(weight, before[name], atol=1e-7) for name, weight in state.model.state_dict().items())
 
 
-def test_a_state_saved_from_a_graph_goes_on_without_one():
+def test_a_state_saved_from_a_graph_resumes_without_one():
     state, _ = trained(replayed)
     saved = state.state_dict()
     again = TrainState(PRESET, CPU)
@@ -86,7 +86,7 @@ def test_a_state_saved_from_a_graph_goes_on_without_one():
     assert all(torch.equal(a, b) for a, b in zip(again.model.parameters(), state.model.parameters(), strict=True))
 
 
-def test_a_device_that_takes_no_graph_trains_all_the_same(capsys):
+def test_a_device_that_refuses_a_graph_trains_eagerly(capsys):
     def refuses(function):
         raise RuntimeError("operation not permitted when stream is capturing\nand a long story")
 
@@ -97,7 +97,7 @@ def test_a_device_that_takes_no_graph_trains_all_the_same(capsys):
     assert said.count("without a CUDA graph") == 1 and "stream is capturing)" in said and "long story" not in said
 
 
-def test_what_is_captured_is_chosen_and_said(capsys):
+def test_the_reason_for_eager_steps_is_logged(capsys):
     gpu = torch.device("cuda")
     assert choose_capture(CPU, "auto") is None and capsys.readouterr().err == ""
     assert choose_capture(gpu, "auto") is not None and capsys.readouterr().err == ""
