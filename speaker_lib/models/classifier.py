@@ -41,12 +41,10 @@ class Classifier(nn.Module):
         padding = None if lengths is None else padding_mask(lengths, mels.shape[1])  # (batch, frames)
         if self.config.input_norm == "mean":  # CMN (Furui 1981, section III), on log-mels instead of cepstra
             mels = mels - mean_pooling(mels, padding)[:, None]  # (batch, frames, n_mels)
-        if self.config.subsampling == 1:
-            hidden = self.prenet(mels)  # (batch, frames, d_model)
-        else:
-            hidden = self.prenet(mels, padding)  # (batch, frames / subsampling, d_model)
-            padding = None if padding is None else padding[:, :: self.config.subsampling]  # (batch, frames / subsampling)
-        hidden = self.encoder(hidden, padding)  # (batch, frames, width)
+        stride = self.config.subsampling
+        hidden = self.prenet(mels) if stride == 1 else self.prenet(mels, padding)  # (batch, frames / stride, d_model)
+        padding = None if padding is None else padding[:, ::stride]  # (batch, frames / stride)
+        hidden = self.encoder(hidden, padding)  # (batch, frames / stride, width)
         pooled = self.pooling_norm(self.pooling(hidden, padding))  # (batch, pooled width)
         return self.pred_layer[:-1](pooled)  # (batch, embedding width)
 
