@@ -2,6 +2,7 @@
 
 import json
 from argparse import ArgumentParser, Namespace
+from dataclasses import asdict
 
 from ..utils.errors import ConfigError
 from .options import add_data, add_figure, add_run, check_figure, print_figure
@@ -42,7 +43,7 @@ def run(options: Namespace) -> int:
 
         save_figure(verification_figure(result, scores, trials.same), options.figure)
     if options.json:
-        print(json.dumps(result.to_dict(), indent=1, ensure_ascii=False))
+        print(json.dumps(asdict(result), indent=1, ensure_ascii=False))
     else:
         print(verification_text(result))
         print_figure(options.figure)
