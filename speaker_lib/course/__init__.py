@@ -3,10 +3,5 @@
 from ..utils.lazy import exports
 
 __getattr__, __dir__, __all__ = exports(
-    __name__,
-    {
-        "lesson": "open_lesson",
-        "start": "ablation_time preflight",
-        "widgets": "LivePlot explore show",
-    },
+    __name__, {"lesson": "open_lesson", "start": "ablation_time preflight", "widgets": "LivePlot explore show"}
 )

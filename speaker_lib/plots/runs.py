@@ -43,10 +43,7 @@ def comparison_figure(runs: Sequence[Run], report: bool = True) -> Figure:
         loss.plot(steps, [row["valid_loss"] for row in rows], **style)
     last = max(run.metrics()[-1]["step"] for run in runs)
     for curve, dashes in ((REPORT_BASELINE, ":"), (REPORT_TUNED, "--")) if report else ():
-        for axes, values, outcome in (
-            (accuracy, curve.accuracy, curve.best_accuracy),
-            (loss, curve.loss, curve.loss[-1]),
-        ):
+        for axes, values, outcome in ((accuracy, curve.accuracy, curve.best_accuracy), (loss, curve.loss, curve.loss[-1])):
             style = {"color": GREY, "linestyle": dashes, "label": f"{curve.name} ({outcome})"}
             if last >= curve.steps[0]:
                 axes.plot(curve.steps, values, **style)
