@@ -1,4 +1,4 @@
-"""What a notebook needs: data, profiles, preflight, widgets."""
+"""Tools of the notebooks: data, profiles, preflight, widgets."""
 
 from ..utils.lazy import exports
 

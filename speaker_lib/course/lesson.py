@@ -123,7 +123,7 @@ def _home() -> Path:
 
 def _find_data(profile: Profile, home: Path, data: str) -> Path:
     if data not in (FOUND, DOWNLOAD):
-        raise CorpusError(f"the choice of data is {data!r}: choose {FOUND!r} or {DOWNLOAD!r}.")
+        raise CorpusError(f"DATA is {data!r}: choose {FOUND!r} or {DOWNLOAD!r}.")
     named = os.environ.get("SPEAKER_DATA")
     if named and data == FOUND:
         # `make course` gives a path relative to the checkout.
@@ -155,7 +155,7 @@ def _download(home: Path) -> Path:
     except OSError as error:
         raise CorpusError(f"HW4 cannot be fetched without bash ({error}): see data/README.md for other ways.") from error
     if failed:
-        raise CorpusError("HW4 could not be fetched: see the line above, or go on with simulated voices.")
+        raise CorpusError(f"HW4 could not be fetched: see the line above, or choose {FOUND!r}.")
     return target
 
 
@@ -163,7 +163,7 @@ def _runs_home(home: Path, keep: str) -> Path:
     if keep == HERE:
         return home / "runs"
     if keep != DRIVE:
-        raise SpeakerError(f"the choice of where runs are kept is {keep!r}: choose {HERE!r} or {DRIVE!r}.")
+        raise SpeakerError(f"KEEP is {keep!r}: choose {HERE!r} or {DRIVE!r}.")
     try:
         from google.colab import drive
     except ImportError:

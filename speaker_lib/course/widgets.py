@@ -1,6 +1,6 @@
 """Notebook widgets: a slider over figures, a live plot of a run, a button that stops training.
 
-Each shows what a plain function returns.  Without ipywidgets, and in a notebook that is not running, there is a still picture.
+Each is a thin shell around a plain function.  Without ipywidgets, or in a notebook that is not running, it is a still picture.
 """
 
 from __future__ import annotations
@@ -55,21 +55,18 @@ class LivePlot:
     def __init__(self, run: Run) -> None:
         self.run, self.stop = run, threading.Event()
         if importlib.util.find_spec("ipywidgets") is not None and _buttons_work():
-            self._show_button()
+            import ipywidgets
+
+            button = ipywidgets.Button(description="Stop training", icon="stop", tooltip="saves the run")
+            button.on_click(lambda _: self.stop.set())
+            # ipykernel 7.4 would send a click to the subshell that last used the widget: the one that is busy training.
+            vars(button.comm).pop("_reply_subshell_id", None)
+            display(button)
         self._handle = _show(png(curves_figure(run)))
 
     def __call__(self, row: dict[str, float]) -> None:
         """Called by `train` with each new line of ``metrics.jsonl``."""
         self._handle.update(_bundle(png(curves_figure(self.run))), raw=True)
-
-    def _show_button(self) -> None:
-        import ipywidgets
-
-        button = ipywidgets.Button(description="Stop training", icon="stop", tooltip="saves the run")
-        button.on_click(lambda _: self.stop.set())
-        # ipykernel 7.4 would send a click to the subshell that last used the widget: the one that is busy training.
-        vars(button.comm).pop("_reply_subshell_id", None)
-        display(button)
 
 
 def png(figure: Figure) -> bytes:

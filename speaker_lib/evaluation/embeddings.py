@@ -34,7 +34,7 @@ class Embeddings:
     vectors: np.ndarray  # (utterances, d) float32
     lengths: np.ndarray  # (utterances,) int64, frames
     paths: tuple[str, ...]  # the utterance's file in the data folder
-    speakers: tuple[str, ...]  # empty strings in a test set, where they are not known
+    speakers: tuple[str, ...]  # empty strings in a test set
     source: str  # of the corpus; every figure of the vectors shows it
     trained_on: str  # the source of the run's training data
 
@@ -82,8 +82,8 @@ def unit_vectors(vectors: np.ndarray) -> np.ndarray:
     return F.normalize(torch.from_numpy(vectors).double(), dim=1).numpy()
 
 
-def flatten_vectors(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
-    """A map of vectors (n, d): a point (n, 2) for each, with similar vectors close together; the same for the same seed.
+def flatten_vectors(vectors: np.ndarray) -> np.ndarray:
+    """A map of vectors (n, d): a point (n, 2) for each, with similar vectors close together.
 
     PCA to 30 dimensions, then t-SNE (van der Maaten & Hinton 2008); PCA alone for fewer than 5 vectors.  Distances between far
     groups mean little on such a map.  Raises SpeakerError without scikit-learn.
@@ -99,7 +99,7 @@ def flatten_vectors(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
     reduced = PCA(width, svd_solver="full").fit_transform(units)  # (n, width)
     if n < FEWEST_FOR_TSNE or width < 2:
         return np.pad(reduced, ((0, 0), (0, 2 - width)))  # (n, 2)
-    return TSNE(perplexity=min(30.0, (n - 1) / 3), init="pca", random_state=seed).fit_transform(reduced)  # (n, 2)
+    return TSNE(perplexity=min(30.0, (n - 1) / 3), init="pca", random_state=0).fit_transform(reduced)  # (n, 2)
 
 
 @contextlib.contextmanager

@@ -28,7 +28,7 @@ _SPLIT = ("train.split", "train.split_seed", "train.valid_fraction")  # these se
 
 @dataclass(frozen=True)
 class EnsembleConfig:
-    """What an ensemble averages, over runs and over crops. Raises ConfigError.
+    """Settings of an ensemble: the average over runs and over crops. Raises ConfigError.
 
     ``probabilities`` have the same scale in every run.  ``logits`` do not: a cosine head bounds them by its scale, a linear head
     does not, and the run with the largest logits would outweigh the others.  Use them for runs with the same kind of head.

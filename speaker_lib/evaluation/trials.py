@@ -12,8 +12,6 @@ import torch
 from ..data.corpus import Corpus
 from ..utils.errors import ConfigError, CorpusError, first_line, short_repr
 
-LABELS = {"1": True, "0": False}  # VoxCeleb's: 1 for one speaker, 0 for two
-
 
 @dataclass(frozen=True)
 class Trials:
@@ -59,7 +57,7 @@ def draw_trials(corpus: Corpus, utterances: torch.Tensor, count: int = 20_000, s
     rng = np.random.default_rng(seed)
     pairs = [_draw(counts, first, half, rng) for counts, first in ((targets, end_of_session), (others, end_of_speaker))]
     first, second = chosen[np.concatenate(pairs, axis=1)]  # (2 * half,) each
-    rule = "of one speaker always from two sessions" if sessions is not None else "sessions are not known"
+    rule = "pairs of one speaker are from two sessions" if sessions is not None else "sessions are not known"
     return Trials(first, second, np.repeat([True, False], half), f"drawn with seed {seed}, {rule}")
 
 
@@ -90,12 +88,12 @@ def read_trials(path: str | os.PathLike[str], corpus: Corpus) -> Trials:
 def _trial(line: str, number_of: dict[str, int], labels: np.ndarray) -> tuple[bool, int, int]:
     """Raises ValueError saying what is wrong with a line."""
     words = line.split()
-    if len(words) != 3 or words[0] not in LABELS:
+    if len(words) != 3 or words[0] not in ("0", "1"):
         raise ValueError(f"is {short_repr(line)}")
     for name in words[1:]:
         if name not in number_of:
             raise ValueError(f"names {short_repr(name)}, which is no labelled utterance of the data")
-    same, first, second = LABELS[words[0]], *(number_of[name] for name in words[1:])
+    same, first, second = words[0] == "1", *(number_of[name] for name in words[1:])
     if first == second:
         raise ValueError("compares an utterance with itself")
     if same != (labels[first] == labels[second]):
@@ -105,7 +103,7 @@ def _trial(line: str, number_of: dict[str, int], labels: np.ndarray) -> tuple[bo
 
 def _draw(counts: np.ndarray, first: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
     """(2, size) different pairs: i with one of the ``counts[i]`` places from ``first[i]`` on, all pairs equally likely."""
-    ends = np.cumsum(counts)  # (n,) in the list of all possible pairs, where those of i end
+    ends = np.cumsum(counts)  # (n,) where the pairs of i end in the list of all possible pairs
     ranks = rng.choice(ends[-1], size, replace=False)  # (size,)
     i = np.searchsorted(ends, ranks, side="right")  # (size,)
     return np.stack([i, first[i] + ranks - (ends[i] - counts[i])])  # (2, size)

@@ -31,7 +31,7 @@ class ErrorRates:
 
 @dataclass(frozen=True)
 class Verification:
-    """What ``verify --json`` prints."""
+    """The JSON of ``verify``."""
 
     eer: float  # equal error rate, 0 to 1
     threshold: float  # the cosine at which both error rates are equal
@@ -83,7 +83,7 @@ def cosine_scores(vectors: np.ndarray, first: np.ndarray, second: np.ndarray, ch
 
 
 def error_rates(scores: np.ndarray, same: np.ndarray) -> ErrorRates:
-    """Both error rates for scores (pairs,) of pairs that are of one speaker where ``same`` (pairs,) is true.
+    """Both error rates of scores (pairs,), where ``same`` (pairs,) marks the pairs of one speaker.
 
     Raises SpeakerError if the pairs are all of one kind, if a score is not finite, or without scikit-learn.
     """

@@ -1,4 +1,4 @@
-"""The ladder: improvements known in the field, added to the report's second model one after the other.
+"""The ladder: improvements from the literature, added to the report's second model one after the other.
 
 A ladder is a folder of runs, ``<step>/seed<n>``.  Finished runs are not trained again.
 """

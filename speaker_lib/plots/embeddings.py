@@ -27,7 +27,7 @@ def verification_figure(result: Verification, scores: np.ndarray, same: np.ndarr
     return figure
 
 
-def map_figure(embeddings: Embeddings, most: int = 12, seed: int = 0) -> Figure:
+def map_figure(embeddings: Embeddings, most: int = 12) -> Figure:
     """A t-SNE map of the ``most`` speakers with most utterances, with a colour and a marker per speaker.
 
     In a test set, which names no speakers, all points look alike.  Raises SpeakerError without scikit-learn.
@@ -36,7 +36,7 @@ def map_figure(embeddings: Embeddings, most: int = 12, seed: int = 0) -> Figure:
     shown = sorted(sorted(by_speaker, key=lambda name: (-by_speaker[name], name))[:most])
     of = np.array(embeddings.speakers)
     rows = [np.flatnonzero(of == name)[:_MOST_PER_SPEAKER] for name in shown]
-    places = flatten_vectors(embeddings.vectors[np.concatenate(rows)], seed)  # (points, 2)
+    places = flatten_vectors(embeddings.vectors[np.concatenate(rows)])  # (points, 2)
     figure = Figure(figsize=(8.4, 5.6), layout="constrained")
     axes = figure.subplots()
     for i, (name, part) in enumerate(zip(shown, np.split(places, np.cumsum([len(r) for r in rows])[:-1]), strict=True)):
