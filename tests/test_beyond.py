@@ -1,4 +1,4 @@
-"""What lesson 4 stands on: the margin as it is drawn, frame weights, strangers, and a run that knows nothing."""
+"""The library of lesson 4: the figure of the margin, frame weights, unseen speakers, and an untrained run."""
 
 from dataclasses import replace
 
@@ -41,8 +41,8 @@ def test_without_a_margin_the_border_lies_half_way_and_a_margin_opens_a_gap(kind
 def test_the_gap_of_a_margin_on_the_angle_is_the_margin():
     """Between two directions the border of each moves by half the margin: theta + m = the other theta."""
     places, owner = territories("angle", 0.3)
-    nobody = places[(owner == -1) & (places > 0)]
-    assert nobody.max() - nobody.min() == pytest.approx(0.3, abs=0.01)
+    neither = places[(owner == -1) & (places > 0)]
+    assert neither.max() - neither.min() == pytest.approx(0.3, abs=0.01)
 
 
 @pytest.mark.parametrize("margin", [0.0, 0.2, 1.5])
@@ -52,7 +52,7 @@ def test_any_margin_can_be_drawn(margin, tmp_path):
 
 @pytest.mark.parametrize("pooling", ["mean", "self_attention", "attentive_statistics"])
 @pytest.mark.parametrize("subsampling", [1, 2])
-def test_frame_weights_are_shares(pooling, subsampling, tmp_path):
+def test_frame_weights_sum_to_one(pooling, subsampling, tmp_path):
     model, mel = Classifier(replace(SMALL, pooling=pooling, subsampling=subsampling)), torch.randn(31, 40)
     weights = pooling_weights(model, mel)
     assert weights.shape == (31,) and float(weights.sum()) == pytest.approx(1.0)
@@ -68,7 +68,7 @@ def test_frame_weights_are_those_that_the_model_uses():
         torch.testing.assert_close(model.pooling(hidden, None)[0], weights @ hidden[0])
 
 
-def test_each_draw_of_a_validation_is_told(simulated, lesson):
+def test_each_draw_of_the_crops_is_returned(simulated, lesson):
     dataset, model = SpeakerDataset(lesson.corpus.labelled, 32), Classifier(SMALL).eval()
     draws = crop_draws(model, dataset, torch.arange(8), lesson.device)
     assert draws.shape == (CROP_SEEDS, 2) and ((draws[:, 0] * 8) % 1 == 0).all()

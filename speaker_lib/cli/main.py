@@ -78,17 +78,14 @@ def run_command(options: Namespace) -> int:
     except OSError as problem:  # most likely a path that no file system accepts
         return _complain(f"{problem.filename or 'a file'} cannot be used ({problem.strerror or problem}): check that path.", 1)
     except (MemoryError, RuntimeError) as problem:
-        if not _is_lack_of_memory(problem):
+        # PyTorch, which is not imported here, has a class of its own for a full GPU, and only a message for the CPU.
+        full_gpu = type(problem).__name__ == "OutOfMemoryError"
+        if not (isinstance(problem, MemoryError) or full_gpu or "allocate memory" in str(problem)):
             raise
         advice = "close other programs, train with a smaller train.batch_size, or use a smaller model"
         return _complain(f"this takes more memory than there is: {advice}.", 1)
     except KeyboardInterrupt:
         return _complain("interrupted; no file is half-written.", 1)
-
-
-def _is_lack_of_memory(problem: Exception) -> bool:
-    # PyTorch, which is not imported here, has a class of its own for a full GPU, and only a message for the CPU.
-    return isinstance(problem, MemoryError) or type(problem).__name__ == "OutOfMemoryError" or "allocate memory" in str(problem)
 
 
 def _complain(problem: object, code: int) -> int:
