@@ -228,7 +228,7 @@ def test_a_bad_line_is_named(unseen_speakers, tmp_path, line, said):
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(None, "cannot be read"), (b"\xff\xfe", "cannot be read"), (b"", "has not both"), (b"\n\n", "has not both")],
+    [(None, "cannot be read"), (b"\xff\xfe", "cannot be read"), (b"", "one kind is missing"), (b"\n\n", "one kind is missing")],
 )
 def test_a_file_that_holds_no_pairs_is_refused(unseen_speakers, tmp_path, content, said):
     if content is not None:

@@ -1,4 +1,4 @@
-"""Ensembles: the average of the predictions of several runs, or for several crops of an utterance.
+"""Ensembles: the average of the predictions of several runs, or of several crops of an utterance.
 
 Models that were trained independently make different mistakes, so their average makes fewer (Hansen & Salamon 1990, "Neural
 network ensembles").  Runs are evaluated one after another, and only the sum is kept in memory.
@@ -46,9 +46,7 @@ class EnsembleConfig:
             if value is not None and value < 1:
                 raise ConfigError(f"{name} is {value}: choose a number from 1 up.")
         if (self.crops == 1) != (self.crop_len is None):
-            raise ConfigError(
-                "crops and crop-len belong together: set crops to 2 or more and crop-len to their frames, or omit both."
-            )
+            raise ConfigError("crops and crop-len belong together: set both, with crops from 2 up, or neither.")
 
 
 @dataclass(frozen=True)
@@ -145,7 +143,7 @@ def crop_averaged(model: Classifier, averaging: EnsembleConfig) -> Model:
 
 
 def heldout_by_all(runs: Sequence[Run], corpus: Corpus, everything: bool = False) -> torch.Tensor:
-    """The utterances to evaluate several runs on, (n,) int64: the `heldout_indices` that all runs have in common.
+    """The utterances to evaluate several runs on, (n,) int64: their common `heldout_indices`.
 
     Raises RunError as `heldout_indices` does, and if the runs held out different utterances.
     """
@@ -156,7 +154,7 @@ def heldout_by_all(runs: Sequence[Run], corpus: Corpus, everything: bool = False
             differences = first.preset.differences(other.preset).items()
             listed = ", ".join(f"{name} is {one} and {two}" for name, (one, two) in differences if name in _SPLIT)
             raise RunError(
-                f"{first.folder} and {other.folder} held out different utterances ({listed}), so each was trained on some that "
+                f"{first.folder} and {other.folder} held out different utterances ({listed}), so one was trained on some that "
                 "the other held out: use --all with --data of utterances that are in no run's training data."
             )
     return utterances

@@ -81,7 +81,7 @@ def read_trials(path: str | os.PathLike[str], corpus: Corpus) -> Trials:
                 raise CorpusError(f"{path}, line {number} {problem}: write it as `1 path path` or `0 path path`.") from None
     columns = np.array(trials, dtype=np.int64).reshape(-1, 3)  # (trials, 3)
     if len(set(columns[:, 0])) < 2:
-        raise CorpusError(f"{path} needs pairs of one speaker (1) and of two (0), and has not both: add the missing kind.")
+        raise CorpusError(f"{path} needs pairs of one speaker (1) and of two (0), but one kind is missing: add it.")
     return Trials(columns[:, 1], columns[:, 2], columns[:, 0].astype(bool), f"the pairs in {path.name}")
 
 
@@ -97,7 +97,7 @@ def _trial(line: str, number_of: dict[str, int], labels: np.ndarray) -> tuple[bo
     if first == second:
         raise ValueError("compares an utterance with itself")
     if same != (labels[first] == labels[second]):
-        raise ValueError(f"says {words[0]}, against the speakers that the data name")
+        raise ValueError(f"says {words[0]}, against the speakers in the data")
     return same, first, second
 
 

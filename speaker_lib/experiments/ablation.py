@@ -84,9 +84,9 @@ def changes_between(baseline: Preset, tuned: Preset, steps: Sequence[Sequence[st
         settings = {name: differences[name][1] for name in names if name in differences}
         if names[0] in settings:
             old, new = differences[names[0]]
-            more = "".join(f", {settings[name]}-norm" for name in names[1:] if name in settings)
+            norms = "".join(f", {settings[name]}-norm" for name in names[1:] if name in settings)
             short = names[0].removeprefix("model.")
-            changes.append(Change(short, f"{short} {old} → {new}{more}", tuple(settings.items())))
+            changes.append(Change(short, f"{short} {old} → {new}{norms}", tuple(settings.items())))
     return tuple(changes)
 
 
