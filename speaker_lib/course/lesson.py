@@ -3,8 +3,6 @@
 Data: the folder in ``SPEAKER_DATA``, else HW4 in one of the usual folders, else simulated voices, which are made at once.
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 from dataclasses import dataclass, replace

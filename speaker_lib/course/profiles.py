@@ -3,8 +3,6 @@
 The same cells run in seconds as a test (smoke), in minutes on a laptop, and at full size on a GPU.
 """
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass, replace
 

@@ -1,7 +1,5 @@
 """The preflight of a lesson: the machine, the data, and the training times to expect."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import time

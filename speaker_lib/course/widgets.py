@@ -3,8 +3,6 @@
 Each is a thin shell around a plain function.  Without ipywidgets, or in a notebook that is not running, it is a still picture.
 """
 
-from __future__ import annotations
-
 import base64
 import importlib.util
 import io

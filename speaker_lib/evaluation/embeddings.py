@@ -4,8 +4,6 @@ The embedding is the input of the head's last layer.  That layer can only name t
 of any one voice are close together (Snyder et al. 2018, "X-vectors", section 2).
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 from collections.abc import Iterator

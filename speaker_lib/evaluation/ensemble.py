@@ -4,8 +4,6 @@ Models that were trained independently make different mistakes, so their average
 network ensembles").  Runs are evaluated one after another, and only the sum is kept in memory.
 """
 
-from __future__ import annotations
-
 import csv
 import math
 import os

@@ -4,8 +4,6 @@
 ``full``: whole utterances, as in a test set; 7 to 17 points higher for public models that trained well on HW4.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass

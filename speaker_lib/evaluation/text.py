@@ -1,7 +1,5 @@
 """Text of an evaluation or a verification, for the command line and the lessons."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import torch

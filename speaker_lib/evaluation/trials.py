@@ -1,7 +1,5 @@
 """Trials of speaker verification: pairs of one speaker (targets) and of two (non-targets), drawn or read from a file."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass
 from pathlib import Path

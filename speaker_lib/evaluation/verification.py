@@ -4,8 +4,6 @@ A pair is scored by the cosine between its two embeddings, and accepted if the s
 rejects more pairs of one speaker, a lower one accepts more pairs of two: the equal error rate and the detection cost weigh both.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -3,8 +3,6 @@
 An ablation is a folder of runs, ``<variant>/seed<n>``.  Finished runs are not trained again.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

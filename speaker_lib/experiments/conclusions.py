@@ -4,8 +4,6 @@ Two presets are compared seed by seed with a two-sided paired t-test (Student 19
 together, Holm's correction (Holm 1979) keeps the probability of even one false claim among them at 5 %.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise

@@ -3,8 +3,6 @@
 A ladder is a folder of runs, ``<step>/seed<n>``.  Finished runs are not trained again.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace

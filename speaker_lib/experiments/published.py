@@ -1,7 +1,5 @@
 """The report's published validation curves: 600 VoxCeleb2 speakers, random 128-frame segments, steps 52,000 to 70,000."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

@@ -1,7 +1,5 @@
 """Figures of embeddings: scores of pairs, a DET curve, and a t-SNE map."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Figures of an ablation and of a ladder."""
 
-from __future__ import annotations
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure

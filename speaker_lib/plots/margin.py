@@ -3,8 +3,6 @@
 Each point of the circle is the embedding of an utterance.  The logits come from `with_margin`, as in training.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Figures of a model: learning rate, attention, pooling weights, activation in the head, and cost."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

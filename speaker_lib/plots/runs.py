@@ -3,8 +3,6 @@
 The colours are those of Okabe & Ito, which colour-blind readers can tell apart; markers and hatches do the same in print.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

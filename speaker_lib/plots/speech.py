@@ -1,7 +1,5 @@
 """Figures of the data: waveforms, log-mel spectrograms, and the lengths of utterances."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
