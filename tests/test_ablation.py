@@ -178,7 +178,7 @@ def test_what_the_changes_are_worth_adds_up_to_the_whole_gain():
 
 def test_changes_that_together_do_harm_are_not_divided_up():
     said = ablation_conclusions(invented(additive(0.1, 0.0, 0.0, -0.3, start=0.5)))
-    assert "So all changes together do harm here." in said and not any("whole gain" in sentence for sentence in said)
+    assert "So all changes together lower the accuracy here." in said and not any("whole gain" in sentence for sentence in said)
 
 
 def test_changes_that_need_each_other_are_recognised():
@@ -193,7 +193,7 @@ def test_changes_that_overlap_are_recognised():
 
 def test_a_sum_that_no_accuracy_could_reach_is_not_taken_for_overlap():
     full = {names: 0.2 if not names else 0.6 for names in additive(0, 0, 0, 0)}
-    assert "no accuracy can pass 1" in ablation_conclusions(invented(full))[-1]
+    assert "no accuracy exceeds 1" in ablation_conclusions(invented(full))[-1]
 
 
 def test_without_a_clear_gain_nothing_is_concluded():

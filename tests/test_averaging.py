@@ -31,12 +31,12 @@ from .conftest import write_corpus
 CPU = torch.device("cpu")
 PRESET = Preset(ModelConfig(d_model=16, nhead=2, dim_feedforward=16), TrainConfig(valid_fraction=0.25, batch_size=8))
 COSINE = PRESET.override({"model.head": "cosine", "model.scale": 60.0})
-# Two runs by hand, of one utterance and three speakers: one is torn, the other sure of speaker 2.
+# Two runs by hand, of one utterance and three speakers: one is torn between two, the other sure of speaker 2.
 TORN, SURE = torch.tensor([[2.0, 2.0, 0.0]]), torch.tensor([[0.0, 0.0, 9.0]])
 
 
 def make_run(folder, corpus: Corpus, preset: Preset = PRESET, weights: int = 0) -> Run:
-    """A run whose weights are as chance made them: they err, and each run differently."""
+    """A run with random weights, other ones for each seed ``weights``."""
     run = Run.create(folder, preset, corpus)
     torch.manual_seed(weights)
     Checkpoints(run, ALONE).write("model.safetensors", weights_bytes(Classifier(run.preset.model)))
@@ -51,7 +51,7 @@ def made(tmp_path_factory) -> tuple[list[Run], Corpus]:
     return [make_run(folder / name, corpus, preset, i) for i, (name, preset) in enumerate(presets.items())], corpus
 
 
-def judged(runs: list[Run], corpus: Corpus, averaging: EnsembleConfig) -> torch.Tensor:
+def averaged(runs: list[Run], corpus: Corpus, averaging: EnsembleConfig) -> torch.Tensor:
     return ensemble_logits(runs, SpeakerDataset(corpus.test), torch.arange(len(corpus.test)), CPU, averaging)
 
 
@@ -74,13 +74,13 @@ def test_the_average_of_one_run_is_that_run(made, tmp_path, average):
 def test_the_same_run_twice_changes_nothing(made):
     (run, *_), corpus = made
     for averaging in (EnsembleConfig(), EnsembleConfig("logits")):
-        torch.testing.assert_close(judged([run, run], corpus, averaging), judged([run], corpus, averaging))
+        torch.testing.assert_close(averaged([run, run], corpus, averaging), averaged([run], corpus, averaging))
 
 
 def test_the_order_of_runs_does_not_matter(made):
     runs, corpus = made
     for averaging in (EnsembleConfig(), EnsembleConfig("logits"), EnsembleConfig(crops=3, crop_len=50)):
-        torch.testing.assert_close(judged(runs[::-1], corpus, averaging), judged(runs, corpus, averaging))
+        torch.testing.assert_close(averaged(runs[::-1], corpus, averaging), averaged(runs, corpus, averaging))
 
 
 def test_probabilities_and_logits_by_hand():
@@ -105,7 +105,7 @@ def test_the_average_of_runs_is_that_of_their_probabilities(made):
     runs, corpus = made
     dataset, which = SpeakerDataset(corpus.test), torch.arange(9)
     each = [full_outputs(run.load_model(), dataset, which, CPU).softmax(dim=1) for run in runs]
-    torch.testing.assert_close(judged(runs, corpus, EnsembleConfig()).exp(), torch.stack(each).mean(dim=0))
+    torch.testing.assert_close(averaged(runs, corpus, EnsembleConfig()).exp(), torch.stack(each).mean(dim=0))
 
 
 @pytest.mark.parametrize("average", ["probabilities", "logits"])
@@ -119,7 +119,7 @@ def test_crops_of_an_utterance_that_does_not_change_are_the_whole(average):
 
 
 @pytest.mark.parametrize("average", ["probabilities", "logits"])
-def test_short_and_long_utterances_in_one_batch_are_each_judged_as_alone(average):
+def test_short_and_long_utterances_in_one_batch_are_each_evaluated_as_alone(average):
     torch.manual_seed(0)
     model = Classifier(replace(PRESET.model, n_speakers=5)).eval()
     lengths = torch.tensor([101, 64, 40, 39, 12])
@@ -135,11 +135,11 @@ def test_short_and_long_utterances_in_one_batch_are_each_judged_as_alone(average
             assert (found[i].argmax(), len(found)) == (wanted.argmax(), 5)
 
 
-def test_crops_are_judged_in_the_order_of_the_test_set(made):
-    """Utterances are judged longest first, in batches of their own."""
+def test_crops_are_evaluated_in_the_order_of_the_test_set(made):
+    """Utterances are evaluated longest first, in batches of their own."""
     (run, *_), corpus = made
     averaging = EnsembleConfig(crops=2, crop_len=120)
-    dataset, together = SpeakerDataset(corpus.test), judged([run], corpus, averaging)
+    dataset, together = SpeakerDataset(corpus.test), averaged([run], corpus, averaging)
     assert min(corpus.test.lengths) < 120 < max(corpus.test.lengths)
     for i in range(9):
         alone = ensemble_logits([run], dataset, torch.tensor([i]), CPU, averaging)
@@ -184,7 +184,7 @@ def test_runs_of_other_speakers_or_mel_bands_are_refused_by_name(made, tmp_path)
 
 
 @pytest.mark.parametrize("changed", ["train.split_seed=5", "train.valid_fraction=0.5", "train.split=session"])
-def test_runs_that_held_out_other_utterances_are_not_judged_together(made, tmp_path, changed):
+def test_runs_that_held_out_other_utterances_are_not_evaluated_together(made, tmp_path, changed):
     (run, *_), corpus = made
     name, value = changed.split("=")
     settings = {name: value if name == "train.split" else float(value) if "." in value else int(value)}
@@ -196,7 +196,7 @@ def test_runs_that_held_out_other_utterances_are_not_judged_together(made, tmp_p
     assert predict([run, other], corpus, tmp_path / "s.csv", CPU) == 9  # the test set is in no training data
 
 
-def test_runs_of_two_seeds_are_judged_by_what_neither_was_trained_on(made, tmp_path, capsys):
+def test_runs_of_two_seeds_are_evaluated_on_what_neither_was_trained_on(made, tmp_path, capsys):
     _, corpus = made
     data, settings = ["--data", str(corpus.folder)], ["--set", "train.valid_fraction=0.25", "--set", "train.batch_size=8"]
     training = ["train", *data, "--preset", "laptop_baseline", "--steps", "2", *settings, "--run", str(tmp_path)]
@@ -212,7 +212,7 @@ def test_runs_of_two_seeds_are_judged_by_what_neither_was_trained_on(made, tmp_p
     assert not torch.equal(*weights)
 
 
-def test_other_data_are_judged_whole_and_only_when_asked(made, tmp_path):
+def test_other_data_are_evaluated_whole_and_only_when_asked(made, tmp_path):
     runs, corpus = made
     with CorpusWriter(tmp_path / "new", "other") as writer:
         for speaker in corpus.speakers:
@@ -252,7 +252,7 @@ def test_the_commands_take_several_runs_and_save_nothing_in_them(made, tmp_path,
     assert "12 utterances, 6 speakers, 3 runs, average of logits" in text and "hardest speakers:" in text and "crop" not in text
     out = tmp_path / "s.csv"
     assert main(["predict", *data, *folders, "--crops", "3", "--crop-len", "60", "--out", str(out)]) == 0
-    best = judged(runs, corpus, EnsembleConfig(crops=3, crop_len=60)).argmax(dim=1).tolist()
+    best = averaged(runs, corpus, EnsembleConfig(crops=3, crop_len=60)).argmax(dim=1).tolist()
     assert [row[1] for row in csv.reader(out.read_text().splitlines()[1:])] == [corpus.speakers[i] for i in best]
     assert before == {path: path.stat().st_mtime_ns for run in runs for path in run.folder.iterdir()}
 

@@ -1,4 +1,4 @@
-"""What lesson 4 needs: the drawn margin, frame weights, unseen speakers, and an untrained run."""
+"""The library of lesson 4: the figure of the margin, frame weights, unseen speakers, and an untrained run."""
 
 from dataclasses import replace
 
@@ -41,8 +41,8 @@ def test_without_a_margin_the_border_lies_half_way_and_a_margin_opens_a_gap(kind
 def test_the_gap_of_a_margin_on_the_angle_is_the_margin():
     """Between two directions the border of each moves by half the margin: theta + m = the other theta."""
     places, owner = territories("angle", 0.3)
-    gap = places[(owner == -1) & (places > 0)]
-    assert gap.max() - gap.min() == pytest.approx(0.3, abs=0.01)
+    neither = places[(owner == -1) & (places > 0)]
+    assert neither.max() - neither.min() == pytest.approx(0.3, abs=0.01)
 
 
 @pytest.mark.parametrize("margin", [0.0, 0.2, 1.5])
@@ -68,7 +68,7 @@ def test_frame_weights_are_those_that_the_model_uses():
         torch.testing.assert_close(model.pooling(hidden, None)[0], weights @ hidden[0])
 
 
-def test_each_draw_of_a_validation_is_returned(simulated, lesson):
+def test_each_draw_of_the_crops_is_returned(simulated, lesson):
     dataset, model = SpeakerDataset(lesson.corpus.labelled, 32), Classifier(SMALL).eval()
     draws = crop_draws(model, dataset, torch.arange(8), lesson.device)
     assert draws.shape == (CROP_SEEDS, 2) and ((draws[:, 0] * 8) % 1 == 0).all()
@@ -82,7 +82,7 @@ def test_unseen_speakers_are_made_once_and_are_in_no_training_set(lesson, capsys
     assert lesson.unseen_speakers().digest == unseen_speakers.digest != lesson.corpus.digest and capsys.readouterr().out == ""
 
 
-def test_an_untrained_run_has_its_initial_weights_and_can_be_verified(lesson):
+def test_an_untrained_run_has_the_weights_that_it_began_with_and_can_be_verified(lesson):
     run = lesson.untrained("tuned")
     (row,) = run.metrics()
     assert row["step"] == 1 and run.preset.train.learning_rate == 0.0 and lesson.untrained("tuned") == run

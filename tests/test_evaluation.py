@@ -105,7 +105,7 @@ def test_full_is_what_one_utterance_after_another_gives(trained):
 
 
 def test_crop_is_what_counting_by_hand_gives(trained):
-    """A stand-in for the model takes everybody for speaker 0."""
+    """A stand-in for the model predicts speaker 0 for every utterance."""
     _, corpus = trained
     dataset = SpeakerDataset(corpus.labelled, 40)
 
@@ -118,10 +118,10 @@ def test_crop_is_what_counting_by_hand_gives(trained):
 
     utterances = torch.arange(len(dataset))
     result = crop_result(Constant(), dataset, utterances, CPU)
-    share = 1 / 6
-    loss = np.log(np.exp(2) + 5) - 2 * share
+    fraction = 1 / 6
+    loss = np.log(np.exp(2) + 5) - 2 * fraction
     assert (
-        result.accuracy == pytest.approx(share)
+        result.accuracy == pytest.approx(fraction)
         and result.std == pytest.approx(0.0)
         and result.loss == pytest.approx(loss, rel=1e-5)
     )
@@ -173,7 +173,7 @@ def test_predict_without_a_test_set_says_so(trained, tmp_path):
     assert not (tmp_path / "s.csv").exists()
 
 
-def test_another_corpus_is_judged_whole_and_only_when_asked(trained, tmp_path):
+def test_another_corpus_is_evaluated_whole_and_only_when_asked(trained, tmp_path):
     run, corpus = trained
     rng = np.random.default_rng(9)
     with CorpusWriter(tmp_path / "other", "other") as writer:
@@ -211,7 +211,7 @@ def test_the_table_shows_what_is_known(trained, tmp_path):
     assert second.split() == ["fresh", first.split()[1], "-", "-", "-"]
 
 
-def test_padding_of_the_evaluation_does_not_depend_on_the_company(trained):
+def test_an_output_does_not_depend_on_the_padding_of_its_batch(trained):
     """The last of a length-sorted batch holds the most padding."""
     run, corpus = trained
     model, dataset = run.load_model(), SpeakerDataset(corpus.labelled)

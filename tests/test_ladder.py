@@ -1,4 +1,4 @@
-"""The ladder: each rung on top of the last, its runs on disk, a table, a figure, and sentences that follow from the numbers."""
+"""The ladder: each step on top of the last, its runs on disk, a table, a figure, and sentences that follow from the numbers."""
 
 import re
 import sys
@@ -26,23 +26,23 @@ TINY = PRESETS["laptop_tuned"].override(
 PLAN = AblationPlan(PROFILES["smoke"].ladder.train, seeds=(0, 1))
 
 
-def test_every_rung_keeps_what_the_ones_below_it_have():
+def test_every_step_keeps_what_the_ones_below_it_have():
     presets = dict(cumulative_presets(PRESETS["tuned"]))
-    assert presets[LADDER[0]] == PRESETS["tuned"] and len({rung.name for rung in LADDER}) == len(LADDER)
+    assert presets[LADDER[0]] == PRESETS["tuned"] and len({step.name for step in LADDER}) == len(LADDER)
     settled: dict[str, object] = {}
-    for rung, preset in presets.items():
-        here = settled | dict(rung.settings)
+    for step, preset in presets.items():
+        here = settled | dict(step.settings)
         assert {name: now for name, (_, now) in PRESETS["tuned"].differences(preset).items()} == here
-        settled = here if rung.kept else settled
+        settled = here if step.kept else settled
 
 
-def test_rungs_differ_in_their_own_settings_alone_whatever_the_size():
+def test_steps_differ_in_their_own_settings_alone_whatever_the_size():
     for start in (PRESETS["tuned"], PRESETS["laptop_tuned"], PROFILES["smoke"].tuned):
-        rungs = list(cumulative_presets(start))
-        kept = [pair for pair in rungs if pair[0].kept]
-        pairs = [*pairwise(kept), *((kept[-1], pair) for pair in rungs if not pair[0].kept)]
-        for (_, below), (rung, preset) in pairs:
-            assert set(below.differences(preset)) == {name for name, _ in rung.settings}
+        steps = list(cumulative_presets(start))
+        kept = [pair for pair in steps if pair[0].kept]
+        pairs = [*pairwise(kept), *((kept[-1], pair) for pair in steps if not pair[0].kept)]
+        for (_, below), (step, preset) in pairs:
+            assert set(below.differences(preset)) == {name for name, _ in step.settings}
 
 
 def test_a_ladder_is_trained_once_and_refuses_other_settings(tmp_path):
@@ -73,14 +73,14 @@ def ladder_of(*accuracies: tuple[float, ...]) -> Ladder:
     return Ladder(results, "made-up numbers")
 
 
-def test_the_table_says_what_each_rung_costs_and_reached():
+def test_the_table_says_what_each_step_costs_and_reached():
     lines = ladder_table(ladder_of((0.5, 0.6), (0.8, 0.8))).splitlines()
     assert len(lines) == 4 and re.search(r"1,000 +5\.0 +0\.450 ± 0\.071 +0\.550 ± 0\.071$", lines[2])
 
 
 def test_sentences_follow_from_the_numbers():
     first, clear, unclear = ladder_conclusions(ladder_of((0.5, 0.52, 0.51), (0.8, 0.821, 0.81), (0.8, 0.85, 0.79)))
-    assert "from 0.510 of the whole utterances" in first and "to 0.813 (+0.303" in first
+    assert "from 0.510 on whole utterances" in first and "to 0.813 (+0.303" in first
     assert clear.startswith("Significant at 5 % over the seeds (paired t-test, Holm's correction): ")
     assert unclear.startswith("Not significant with this many seeds: ")
     assert LADDER[1].label in clear and LADDER[2].label not in clear and LADDER[2].label in unclear
@@ -91,10 +91,10 @@ def test_sentences_follow_from_the_numbers():
 def test_where_nothing_helps_a_ladder_rarely_says_that_something_does():
     """Ten steps, three seeds: 38 % of such ladders claimed a step when each was tested at 5 % by itself."""
     generator = np.random.default_rng(0)
-    rungs = range(len(LADDER))
-    ladders = [ladder_of(*(tuple(generator.normal(0.8, 0.01, 3)) for _ in rungs)) for _ in range(500)]
+    steps = range(len(LADDER))
+    ladders = [ladder_of(*(tuple(generator.normal(0.8, 0.01, 3)) for _ in steps)) for _ in range(500)]
     claims = [any(said.startswith("Significant") for said in ladder_conclusions(ladder)) for ladder in ladders]
-    assert len(LADDER) == 11 and np.mean(claims) < 0.05 + 0.03  # three standard errors of a share of 500
+    assert len(LADDER) == 11 and np.mean(claims) < 0.05 + 0.03  # three standard errors of a fraction of 500
 
 
 def test_without_scipy_a_sentence_says_what_to_install(monkeypatch):
@@ -103,17 +103,17 @@ def test_without_scipy_a_sentence_says_what_to_install(monkeypatch):
         ladder_conclusions(ladder_of((0.5, 0.52), (0.8, 0.81)))
 
 
-def test_the_figure_has_a_bar_per_rung(tmp_path):
+def test_the_figure_has_a_bar_per_step(tmp_path):
     ladder = ladder_of(*((0.5 + 0.04 * i, 0.52 + 0.04 * i) for i in range(len(LADDER))))
     figure = ladder_figure(ladder)
     accuracy, time = figure.axes
     assert len(accuracy.patches) == len(time.patches) == len(LADDER)
-    assert [text.get_text() for text in accuracy.get_yticklabels()] == [rung.label for rung in LADDER]
+    assert [text.get_text() for text in accuracy.get_yticklabels()] == [step.label for step in LADDER]
     save_figure(figure, tmp_path / "ladder.png")
     assert matplotlib.image.imread(tmp_path / "ladder.png").std() > 0.05
 
 
-def test_the_plan_of_each_profile_can_be_climbed():
+def test_the_plan_of_each_profile_makes_valid_presets():
     for profile in PROFILES.values():
         presets = cumulative_presets(Preset(profile.tuned.model, profile.ladder.train))
         assert all(isinstance(preset, Preset) for _, preset in presets)

@@ -120,8 +120,8 @@ def test_a_kaggle_competition_s_folder_is_found(empty_folder, monkeypatch):
 @pytest.mark.parametrize(
     ("data", "keep", "error", "said"),
     [
-        ("HW5", "here", CorpusError, "the choice of data is 'HW5': choose "),
-        (FOUND, "cloud", SpeakerError, "the choice of where runs are kept is 'cloud': choose "),
+        ("HW5", "here", CorpusError, "DATA is 'HW5': choose "),
+        (FOUND, "cloud", SpeakerError, "KEEP is 'cloud': choose "),
         (FOUND, DRIVE, SpeakerError, "can only be reached from Colab"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Vectors of voices, pairs of them, and the errors made in telling one speaker from two."""
+"""Embeddings, trials, and the error rates of speaker verification."""
 
 import json
 import math
@@ -48,7 +48,7 @@ def trained(tmp_path_factory) -> tuple[Run, Corpus]:
 
 @pytest.fixture(scope="module")
 def unseen_speakers(tmp_path_factory) -> Corpus:
-    """Speakers that the run never saw, another number of them."""
+    """Speakers that are not in the training data, another number of them."""
     return Corpus.open(write_corpus(tmp_path_factory.mktemp("strangers") / "corpus", n_speakers=4, n_utterances=7, n_test=0))
 
 
@@ -140,7 +140,7 @@ def test_vectors_are_those_of_one_utterance_after_another(trained):
         torch.testing.assert_close(model.pred_layer[-1](torch.from_numpy(found.vectors)), logits, atol=1e-5, rtol=1e-5)
 
 
-def test_what_training_heard_takes_part_only_when_asked(trained, unseen_speakers):
+def test_training_data_take_part_only_when_asked(trained, unseen_speakers):
     run, corpus = trained
     assert torch.equal(unseen_indices(run, corpus), split_utterances(corpus.labelled, PRESET.train)[1])
     assert len(unseen_indices(run, corpus, everything=True)) == 72 and len(unseen_indices(run, unseen_speakers)) == 28
@@ -228,7 +228,7 @@ def test_a_bad_line_is_named(unseen_speakers, tmp_path, line, said):
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(None, "cannot be read"), (b"\xff\xfe", "cannot be read"), (b"", "has not both"), (b"\n\n", "has not both")],
+    [(None, "cannot be read"), (b"\xff\xfe", "cannot be read"), (b"", "one kind is missing"), (b"\n\n", "one kind is missing")],
 )
 def test_a_file_that_holds_no_pairs_is_refused(unseen_speakers, tmp_path, content, said):
     if content is not None:
@@ -237,7 +237,7 @@ def test_a_file_that_holds_no_pairs_is_refused(unseen_speakers, tmp_path, conten
         read_trials(tmp_path / "pairs.txt", unseen_speakers)
 
 
-def test_strangers_are_told_apart_and_drawn(trained, unseen_speakers, tmp_path):
+def test_unseen_speakers_are_verified_and_drawn(trained, unseen_speakers, tmp_path):
     run, _ = trained
     trials = draw_trials(unseen_speakers, unseen_indices(run, unseen_speakers))
     result, scores = verify(run, unseen_speakers, trials, CPU)
@@ -301,10 +301,10 @@ def test_the_commands_do_what_they_say(trained, unseen_speakers, tmp_path, capsy
             assert len(found["vectors"]) == count and (found["speakers"] == "").all() == (more == ["--test"])
 
     capsys.readouterr()
-    for more, heard in (([], None), (["--all"], "54 of the utterances, in training")):
+    for more, seen in (([], None), (["--all"], "54 of the utterances, in training")):
         assert main(["verify", "--run", run, "--data", corpus, *more]) == 0
         out = capsys.readouterr().out
-        assert heard in out if heard else "seen" not in out
+        assert seen in out if seen else "seen" not in out
     assert main(["verify", *base, "--trials", "40", "--json", "--figure", str(tmp_path / "f.svg")]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["n_targets"] == found["n_nontargets"] == 20 and set(found["min_dcf"]) == {"0.01", "0.05"}

@@ -17,7 +17,7 @@ def run(options: Namespace) -> int:
     from ..training.run import Run
 
     runs = [Run.open(folder) for folder in options.runs]
-    table, figure = comparison_table(runs), comparison_figure(runs)  # both may fail, so both come before the file
+    table, figure = comparison_table(runs), comparison_figure(runs)  # before the file, because either may fail
     save_figure(figure, options.out)
     print(table)
     for run in runs:

@@ -10,24 +10,21 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_data(parser)
     add_run(parser)
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--all", action="store_true", help="include what the run was trained on, if it was on DATA_DIR")
-    which.add_argument("--test", action="store_true", help="the test set, whose speakers are not known")
+    which.add_argument("--all", action="store_true", help="include the run's training data, if DATA_DIR holds them")
+    which.add_argument("--test", action="store_true", help="the test set, which names no speakers")
     parser.add_argument("--out", metavar="NPZ", default="vectors.npz", help="the file to write (%(default)s)")
-    add_figure(parser, "a map of them")
+    add_figure(parser, "a t-SNE map of the embeddings")
 
 
 def run(options: Namespace) -> int:
     from ..data.corpus import Corpus
-    from ..evaluation.embeddings import embed, embed_test, unseen_indices
+    from ..evaluation.embeddings import embed, unseen_indices
     from ..training.run import Run
     from ..utils.device import get_device
 
     run, corpus = Run.open(options.run), Corpus.open(options.data)
     check_figure(options.figure)
-    if options.test:
-        found = embed_test(run, corpus, get_device())
-    else:
-        found = embed(run, corpus, unseen_indices(run, corpus, options.all), get_device())
+    found = embed(run, corpus, None if options.test else unseen_indices(run, corpus, options.all), get_device())
     if options.figure:
         from ..plots import map_figure, save_figure
 

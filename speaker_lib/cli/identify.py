@@ -1,4 +1,4 @@
-"""``identify``: the likeliest speakers of a recording."""
+"""``identify``: the most probable speakers of a recording."""
 
 from argparse import ArgumentParser, Namespace
 

@@ -1,4 +1,4 @@
-"""The options that several commands share."""
+"""Options of several commands."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def add_data(parser: ArgumentParser) -> None:
     """``--data``, by default the folder in SPEAKER_DATA."""
     default = os.environ.get("SPEAKER_DATA") or None
-    help = "a folder in the layout of HW4 (SPEAKER_DATA)"
+    help = "a folder in the layout of HW4 (default: SPEAKER_DATA)"
     parser.add_argument("--data", metavar="DATA_DIR", default=default, required=default is None, help=help)
 
 
@@ -25,33 +25,30 @@ def add_run(parser: ArgumentParser) -> None:
 
 
 def add_workers(parser: ArgumentParser) -> None:
-    parser.add_argument("--workers", type=int, metavar="N", help="processes (one per core)")
+    parser.add_argument("--workers", type=int, metavar="N", help="number of processes (one per core)")
 
 
 def add_runs(parser: ArgumentParser) -> None:
-    """Several runs or ``--run``, and ``--average``; `open_runs` reads them."""
-    parser.add_argument("runs", metavar="RUN", nargs="*", default=(), help="the folders of runs, whose average is taken")
-    parser.add_argument("--run", metavar="DIR", help="the folder of a run that `train` made, in place of RUN")
-    parser.add_argument(
-        "--average",
-        choices=["probabilities", "logits"],
-        help="what is averaged, over runs or crops (probabilities); logits suit runs of one head, since their scales must agree",
-    )
+    """``RUN …`` or ``--run``, and ``--average``; `open_runs` reads them."""
+    parser.add_argument("runs", metavar="RUN", nargs="*", default=(), help="the folder of a run; several are averaged")
+    parser.add_argument("--run", metavar="DIR", help="the folder of a run, in place of RUN")
+    average = "average the probabilities (default) or the logits; logits only for runs with the same kind of head"
+    parser.add_argument("--average", choices=["probabilities", "logits"], help=average)
 
 
 def open_runs(options: Namespace, crops: int = 1, crop_len: int | None = None) -> tuple[list[Run], EnsembleConfig]:
-    """The runs on the command line, and how they are averaged. Raises ConfigError, and RunError for a folder without a run."""
+    """The runs on the command line, and their average. Raises ConfigError, and RunError for a folder without a run."""
     from ..evaluation.ensemble import EnsembleConfig
     from ..training.run import Run
 
     if options.runs and options.run is not None:
-        raise ConfigError("runs are named in both ways, as RUN and with --run: use one of them.")
+        raise ConfigError("runs are named in both ways, as RUN and with --run: use one of the two.")
     if not options.runs and options.run is None:
-        raise ConfigError("no run is named: write the folder of one that `train` made, or of several.")
+        raise ConfigError("no run is named: give the folder of a run that `train` made, or of several.")
     folders = options.runs or [options.run]
     averaging = EnsembleConfig(options.average or EnsembleConfig.average, crops, crop_len)
     if options.average is not None and len(folders) * crops == 1:
-        raise ConfigError("--average is given, but with one run on whole utterances there is nothing to average: omit it.")
+        raise ConfigError("one run on whole utterances: there is nothing to average, so omit --average.")
     return [Run.open(folder) for folder in folders], averaging
 
 
@@ -61,7 +58,7 @@ def add_figure(parser: ArgumentParser, content: str) -> None:
 
 
 def check_figure(figure: str | None) -> None:
-    """Raises RunError for a file name with another ending."""
+    """Raises RunError for a file name without a figure's ending."""
     if figure:
         from ..plots.runs import figure_format
 
@@ -69,6 +66,5 @@ def check_figure(figure: str | None) -> None:
 
 
 def print_figure(figure: str | None) -> None:
-    """Says where the figure is, if one was asked for."""
     if figure:
         print(f"Figure: {escape_controls(figure)}")

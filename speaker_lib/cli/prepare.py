@@ -9,7 +9,7 @@ from .options import add_workers
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("audio", metavar="AUDIO_DIR", help="a folder with one folder of WAV, FLAC, OGG or MP3 files per speaker")
-    parser.add_argument("out", metavar="OUT", help="the folder to make")
+    parser.add_argument("out", metavar="OUT", help="the folder of the new data set")
     parser.add_argument("--chunk", type=float, metavar="SECONDS", help="cut recordings into utterances of this length")
     parser.add_argument("--test", metavar="DIR", help="a folder of recordings without labels, for the test set")
     add_workers(parser)

@@ -7,12 +7,12 @@ from .options import add_workers
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("out", metavar="OUT", help="the folder to make")
-    parser.add_argument("--speakers", type=int, default=100, help="how many voices (%(default)s)")
+    parser.add_argument("out", metavar="OUT", help="the folder of the new data set")
+    parser.add_argument("--speakers", type=int, default=100, help="number of voices (%(default)s)")
     parser.add_argument("--utterances", type=int, default=60, help="labelled utterances per voice, of 2 to 8 s (%(default)s)")
     parser.add_argument("--test-utterances", type=int, default=2, help="utterances per voice for the test set (%(default)s)")
     parser.add_argument("--sessions", type=int, default=4, help="recording sessions per voice (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed makes the same data (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers (%(default)s)")
     add_workers(parser)
 
 

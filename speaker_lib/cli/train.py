@@ -1,4 +1,4 @@
-"""``train``: one run, in one process or in several, or a run per seed."""
+"""``train``: one run, in one or several processes, or a run per seed."""
 
 from __future__ import annotations
 
@@ -19,15 +19,13 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_data(parser)
-    parser.add_argument("--run", metavar="DIR", required=True, help="the folder of this run")
-    parser.add_argument("--preset", metavar="NAME", help="what to train; needed unless a run is resumed")
-    steps = "train N steps, with warmup and intervals of at most a tenth of that"
-    parser.add_argument("--steps", type=int, metavar="N", help=steps)
+    parser.add_argument("--run", metavar="DIR", required=True, help="the folder of the run")
+    parser.add_argument("--preset", metavar="NAME", help="the preset to train; may be omitted if a run is resumed")
+    parser.add_argument("--steps", type=int, metavar="N", help="train N steps, with warmup and intervals of at most N / 10")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change one setting; may be repeated")
     parser.add_argument("--resume", action="store_true", help="resume the run from its last checkpoint, or begin it")
-    backup = "copy all that is saved to DIR, on a disk that outlives this machine; --resume goes on from there"
-    parser.add_argument("--backup", metavar="DIR", help=backup)
-    parser.add_argument("--seeds", metavar="N,N,…", help="train a run per seed side by side, as DIR/seedN, and evaluate each")
+    parser.add_argument("--backup", metavar="DIR", help="copy every saved file to DIR; --resume restores the run from there")
+    parser.add_argument("--seeds", metavar="N,N,…", help="train and evaluate a run per seed in parallel, in DIR/seedN")
 
 
 def run(options: Namespace) -> int:
@@ -46,12 +44,12 @@ def run(options: Namespace) -> int:
     with joined(get_device()) as team:
         corpus = Corpus.open(options.data)
         if presets and team.size > 1:
-            raise ConfigError("--seeds trains a process per seed by itself: omit torchrun.")
+            raise ConfigError("--seeds starts its own processes: omit torchrun.")
         return _train_seeds(options, presets, corpus) if presets else _train_one(options, preset, corpus, team, backup)
 
 
 def _chosen_preset(options: Namespace) -> Preset | None:
-    """The preset on the command line with its changes, or None if a run is resumed without one."""
+    """The preset with the changes of --steps and --set; None without --preset."""
     if options.preset is None:
         if options.set or options.steps is not None:
             raise ConfigError("--set and --steps change a preset: name it with --preset.")
@@ -96,17 +94,18 @@ def _train_one(options: Namespace, preset: Preset | None, corpus: Corpus, team: 
             run.check_same(fit_to_data(preset, corpus), run.data.digest)
         preset = run.preset
     n_training = len(split_utterances(corpus.labelled, preset.train)[0])
-    shared_batch(preset.train, n_training, team.rank, team.size)  # raises unless all get as many
-    team.wait()  # the first process creates the run after all have looked whether it exists
+    shared_batch(preset.train, n_training, team.rank, team.size)  # raises unless the processes can divide a batch equally
+    team.wait()  # no process creates the run before all have checked whether it exists
     if team.first and not resumed:
         Run.create(options.run, preset, corpus)
     team.wait()
     run = Run.open(options.run)
+    total = run.preset.train.total_steps
     if team.first:
         processes = f", {team.size} processes" * (team.size > 1)
-        print(f"Training {run.name} on {corpus.source}, {run.preset.train.total_steps:,} steps on {team.device.type}{processes}.")
+        print(f"Training {run.name} on {corpus.source}, {total:,} steps on {team.device.type}{processes}.")
     state = train(run, corpus, team.device, team=team, backup=backup)
-    if state.step < run.preset.train.total_steps:
+    if state.step < total:
         return 1
     if team.first:
         best = run.preset.train.keep == "best"

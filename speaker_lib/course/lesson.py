@@ -1,9 +1,7 @@
-"""What a lesson works with: its profile, its data, and the folder of its runs.
+"""A lesson's profile, data and runs.
 
-Data: ``SPEAKER_DATA``, else HW4 in one of the usual folders, else simulated voices, which are made on the spot.
+Data: the folder in ``SPEAKER_DATA``, else HW4 in one of the usual folders, else simulated voices, which are made at once.
 """
-
-from __future__ import annotations
 
 import os
 import subprocess
@@ -23,9 +21,9 @@ from ..utils.device import get_device
 from ..utils.errors import ConfigError, CorpusError, RunError, SpeakerError, short_repr
 from .profiles import Profile, get_profile
 
-FOUND, DOWNLOAD = "what is here, else simulated voices", "download HW4"  # where the data come from
-HERE, DRIVE = "here", "Google Drive"  # where runs are kept
-RUNS = ("baseline", "tuned")  # what the lessons train
+FOUND, DOWNLOAD = "what is here, else simulated voices", "download HW4"  # sources of the data
+HERE, DRIVE = "here", "Google Drive"  # places of the runs
+RUNS = ("baseline", "tuned")
 _USUAL = ("Dataset", "data/Dataset", "data/hw4")
 KAGGLE_INPUT = Path("/kaggle/input")
 _COMPETITIONS = ("ml2022spring-hw4", "ml2023springhw4")
@@ -33,22 +31,22 @@ _COMPETITIONS = ("ml2022spring-hw4", "ml2023springhw4")
 
 @dataclass(frozen=True)
 class Lesson:
-    """The profile, the data and the device that every cell of a lesson works with."""
+    """The profile, the data and the device of a lesson, and the runs in its folder."""
 
     profile: Profile
     corpus: Corpus
     device: torch.device
-    runs: Path  # the folder of the runs of this profile on these data
+    runs: Path  # the folder of this profile's runs on these data
 
     def run(self, name: str) -> Run:
-        """The run ``baseline`` or ``tuned`` at this profile's size: the one that is there already, or a new one.
+        """The run ``baseline`` or ``tuned`` at this profile's size, opened or created.
 
-        Raises ConfigError for another name, and RunError if the one that is there has other settings or other data.
+        Raises ConfigError for another name, RunError if the existing run has other settings or other data.
         """
         return self._open(name, self._preset(name))
 
     def trained(self, name: str) -> Run:
-        """The run of an earlier lesson, evaluated; if there is none, a short one that is trained now, a fifth of the steps."""
+        """The evaluated run of an earlier lesson; without one, a run of a fifth of the steps is trained now."""
         preset = self._preset(name)
         run = self.run(name) if Run.exists(self.runs / name) else None
         if run is None or not run.metrics():
@@ -63,12 +61,11 @@ class Lesson:
         return run
 
     def collapse_run(self, norm: str) -> Run:
-        """Six layers with their LayerNorm "post" or "pre", everything else equal, on the data of the ablation."""
-        preset = self.profile.collapse.override({"model.norm": norm})
-        return self._open(f"six-{norm}-norm", preset, self.ablation_corpus())
+        """A model of six layers with ``norm`` "post" or "pre", on the data of the ablation."""
+        return self._open(f"six-{norm}-norm", self.profile.collapse.override({"model.norm": norm}), self.ablation_corpus())
 
     def ablation_corpus(self) -> Corpus:
-        """The data of this profile's ablation: all speakers, or the first few, as a corpus of their own."""
+        """The data of this profile's ablation: all speakers, or a corpus of the first few."""
         few = self.profile.ablation.speakers
         if few is None or few >= self.corpus.n_speakers:
             return self.corpus
@@ -78,7 +75,7 @@ class Lesson:
         return Corpus.open(folder)
 
     def unseen_speakers(self) -> Corpus:
-        """Simulated voices that are in no run's training data; they are made on the first call."""
+        """Simulated voices that are in no run's training data, made on the first call."""
         voices = self.profile.unseen_speakers
         return Corpus.open(_simulated(_home() / "data" / f"strangers-{voices.speakers}", voices, "Unseen speakers: "))
 
@@ -107,9 +104,8 @@ class Lesson:
 
 
 def open_lesson(data: str = FOUND, keep: str = HERE) -> Lesson:
-    """Finds or makes the data, and chooses the folder of the runs.
+    """Finds or makes the data (`FOUND` or `DOWNLOAD`), and chooses the folder of the runs (`HERE` or, on Colab, `DRIVE`).
 
-    ``data`` is `FOUND` or `DOWNLOAD`, ``keep`` is `HERE` or, on Colab, `DRIVE`.
     Raises SpeakerError if the data or Drive are not available.
     """
     device = get_device()
@@ -119,19 +115,20 @@ def open_lesson(data: str = FOUND, keep: str = HERE) -> Lesson:
 
 
 def _home() -> Path:
-    """The checkout when the notebook lies in its ``notebooks``, else the folder it is run in."""
+    """The checkout if the notebook runs in its folder ``notebooks``, else the current folder."""
     return Path("..") if Path("../speaker_lib").is_dir() and Path("../pyproject.toml").is_file() else Path()
 
 
 def _find_data(profile: Profile, home: Path, data: str) -> Path:
     if data not in (FOUND, DOWNLOAD):
-        raise CorpusError(f"the choice of data is {data!r}: choose {FOUND!r} or {DOWNLOAD!r}.")
+        raise CorpusError(f"DATA is {data!r}: choose {FOUND!r} or {DOWNLOAD!r}.")
     named = os.environ.get("SPEAKER_DATA")
     if named and data == FOUND:
         # `make course` gives a path relative to the checkout.
         return next((place for place in (Path(named), home / named) if place.exists()), Path(named))
-    if profile.name != "smoke":  # a check must be the same on every machine
-        for folder in _usual_folders(home):
+    if profile.name != "smoke":  # the smoke test is the same on every machine
+        roots = [at / name for name in _COMPETITIONS for at in (KAGGLE_INPUT, KAGGLE_INPUT / "competitions")]
+        for folder in (*(home / name for name in _USUAL), *roots, *(root / "Dataset" for root in roots)):
             if (folder / "metadata.json").exists():
                 return folder
     if data == DOWNLOAD:
@@ -142,27 +139,21 @@ def _find_data(profile: Profile, home: Path, data: str) -> Path:
 
 
 def _simulated(folder: Path, voices: Simulation, why: str) -> Path:
-    """The folder with these voices, which are made if it is not there."""
+    """The folder of these voices, which are made unless it exists."""
     if not folder.exists():
         print(f"{why}{voices.source} are made now.")
         simulate(folder, voices)
     return folder
 
 
-def _usual_folders(home: Path) -> list[Path]:
-    roots = [at / name for name in _COMPETITIONS for at in (KAGGLE_INPUT, KAGGLE_INPUT / "competitions")]
-    return [home / name for name in _USUAL] + [folder for root in roots for folder in (root, root / "Dataset")]
-
-
 def _download(home: Path) -> Path:
-    script = Path(__file__).parents[2] / "data" / "download.sh"
-    target = home / "data" / "Dataset"
+    script, target = Path(__file__).parents[2] / "data" / "download.sh", home / "data" / "Dataset"
     try:
         failed = subprocess.run(["bash", script, target]).returncode
     except OSError as error:
         raise CorpusError(f"HW4 cannot be fetched without bash ({error}): see data/README.md for other ways.") from error
     if failed:
-        raise CorpusError("HW4 could not be fetched: see the line above, or go on with simulated voices.")
+        raise CorpusError(f"HW4 could not be fetched: see the line above, or choose {FOUND!r}.")
     return target
 
 
@@ -170,13 +161,13 @@ def _runs_home(home: Path, keep: str) -> Path:
     if keep == HERE:
         return home / "runs"
     if keep != DRIVE:
-        raise SpeakerError(f"the choice of where runs are kept is {keep!r}: choose {HERE!r} or {DRIVE!r}.")
+        raise SpeakerError(f"KEEP is {keep!r}: choose {HERE!r} or {DRIVE!r}.")
     try:
         from google.colab import drive
     except ImportError:
         raise SpeakerError(f"{DRIVE} can only be reached from Colab: choose {HERE!r}.") from None
     try:
         drive.mount("/content/drive")
-    except Exception as error:  # Colab raises errors of its own, one of them if the reader refuses
+    except Exception as error:  # Colab has errors of its own, for example if access is refused
         raise SpeakerError(f"Google Drive was not mounted ({error}): allow it, or choose {HERE!r}.") from error
     return Path("/content/drive/MyDrive/speaker-course/runs")

@@ -1,9 +1,7 @@
 """Profiles: the sizes of a lesson's models, runs and data.
 
-The same cells run in seconds for a check (smoke), in minutes on a laptop, and at full size on a GPU.
+The same cells run in seconds as a test (smoke), in minutes on a laptop, and at full size on a GPU.
 """
-
-from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
@@ -19,13 +17,13 @@ VARIABLE = "SPEAKER_PROFILE"
 
 @dataclass(frozen=True)
 class Profile:
-    """What a lesson trains, and the voices it simulates if there is no data set."""
+    """The models and runs of the lessons, and the voices that they simulate."""
 
     name: str
     meaning: str
     baseline: Preset
     tuned: Preset
-    collapse: Preset  # many post-norm layers, at a learning rate that is too high for them
+    collapse: Preset  # six post-norm layers, with a learning rate that is too high for them
     ablation: AblationPlan
     ladder: AblationPlan
     simulation: Simulation = Simulation()
@@ -33,7 +31,7 @@ class Profile:
 
 
 def get_profile(has_gpu: bool) -> Profile:
-    """The profile that ``SPEAKER_PROFILE`` names, else ``full`` with a GPU and ``laptop`` without. Raises ConfigError."""
+    """The profile in ``SPEAKER_PROFILE``, else ``full`` with a GPU and ``laptop`` without. Raises ConfigError."""
     name = os.environ.get(VARIABLE) or ("full" if has_gpu else "laptop")
     if name not in PROFILES:
         raise ConfigError(f"{VARIABLE} is {name!r}: choose one of {', '.join(PROFILES)}.")
@@ -55,7 +53,7 @@ PROFILES = {
     for profile in (
         Profile(
             name="smoke",
-            meaning="a few steps with a few simulated voices; shows that every cell runs, its accuracies mean nothing",
+            meaning="a few steps with a few simulated voices: a test that every cell runs; the accuracies mean nothing",
             baseline=Preset(_SMOKE_BASELINE, _SMOKE_TRAIN),
             tuned=Preset(_SMOKE_TUNED, _SMOKE_TRAIN),
             collapse=_deep(_SMOKE_TUNED, replace(_SMOKE_TRAIN, learning_rate=3e-3)),
@@ -66,10 +64,10 @@ PROFILES = {
         ),
         Profile(
             name="laptop",
-            meaning="scaled-down models, minutes on a CPU; its accuracies are not those of the full-sized models",
+            meaning="scaled-down models, minutes on a CPU; the full-sized models reach other accuracies",
             baseline=_BASELINE,
             tuned=_TUNED,
-            # The narrower a model, the higher the learning rate at which it trains: at this width 0.001 still works.
+            # A narrow model tolerates a high learning rate: at this width 0.001 still works.
             collapse=_deep(_TUNED.model, replace(_LAPTOP_ABLATION.with_total_steps(300), learning_rate=3e-3)),
             ablation=AblationPlan(_LAPTOP_ABLATION, seeds=(0, 1, 2), speakers=20),
             ladder=AblationPlan(_LAPTOP_ABLATION, seeds=(0, 1, 2), speakers=20),

@@ -1,7 +1,5 @@
 """The preflight of a lesson: the machine, the data, and the training times to expect."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import time
@@ -26,7 +24,7 @@ _TIMED_STEPS = 5
 
 
 def preflight(data: str = FOUND, keep: str = HERE) -> Lesson:
-    """Opens the lesson as `open_lesson` does, and prints its profile, machine and data, and the training times to expect."""
+    """Opens a lesson as `open_lesson` does; prints its profile, machine, data, and the training times to expect."""
     lesson = open_lesson(data, keep)
     for name, text in _facts(lesson):
         print(f"{name:<9} {text}", flush=True)
@@ -34,14 +32,14 @@ def preflight(data: str = FOUND, keep: str = HERE) -> Lesson:
 
 
 def seconds_per_step(preset: Preset, corpus: Corpus, device: torch.device) -> float:
-    """What a training step takes on this machine: the mean of a few, with a model that is then discarded."""
+    """The mean time of a training step on this machine, in seconds, measured with a model that is then discarded."""
     preset = fit_to_data(preset, corpus)
     dtype = get_autocast_dtype(preset.train.precision, device)
     capture = choose_capture(device, preset.train.graph)
     step = TrainStep(preset, TrainState(preset, device, dtype), capture=capture)
     mels, lengths, labels = next(iter(get_dataloader(corpus, preset.train)[0]))
     batch = Batch(mels.to(device), lengths, labels.to(device))
-    for _ in range(1 if capture is None else WARMUP_STEPS + 2):  # the first also warm up
+    for _ in range(1 if capture is None else WARMUP_STEPS + 2):  # warmup
         float(step(batch)[0])
     began = time.perf_counter()
     for _ in range(_TIMED_STEPS):
@@ -50,7 +48,7 @@ def seconds_per_step(preset: Preset, corpus: Corpus, device: torch.device) -> fl
 
 
 def ablation_time(lesson: Lesson) -> str:
-    """How many runs lesson 3's ablation takes, and about how long they will take here."""
+    """The number of runs of lesson 3's ablation, and about how long they take on this machine, as text."""
     profile, plan, corpus = lesson.profile, lesson.profile.ablation, lesson.ablation_corpus()
     variants = planned_variants(profile.baseline, profile.tuned, corpus)
     presets = [variant.preset(Preset(profile.baseline.model, plan.train)) for variant in variants]

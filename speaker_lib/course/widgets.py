@@ -1,10 +1,7 @@
 """Notebook widgets: a slider over figures, a live plot of a run, a button that stops training.
 
-Each is a thin shell around a plain function that returns a figure.  Without ipywidgets, and in a notebook that is only
-read, there is a still picture, and everything else works the same.
+Each is a thin shell around a plain function.  Without ipywidgets, or in a notebook that is not running, it is a still picture.
 """
-
-from __future__ import annotations
 
 import base64
 import importlib.util
@@ -22,12 +19,12 @@ _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 def show(figure: Figure) -> None:
-    """A figure as a picture in the cell's output."""
+    """Shows a figure as a picture in the cell's output."""
     _show(png(figure))
 
 
 def explore(figure_of: Callable[[int], Figure], label: str, most: int, start: int = 0) -> None:
-    """Shows ``figure_of(start)``, and a slider that shows ``figure_of(value)`` from 0 up to ``most``."""
+    """Shows ``figure_of(start)``, and a slider for the value, from 0 to ``most``."""
     first = png(figure_of(start))
     if importlib.util.find_spec("ipywidgets") is None:
         _show(first)
@@ -45,7 +42,7 @@ def explore(figure_of: Callable[[int], Figure], label: str, most: int, start: in
 
 
 class LivePlot:
-    """A run's curves, redrawn after every validation, below a button that ends training with the run saved.
+    """A run's curves, redrawn after every validation, below a button that stops training and saves the run.
 
     In a lesson::
 
@@ -56,21 +53,18 @@ class LivePlot:
     def __init__(self, run: Run) -> None:
         self.run, self.stop = run, threading.Event()
         if importlib.util.find_spec("ipywidgets") is not None and _buttons_work():
-            self._show_button()
+            import ipywidgets
+
+            button = ipywidgets.Button(description="Stop training", icon="stop", tooltip="saves the run")
+            button.on_click(lambda _: self.stop.set())
+            # ipykernel 7.4 would send a click to the subshell that last used the widget: the one that is busy training.
+            vars(button.comm).pop("_reply_subshell_id", None)
+            display(button)
         self._handle = _show(png(curves_figure(run)))
 
     def __call__(self, row: dict[str, float]) -> None:
         """Called by `train` with each new line of ``metrics.jsonl``."""
         self._handle.update(_bundle(png(curves_figure(self.run))), raw=True)
-
-    def _show_button(self) -> None:
-        import ipywidgets
-
-        button = ipywidgets.Button(description="Stop training", icon="stop", tooltip="ends with the run saved")
-        button.on_click(lambda _: self.stop.set())
-        # ipykernel 7.4 sends a click to the shell that last spoke to the widget, the one that trains, whatever the page asks for.
-        vars(button.comm).pop("_reply_subshell_id", None)
-        display(button)
 
 
 def png(figure: Figure) -> bytes:
@@ -85,7 +79,7 @@ def _show(picture: bytes, widget: object | None = None) -> DisplayHandle:
 
 
 def _bundle(picture: bytes, widget: object | None = None) -> dict[str, object]:
-    """One output in two forms: the widget where one can be moved, the picture where the notebook is only read."""
+    """One output in two forms: a widget in a running notebook, else the picture."""
     bundle: dict[str, object] = {"image/png": base64.b64encode(picture).decode(), "text/plain": "a figure"}
     if widget is not None:
         bundle[_WIDGET_VIEW] = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
@@ -93,7 +87,7 @@ def _bundle(picture: bytes, widget: object | None = None) -> dict[str, object]:
 
 
 def _buttons_work() -> bool:
-    """Whether the kernel handles clicks while a cell runs; an older one handles them after the cell, when training is over."""
+    """Whether the kernel handles clicks while a cell runs; before ipykernel 7 it handles them after the cell."""
     import ipykernel
 
     return int(ipykernel.__version__.split(".")[0]) >= 7

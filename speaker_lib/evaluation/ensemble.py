@@ -4,8 +4,6 @@ Models that were trained independently make different mistakes, so their average
 network ensembles").  Runs are evaluated one after another, and only the sum is kept in memory.
 """
 
-from __future__ import annotations
-
 import csv
 import math
 import os
@@ -23,21 +21,20 @@ from ..utils.files import replacing
 from .identification import FullResult, Model, full_outputs, full_result, heldout_indices
 
 AVERAGES = ("probabilities", "logits")
-_SPLIT = ("train.split", "train.split_seed", "train.valid_fraction")  # what decides which utterances are held out
+_SPLIT = ("train.split", "train.split_seed", "train.valid_fraction")  # these settings choose the held-out utterances
 
 
 @dataclass(frozen=True)
 class EnsembleConfig:
-    """What is averaged, over runs and over crops. Raises ConfigError.
+    """Settings of an ensemble: the average over runs and over crops. Raises ConfigError.
 
-    ``probabilities`` have the same scale in every run.  ``logits`` do not: those of a cosine head are bounded by its scale,
-    those of a linear head are not, and the run with the largest would outweigh the others.  Try them for runs of one head.
-    With ``crops``, an utterance of more than ``crop_len`` frames is evaluated on that many crops of so many frames, the
-    first at its start, the last at its end.
+    ``probabilities`` have the same scale in every run.  ``logits`` do not: a cosine head bounds them by its scale, a linear head
+    does not, and the run with the largest logits would outweigh the others.  Use them for runs with the same kind of head.
+    With ``crops``, an utterance of more than ``crop_len`` frames is evaluated on that many evenly spaced crops of that length.
     """
 
     average: str = "probabilities"
-    crops: int = 1  # the whole utterance
+    crops: int = 1  # 1 for the whole utterance
     crop_len: int | None = None  # frames of 10 ms
 
     def __post_init__(self) -> None:
@@ -47,12 +44,12 @@ class EnsembleConfig:
             if value is not None and value < 1:
                 raise ConfigError(f"{name} is {value}: choose a number from 1 up.")
         if (self.crops == 1) != (self.crop_len is None):
-            raise ConfigError("crops and crop-len belong together: ask for 2 crops or more of so many frames, or for neither.")
+            raise ConfigError("crops and crop-len belong together: set both, with crops from 2 up, or neither.")
 
 
 @dataclass(frozen=True)
 class EnsembleEvaluation:
-    """What ``evaluate --json`` prints for several runs: how well their average does on whole utterances."""
+    """The JSON of ``evaluate`` for several runs: their average on whole utterances."""
 
     full: FullResult
     n_utterances: int
@@ -67,16 +64,15 @@ def evaluate_ensemble(
     everything: bool = False,
     averaging: EnsembleConfig = EnsembleConfig(),
 ) -> tuple[EnsembleEvaluation, torch.Tensor, torch.Tensor]:
-    """How well the average of the runs recognises the utterances that `heldout_by_all` gives.
+    """Evaluates the average of the runs on the utterances of `heldout_by_all`. Raises RunError.
 
-    Also returns the averaged logits, (utterances, n_speakers), and the labels, (utterances,).  Raises RunError.
+    Also returns the averaged logits, (utterances, n_speakers), and the labels, (utterances,).
     """
     utterances = heldout_by_all(runs, corpus, everything)
     dataset = SpeakerDataset(corpus.labelled, device=device)
     logits, labels = ensemble_logits(runs, dataset, utterances, device, averaging), dataset.labels[utterances]
     folders = tuple(str(run.folder) for run in runs)
-    result = EnsembleEvaluation(full_result(logits, labels), len(utterances), averaging.average, folders)
-    return result, logits, labels
+    return EnsembleEvaluation(full_result(logits, labels), len(utterances), averaging.average, folders), logits, labels
 
 
 def predict(
@@ -86,9 +82,10 @@ def predict(
     device: torch.device,
     averaging: EnsembleConfig = EnsembleConfig(),
 ) -> int:
-    """Writes the competition's CSV for the test set, in the order of testdata.json, of one run or the average of several.
+    """Writes the competition's CSV for the test set, in the order of testdata.json; returns its number of rows.
 
-    Returns its number of rows.  Raises CorpusError if there is no test set, RunError if the corpus has other speakers than a run.
+    Several runs predict by their average.  Raises CorpusError if there is no test set, RunError if the corpus has other speakers
+    than a run.
     """
     runs = [runs] if isinstance(runs, Run) else runs
     for run in runs:
@@ -108,14 +105,14 @@ def predict(
 def ensemble_logits(
     runs: Sequence[Run], dataset: SpeakerDataset, utterances: torch.Tensor, device: torch.device, averaging: EnsembleConfig
 ) -> torch.Tensor:
-    """The runs' average for each utterance, (utterances, n_speakers) on the CPU, in the order given, as `mean_logits` says."""
+    """The runs' `mean_logits` for each utterance, (utterances, n_speakers) on the CPU, in the order given."""
     found = (full_outputs(crop_averaged(run.load_model(device), averaging), dataset, utterances, device) for run in runs)
     return mean_logits(found, averaging.average)
 
 
 def mean_logits(parts: Iterable[torch.Tensor], average: str) -> torch.Tensor:
-    """The average of ``parts``, each (n, n_speakers) logits: the mean of them, or the logarithm of the mean probability."""
-    add = torch.add if average == "logits" else torch.logaddexp  # as logarithms no probability shrinks to 0, with infinite loss
+    """The mean of logits (n, n_speakers) over ``parts``, or the logarithm of their mean probabilities, of the same shape."""
+    add = torch.add if average == "logits" else torch.logaddexp  # a probability that underflows to 0 has an infinite loss
     total, count = None, 0
     for logits in parts:
         rows = logits if average == "logits" else logits.log_softmax(dim=1)
@@ -124,7 +121,7 @@ def mean_logits(parts: Iterable[torch.Tensor], average: str) -> torch.Tensor:
 
 
 def crop_averaged(model: Classifier, averaging: EnsembleConfig) -> Model:
-    """``model``, but with the average over crops for utterances that are longer than one; logits (batch, n_speakers)."""
+    """``model`` with its logits (batch, n_speakers) averaged over crops, for utterances that are longer than a crop."""
     width, last = averaging.crop_len, averaging.crops - 1
     if last == 0:
         return model
@@ -134,7 +131,7 @@ def crop_averaged(model: Classifier, averaging: EnsembleConfig) -> Model:
             return model(mels, lengths)  # (batch, n_speakers)
         if lengths is None:
             lengths = torch.full((len(mels),), mels.shape[1], device=mels.device)  # (batch,)
-        spare, kept = (lengths - width).clamp(min=0), lengths.clamp(max=width)  # (batch,); the short have all crops at 0
+        spare, kept = (lengths - width).clamp(min=0), lengths.clamp(max=width)  # (batch,) each; a short one has all crops at 0
         kept = kept if bool((kept < width).any()) else None
         frames, rows = torch.arange(width, device=mels.device), torch.arange(len(mels), device=mels.device)[:, None]
         crops = (mels[rows, (spare * i // last)[:, None] + frames] for i in range(last + 1))  # each (batch, width, n_mels)
@@ -144,9 +141,9 @@ def crop_averaged(model: Classifier, averaging: EnsembleConfig) -> Model:
 
 
 def heldout_by_all(runs: Sequence[Run], corpus: Corpus, everything: bool = False) -> torch.Tensor:
-    """The utterances that every run held out, or ``everything`` in another corpus, (n,) int64.
+    """The utterances to evaluate several runs on, (n,) int64: their common `heldout_indices`.
 
-    Raises RunError as `heldout_indices`, and if the runs held out different ones: some would be in the training data of one.
+    Raises RunError as `heldout_indices` does, and if the runs held out different utterances.
     """
     first, *others = runs
     utterances = heldout_indices(first, corpus, everything)
@@ -155,7 +152,7 @@ def heldout_by_all(runs: Sequence[Run], corpus: Corpus, everything: bool = False
             differences = first.preset.differences(other.preset).items()
             listed = ", ".join(f"{name} is {one} and {two}" for name, (one, two) in differences if name in _SPLIT)
             raise RunError(
-                f"{first.folder} and {other.folder} held out different utterances ({listed}), so some that one of them was "
-                "trained on would be evaluated: use --all with --data of utterances that are in no run's training data."
+                f"{first.folder} and {other.folder} held out different utterances ({listed}), so one was trained on some that "
+                "the other held out: use --all with --data of utterances that are in no run's training data."
             )
     return utterances

@@ -1,11 +1,8 @@
-"""Evaluation of a trained model, by two protocols on the same weights.
+"""Evaluation of a trained model by two protocols: accuracy on random segments and on whole utterances.
 
-``crop``: 128-frame segments at fixed positions, mean and standard deviation over 10 draws of the positions; comparable with
-the report.  ``full``: whole utterances, which is what a test set asks for, and 7 to 17 points higher for public models that
-trained well on HW4.
+``crop``: a random 128-frame segment of each utterance, mean and standard deviation over 10 draws; comparable with the report.
+``full``: whole utterances, as in a test set; 7 to 17 points higher for public models that trained well on HW4.
 """
-
-from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -28,21 +25,21 @@ from ..utils.progress import progress_bar
 
 CROP_SEEDS = 10
 Model = Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]  # mels (batch, frames, n_mels), lengths (batch,) → (batch, d)
-FRAME_BUDGET = {"cpu": 2_000, "cuda": 65_536, "mps": 16_384}  # frames in a batch, padding included; a CPU is slower with more
+FRAME_BUDGET = {"cpu": 2_000, "cuda": 65_536, "mps": 16_384}  # frames in a batch with padding; a CPU is slower with more
 
 
 @dataclass(frozen=True)
 class CropResult:
-    """Random segments of `TrainConfig.segment_len` frames, as in the report."""
+    """Accuracy on random segments of `TrainConfig.segment_len` frames."""
 
     accuracy: float  # mean over the draws
-    std: float  # of the accuracy, over the draws
+    std: float  # of the accuracy over the draws
     loss: float  # mean cross-entropy, nats
 
 
 @dataclass(frozen=True)
 class FullResult:
-    """Whole utterances."""
+    """Accuracy on whole utterances."""
 
     accuracy: float
     top5: float
@@ -51,13 +48,13 @@ class FullResult:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What ``evaluate --json`` prints."""
+    """The JSON of ``evaluate`` for one run, and its evaluation.json."""
 
     crop: CropResult
     full: FullResult
     n_utterances: int
     n_parameters: int
-    weights: str  # digest of the weights that were evaluated
+    weights: str  # digest of the evaluated weights
 
     def to_dict(self) -> dict[str, object]:
         """Plain nested dictionaries, ready for JSON."""
@@ -67,58 +64,50 @@ class Evaluation:
 def evaluate(
     run: Run, corpus: Corpus, device: torch.device, everything: bool = False
 ) -> tuple[Evaluation, torch.Tensor, torch.Tensor]:
-    """Both protocols on the utterances that `heldout_indices` gives.
+    """Both protocols on the utterances of `heldout_indices`. Raises RunError.
 
-    Also returns the logits of ``full``, (utterances, n_speakers), and the labels, (utterances,), for a closer look.
+    Also returns the logits of ``full``, (utterances, n_speakers), and the labels, (utterances,).
     """
     utterances = heldout_indices(run, corpus, everything)
     weights = run.weights()
     model = run.load_model(device, weights)
     dataset = SpeakerDataset(corpus.labelled, run.preset.train.segment_len, device=device)
     logits, labels = full_outputs(model, dataset, utterances, device), dataset.labels[utterances]
-    result = Evaluation(
-        crop=crop_result(model, dataset, utterances, device),
-        full=full_result(logits, labels),
-        n_utterances=len(utterances),
-        n_parameters=count_parameters(model),
-        weights=digest(weights),
-    )
-    return result, logits, labels
+    crop, full = crop_result(model, dataset, utterances, device), full_result(logits, labels)
+    return Evaluation(crop, full, len(utterances), count_parameters(model), digest(weights)), logits, labels
 
 
 def heldout_indices(run: Run, corpus: Corpus, everything: bool = False) -> torch.Tensor:
-    """The utterances to evaluate a run on, (n,) int64: those its training held out, or ``everything`` in another corpus.
+    """The utterances to evaluate a run on, (n,) int64: the held-out ones of its training, or ``everything`` in the corpus.
 
-    Raises RunError if the corpus has other speakers, or is not the run's and ``everything`` was not asked for.
+    Raises RunError if the corpus has other speakers, or if it is not the training data and ``everything`` is false.
     """
     run.check_same_speakers(corpus)
     if everything:
         return torch.arange(len(corpus.labelled))
     if corpus.digest != run.data.digest:
-        raise RunError(
-            f"{corpus.folder} is not what {run.folder} was trained on, so which utterances were held out is not known: "
-            "use --all to evaluate on all of them."
-        )
+        problem = f"{corpus.folder} is not the training data of {run.folder}, so it has no held-out utterances"
+        raise RunError(f"{problem}: use --all to evaluate on all utterances.")
     return split_utterances(corpus.labelled, run.preset.train)[1]
 
 
 @torch.inference_mode()
 def full_outputs(model: Model, dataset: SpeakerDataset, utterances: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """The outputs for whole utterances, (utterances, d) on the CPU, in the order given: logits, or vectors of ``model.embed``."""
+    """The outputs of ``model`` for whole utterances, (utterances, d) on the CPU, in the order given."""
     order, found = [], []
     with progress_bar(len(utterances), "Full", "uttr", leave=False) as bar:
         for where in length_sorted_batches(dataset.lengths[utterances], FRAME_BUDGET[device.type]):
             order.append(where)
             found.append(_apply(model, dataset.whole(utterances[where]), device))  # (batch, d)
             bar.update(len(where))
-    rows = torch.cat(found).cpu()  # (utterances, d), longest first; they leave the device once, at the end
+    rows = torch.cat(found).cpu()  # (utterances, d), longest first; one copy to the CPU
     return torch.empty_like(rows).index_copy_(0, torch.cat(order), rows)  # (utterances, d)
 
 
 def length_sorted_batches(lengths: torch.Tensor, frame_budget: int) -> Iterator[torch.Tensor]:
-    """Indices into ``lengths`` (n,), longest first, in batches whose padded size stays within ``frame_budget`` frames.
+    """Indices into ``lengths`` (n,), longest first, in batches of at most ``frame_budget`` frames with padding.
 
-    An utterance longer than the budget makes a batch of its own.
+    An utterance longer than the budget is a batch of its own.
     """
     order = torch.argsort(lengths, descending=True, stable=True)
     first = 0
@@ -129,19 +118,19 @@ def length_sorted_batches(lengths: torch.Tensor, frame_budget: int) -> Iterator[
 
 
 def crop_result(model: Classifier, dataset: SpeakerDataset, utterances: torch.Tensor, device: torch.device) -> CropResult:
-    """Accuracy and loss of one segment per utterance, over `CROP_SEEDS` draws of where it is cut."""
+    """The mean of `crop_draws`, and the standard deviation of its accuracies."""
     accuracies, losses = crop_draws(model, dataset, utterances, device).T
     return CropResult(float(np.mean(accuracies)), float(np.std(accuracies)), float(np.mean(losses)))
 
 
 @torch.inference_mode()
 def crop_draws(model: Classifier, dataset: SpeakerDataset, utterances: torch.Tensor, device: torch.device) -> np.ndarray:
-    """Accuracy and loss of every draw, (`CROP_SEEDS`, 2): one model and the same utterances, only cut elsewhere."""
+    """Accuracy and loss on one random segment per utterance, (`CROP_SEEDS`, 2): each draw cuts the segments elsewhere."""
     size = max(1, FRAME_BUDGET[device.type] // dataset.segment_len)
     draws = []
     with progress_bar(CROP_SEEDS * len(utterances), "Crop", "uttr", leave=False) as bar:
         for seed in range(CROP_SEEDS):
-            sums = torch.zeros(2, dtype=sum_dtype(device), device=device)  # right answers, loss
+            sums = torch.zeros(2, dtype=sum_dtype(device), device=device)  # (2,) correct answers, loss
             for batch in ValidBatches(dataset, utterances, size, seed, EVALUATION_CROPS):
                 logits, labels = _apply(model, batch, device), batch.labels.to(device)
                 correct = (logits.argmax(dim=1) == labels).sum()
@@ -155,43 +144,39 @@ def full_result(logits: torch.Tensor, labels: torch.Tensor) -> FullResult:
     """Top-1, top-5 and cross-entropy of logits (n, n_speakers) against labels (n,)."""
     best = logits.topk(min(5, logits.shape[1]), dim=1).indices  # (n, 5)
     hits = best == labels[:, None]  # (n, 5)
-    return FullResult(
-        accuracy=float(hits[:, 0].float().mean()),
-        top5=float(hits.any(dim=1).float().mean()),
-        loss=float(F.cross_entropy(logits, labels)),
-    )
+    accuracy, top5 = float(hits[:, 0].float().mean()), float(hits.any(dim=1).float().mean())
+    return FullResult(accuracy, top5, float(F.cross_entropy(logits, labels)))
 
 
 def speaker_accuracy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """The fraction of each speaker's utterances that was recognised, (n_speakers,); NaN for speakers without any."""
+    """Accuracy for each speaker, (n_speakers,); NaN for speakers without an utterance."""
     counts = confusion_counts(logits, labels)  # (n_speakers, n_speakers)
     return counts.diagonal() / counts.sum(dim=1)
 
 
 def confusion_counts(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """How often the speaker of each row was taken for that of each column: (n_speakers, n_speakers) int64."""
+    """The confusion matrix, (n_speakers, n_speakers) int64: true speakers in the rows, predicted ones in the columns."""
     n_speakers = logits.shape[1]
     pairs = labels * n_speakers + logits.argmax(dim=1)  # (n,)
     return torch.bincount(pairs, minlength=n_speakers**2).view(n_speakers, n_speakers)  # (n_speakers, n_speakers)
 
 
 def most_confused(
-    logits: torch.Tensor, labels: torch.Tensor, speakers: Sequence[str], most: int = 10
+    logits: torch.Tensor, labels: torch.Tensor, speakers: Sequence[str], most: int = 5
 ) -> list[tuple[str, str, int]]:
-    """The most frequent mistakes, in that order: a speaker, the one it was taken for, and how often."""
+    """The ``most`` frequent confusions, most frequent first: the true speaker, the predicted one, and the number."""
     counts = confusion_counts(logits, labels).fill_diagonal_(0)  # (n_speakers, n_speakers)
     top = torch.argsort(counts.flatten(), descending=True, stable=True)[:most].tolist()
     pairs = [divmod(place, len(speakers)) for place in top]
-    return [(speakers[true], speakers[taken], int(counts[true, taken])) for true, taken in pairs if counts[true, taken]]
+    return [(speakers[true], speakers[guess], int(counts[true, guess])) for true, guess in pairs if counts[true, guess]]
 
 
 @torch.inference_mode()
 def identify(run: Run, recording: str | os.PathLike[str], device: torch.device, most: int = 5) -> list[tuple[str, float]]:
-    """The likeliest speakers of a recording with their probabilities, likeliest first. Raises SpeakerError."""
-    if run.preset.model.n_mels != N_MELS:
-        raise RunError(
-            f"{run.folder} was trained on {run.preset.model.n_mels} mel bands, recordings give {N_MELS}: use another run."
-        )
+    """The ``most`` probable speakers of a recording with their probabilities, most probable first. Raises SpeakerError."""
+    n_mels = run.preset.model.n_mels
+    if n_mels != N_MELS:
+        raise RunError(f"{run.folder} was trained on {n_mels} mel bands, recordings give {N_MELS}: use another run.")
     mel = torch.from_numpy(extract_features(Path(recording)))  # (frames, n_mels)
     model = run.load_model(device)
     probabilities = model(mel[None].to(device)).softmax(dim=1)[0].cpu()  # (n_speakers,)
@@ -200,6 +185,6 @@ def identify(run: Run, recording: str | os.PathLike[str], device: torch.device, 
 
 
 def _apply(model: Model, batch: Batch, device: torch.device) -> torch.Tensor:
-    """(batch, d) on the device."""
+    """The outputs for a batch, (batch, d) on the device."""
     lengths = lengths_of_padded(batch.mels, batch.lengths)
     return model(batch.mels.to(device), None if lengths is None else lengths.to(device))

@@ -1,6 +1,4 @@
-"""What the command line and the lessons print about an evaluation or a verification."""
-
-from __future__ import annotations
+"""Text of an evaluation or a verification, for the command line and the lessons."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,7 +13,7 @@ from .verification import Verification
 def evaluation_text(
     result: Evaluation | EnsembleEvaluation, logits: torch.Tensor, labels: torch.Tensor, speakers: Sequence[str]
 ) -> str:
-    """An evaluation in words, with the speakers that are hardest to recognise and the pairs that are mistaken most often.
+    """An evaluation as text, with the hardest speakers and the most frequent confusions.
 
     ``logits`` (n, n_speakers) and ``labels`` (n,) are those of the ``full`` protocol.
     """
@@ -29,16 +27,16 @@ def evaluation_text(
     accuracy = speaker_accuracy(logits, labels)  # (n_speakers,), NaN where a speaker has no utterance
     hardest = torch.argsort(accuracy, stable=True)[:5].tolist()  # NaN is sorted last
     lines.append("hardest speakers: " + ", ".join(f"{speakers[i]} {accuracy[i]:.2f}" for i in hardest if not accuracy[i].isnan()))
-    confused = [f"{speaker} taken for {other} x{count}" for speaker, other, count in most_confused(logits, labels, speakers, 5)]
+    confused = [f"{speaker} taken for {other} x{count}" for speaker, other, count in most_confused(logits, labels, speakers)]
     lines.append("most confused: " + (", ".join(confused) or "none"))
     return "\n".join(lines)
 
 
 def verification_text(result: Verification) -> str:
-    """A verification in words."""
+    """A verification as text."""
+    pairs = f"{result.n_targets:,} pairs of one speaker, {result.n_nontargets:,} of two"
     lines = [
-        f"{result.n_targets:,} pairs of one speaker, {result.n_nontargets:,} of two; {result.n_utterances:,} utterances, "
-        f"{result.n_speakers:,} speakers",
+        f"{pairs}; {result.n_utterances:,} utterances, {result.n_speakers:,} speakers",
         f"pairs       {result.rule}",
         f"EER         {result.eer:.4f} at a cosine of {result.threshold:.4f}",
         "minDCF      " + ", ".join(f"{cost:.4f} (p_target {p})" for p, cost in result.min_dcf.items()),
@@ -46,12 +44,12 @@ def verification_text(result: Verification) -> str:
         f"verified on {result.verified_on}",
     ]
     if result.n_heard:
-        lines.append(f"seen        {result.n_heard:,} of the utterances, in training: too easy")
+        lines.append(f"seen        {result.n_heard:,} of the utterances, in training, so the errors are too low")
     return "\n".join(lines)
 
 
 def verification_table(results: Mapping[str, Verification]) -> str:
-    """A line per verification, by its name: equal error rate and detection costs, lower is better."""
+    """A line per verification: equal error rate and minimum detection costs; lower is better."""
     priors = list(next(iter(results.values())).min_dcf)
     rows = [(name, f"{r.eer:.4f}", *(f"{r.min_dcf[p]:.4f}" for p in priors)) for name, r in results.items()]
     return text_table([("run", "EER", *(f"minDCF {p}" for p in priors)), *rows])

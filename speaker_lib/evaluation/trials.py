@@ -1,6 +1,4 @@
-"""Which utterances are compared: pairs of one speaker (targets) and of two (non-targets), drawn, or read from a file."""
-
-from __future__ import annotations
+"""Trials of speaker verification: pairs of one speaker (targets) and of two (non-targets), drawn or read from a file."""
 
 import os
 from dataclasses import dataclass
@@ -12,16 +10,14 @@ import torch
 from ..data.corpus import Corpus
 from ..utils.errors import ConfigError, CorpusError, first_line, short_repr
 
-LABELS = {"1": True, "0": False}  # VoxCeleb's: 1 for one speaker, 0 for two
-
 
 @dataclass(frozen=True)
 class Trials:
     """Pairs of labelled utterances of a corpus."""
 
-    first: np.ndarray  # (trials,) int64, an utterance of each pair
-    second: np.ndarray  # (trials,) int64, the other
-    same: np.ndarray  # (trials,) bool, whether one speaker speaks in both
+    first: np.ndarray  # (trials,) int64, one utterance of each pair
+    second: np.ndarray  # (trials,) int64, the other utterance
+    same: np.ndarray  # (trials,) bool, whether both are of one speaker
     rule: str  # how the pairs were chosen, in words
 
     def __len__(self) -> int:
@@ -31,24 +27,25 @@ class Trials:
 def draw_trials(corpus: Corpus, utterances: torch.Tensor, count: int = 20_000, seed: int = 0) -> Trials:
     """At most ``count`` different pairs of the labelled ``utterances`` (n,), half of them of one speaker, half of two.
 
-    Every possible pair is equally likely.  Where the corpus knows sessions, the two utterances of one speaker **must** come
-    from two sessions: in one they share the room and the microphone, and to recognise those is easier than a voice.  Raises
-    ConfigError for fewer than two, CorpusError where no pair of a kind is possible.
+    Every possible pair is equally likely.  If the corpus names sessions, the two utterances of one speaker come from different
+    ones: within a session they share the room and the microphone, which are easier to recognise than a voice.  Raises
+    ConfigError for a count below 2 or a seed below 0, CorpusError if no pair of a kind is possible.
     """
     for name, value, least in (("trials", count, 2), ("seed", seed, 0)):
         if value < least:
             raise ConfigError(f"{name} is {value}: choose a whole number from {least} up.")
     chosen, sessions = utterances.numpy(), corpus.labelled.sessions
     speakers = corpus.labelled.labels[chosen]  # (n,)
-    groups = np.arange(len(chosen))  # without sessions every utterance counts as one
+    groups = np.arange(len(chosen))  # (n,) without sessions every utterance counts as one
     if sessions is not None:
-        groups = np.unique([sessions[i] for i in chosen], return_inverse=True)[1]
-    order = np.lexsort((groups, speakers))  # one speaker's together, and in them one session's
-    chosen, speakers, groups = chosen[order], speakers[order], groups[order]
+        groups = np.unique([sessions[i] for i in chosen], return_inverse=True)[1]  # (n,)
+    keys = speakers * len(chosen) + groups  # (n,) one number per speaker and session
+    order = np.argsort(keys, kind="stable")  # (n,) by speaker, then by session
+    chosen, speakers, keys = chosen[order], speakers[order], keys[order]
     end_of_speaker = np.searchsorted(speakers, speakers, side="right")  # (n,)
-    end_of_session = _run_ends((np.diff(speakers) != 0) | (np.diff(groups) != 0), len(chosen))  # (n,)
-    targets = end_of_speaker - end_of_session  # (n,) of those behind it, how many are a target with it
-    others = len(chosen) - end_of_speaker  # (n,) and how many a non-target
+    end_of_session = np.searchsorted(keys, keys, side="right")  # (n,)
+    targets = end_of_speaker - end_of_session  # (n,) how many later utterances form a target with this one
+    others = len(chosen) - end_of_speaker  # (n,) how many form a non-target
     if not targets.sum():
         what = "utterances" if sessions is None else "utterances from two sessions"
         raise CorpusError(f"no speaker of {corpus.folder} has two {what} to compare: use other data, or --all, or --pairs.")
@@ -58,14 +55,14 @@ def draw_trials(corpus: Corpus, utterances: torch.Tensor, count: int = 20_000, s
     rng = np.random.default_rng(seed)
     pairs = [_draw(counts, first, half, rng) for counts, first in ((targets, end_of_session), (others, end_of_speaker))]
     first, second = chosen[np.concatenate(pairs, axis=1)]  # (2 * half,) each
-    rule = "of one speaker always from two sessions" if sessions is not None else "sessions are not known"
+    rule = "pairs of one speaker are from two sessions" if sessions is not None else "sessions are not known"
     return Trials(first, second, np.repeat([True, False], half), f"drawn with seed {seed}, {rule}")
 
 
 def read_trials(path: str | os.PathLike[str], corpus: Corpus) -> Trials:
-    """The pairs of a file in VoxCeleb's format, a line ``label path path`` each: 1 for one speaker, 0 for two.
+    """The pairs of a file in VoxCeleb's format, one line ``label path path`` per pair: 1 for one speaker, 0 for two.
 
-    The paths are those of labelled utterances in the corpus's metadata.json.  Raises CorpusError naming the file and the line.
+    The paths are those in the corpus's metadata.json.  Raises CorpusError naming the file and the line.
     """
     path = Path(path)
     try:
@@ -82,35 +79,29 @@ def read_trials(path: str | os.PathLike[str], corpus: Corpus) -> Trials:
                 raise CorpusError(f"{path}, line {number} {problem}: write it as `1 path path` or `0 path path`.") from None
     columns = np.array(trials, dtype=np.int64).reshape(-1, 3)  # (trials, 3)
     if len(set(columns[:, 0])) < 2:
-        raise CorpusError(f"{path} needs pairs of one speaker (1) and of two (0), and has not both: add some.")
+        raise CorpusError(f"{path} needs pairs of one speaker (1) and of two (0), but one kind is missing: add it.")
     return Trials(columns[:, 1], columns[:, 2], columns[:, 0].astype(bool), f"the pairs in {path.name}")
 
 
 def _trial(line: str, number_of: dict[str, int], labels: np.ndarray) -> tuple[bool, int, int]:
     """Raises ValueError saying what is wrong with a line."""
     words = line.split()
-    if len(words) != 3 or words[0] not in LABELS:
+    if len(words) != 3 or words[0] not in ("0", "1"):
         raise ValueError(f"is {short_repr(line)}")
     for name in words[1:]:
         if name not in number_of:
             raise ValueError(f"names {short_repr(name)}, which is no labelled utterance of the data")
-    same, first, second = LABELS[words[0]], *(number_of[name] for name in words[1:])
+    same, first, second = words[0] == "1", *(number_of[name] for name in words[1:])
     if first == second:
         raise ValueError("compares an utterance with itself")
     if same != (labels[first] == labels[second]):
-        raise ValueError(f"says {words[0]}, against the speakers that the data name")
+        raise ValueError(f"says {words[0]}, against the speakers in the data")
     return same, first, second
-
-
-def _run_ends(changes: np.ndarray, n: int) -> np.ndarray:
-    """For each of n places in a row, where the run of equals it stands in is over; ``changes`` (n - 1,) bool, between two."""
-    ends = np.append(np.flatnonzero(changes) + 1, n)  # (runs,)
-    return ends[np.searchsorted(ends, np.arange(n), side="right")]  # (n,)
 
 
 def _draw(counts: np.ndarray, first: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
     """(2, size) different pairs: i with one of the ``counts[i]`` places from ``first[i]`` on, all pairs equally likely."""
-    ends = np.cumsum(counts)  # (n,) pairs up to and with i, were they all listed
+    ends = np.cumsum(counts)  # (n,) where the pairs of i end in the list of all possible pairs
     ranks = rng.choice(ends[-1], size, replace=False)  # (size,)
     i = np.searchsorted(ends, ranks, side="right")  # (size,)
     return np.stack([i, first[i] + ranks - (ends[i] - counts[i])])  # (2, size)

@@ -1,9 +1,7 @@
-"""Which change did it? The steps from one preset to another, taken one at a time, in order and in reverse, over several seeds.
+"""Which change did it? An ablation: the changes between two presets, made alone, in order and in reverse, over several seeds.
 
-An ablation is a folder of runs, ``<variant>/seed<n>``.  What is finished is not trained again.
+An ablation is a folder of runs, ``<variant>/seed<n>``.  Finished runs are not trained again.
 """
-
-from __future__ import annotations
 
 import os
 from collections.abc import Sequence
@@ -16,8 +14,8 @@ from ..data.splits import can_hold_out_sessions
 from ..utils.errors import ConfigError
 from .seeds import AblationPlan, SeedResults, train_presets
 
-# What is changed at a time, in the report's order: one setting, and after it those that only change along with it.
-# A LayerNorm before the sublayers belongs to the layers: six of them do not train without.
+# One tuple per step, in the report's order: a setting, then those that only change along with it.
+# Six layers do not train without pre-norm, so it belongs to the layers.
 STEPS: tuple[tuple[str, ...], ...] = (
     ("model.d_model",),
     ("model.nhead",),
@@ -32,19 +30,19 @@ class Change:
 
     name: str  # the setting: "d_model"
     label: str  # the setting with both values: "d_model 80 → 512"
-    settings: tuple[tuple[str, object], ...]  # what `Preset.override` takes, as pairs
+    settings: tuple[tuple[str, object], ...]  # for `Preset.override`, as pairs
 
 
 @dataclass(frozen=True)
 class Variant:
-    """The baseline with some changes made, and how its validation set is split off."""
+    """The baseline with some of the changes, and the split of its validation set."""
 
     changes: tuple[Change, ...]
     split: str = "random"
 
     @property
     def name(self) -> str:
-        """Its folder: ``d_model+nhead``, or ``baseline`` without any change."""
+        """The folder of its runs: ``d_model+nhead``, or ``baseline`` without a change."""
         names = "+".join(change.name for change in self.changes) or "baseline"
         return names if self.split == "random" else f"{names}-{self.split}"
 
@@ -56,23 +54,23 @@ class Variant:
 
 @dataclass(frozen=True)
 class Ablation:
-    """The results of all variants, and the paths they lie on."""
+    """The results of all variants."""
 
     changes: tuple[Change, ...]  # in the report's order
     results: dict[Variant, SeedResults]
-    source: str  # where the data come from
+    source: str  # of the data
 
     def of(self, changes: Sequence[Change], split: str = "random") -> SeedResults | None:
-        """What these changes reached, in whichever order they are named; None if they were not trained."""
+        """The results with these changes, in any order; None if that variant was not trained."""
         names = {change.name for change in changes}
         return self.results.get(Variant(tuple(change for change in self.changes if change.name in names), split))
 
 
 def changes_between(baseline: Preset, tuned: Preset, steps: Sequence[Sequence[str]] = STEPS) -> tuple[Change, ...]:
-    """The steps with these two presets' values, without those in which the presets do not differ.
+    """The steps in which two presets differ, with both values; by default of the report's four.
 
-    By default the report's four; another one is added as ``steps=(*STEPS, ("model.dim_feedforward",))``.
-    Raises ConfigError if the models differ in a setting that is in no step.
+    A fifth is added by ``steps=(*STEPS, ("model.dim_feedforward",))``.  Raises ConfigError if the models differ in a setting that
+    is in no step.
     """
     differences = baseline.differences(tuned)
     named = {name for names in steps for name in names}
@@ -84,14 +82,14 @@ def changes_between(baseline: Preset, tuned: Preset, steps: Sequence[Sequence[st
         settings = {name: differences[name][1] for name in names if name in differences}
         if names[0] in settings:
             old, new = differences[names[0]]
-            more = "".join(f", {settings[name]}-norm" for name in names[1:] if name in settings)
+            norms = "".join(f", {settings[name]}-norm" for name in names[1:] if name in settings)
             short = names[0].removeprefix("model.")
-            changes.append(Change(short, f"{short} {old} → {new}{more}", tuple(settings.items())))
+            changes.append(Change(short, f"{short} {old} → {new}{norms}", tuple(settings.items())))
     return tuple(changes)
 
 
 def paths(changes: tuple[Change, ...]) -> dict[str, list[tuple[Change, ...]]]:
-    """The three ways from the baseline through the changes; each lists the changes made at each of its stations."""
+    """Three paths from the baseline, by name: the changes that are made at each station of a path."""
     backwards = changes[::-1]
     return {
         "one change alone": [(), *((change,) for change in changes)],
@@ -101,7 +99,7 @@ def paths(changes: tuple[Change, ...]) -> dict[str, list[tuple[Change, ...]]]:
 
 
 def variants_of(changes: tuple[Change, ...], sessions: bool) -> list[Variant]:
-    """Every variant once; with ``sessions`` also both ends evaluated on sessions that were not in the training data."""
+    """Every variant on the `paths` once; with ``sessions`` also the first and the last with whole sessions held out."""
     on_paths = {frozenset(station) for path in paths(changes).values() for station in path}
     subsets = [subset for n in range(len(changes) + 1) for subset in combinations(changes, n)]
     variants = [Variant(subset) for subset in subsets if frozenset(subset) in on_paths]
@@ -109,7 +107,7 @@ def variants_of(changes: tuple[Change, ...], sessions: bool) -> list[Variant]:
 
 
 def planned_variants(baseline: Preset, tuned: Preset, corpus: Corpus, steps: Sequence[Sequence[str]] = STEPS) -> list[Variant]:
-    """What `run_ablation` trains on these data: with held-out recordings, too, where some speaker has two."""
+    """The variants that `run_ablation` trains: with held-out sessions, too, if some speaker has two."""
     return variants_of(changes_between(baseline, tuned, steps), sessions=can_hold_out_sessions(corpus.labelled))
 
 
@@ -124,8 +122,8 @@ def run_ablation(
 ) -> Ablation:
     """Trains and evaluates every variant for every seed, in ``workers`` processes as `train_jobs` does.
 
-    ``steps`` are those of `changes_between`.  Interrupted, it goes on where it was.
-    Raises RunError if a run of the folder has other settings or other data.
+    An interrupted ablation is resumed.  Raises ConfigError as `changes_between` does, RunError if a run of the folder has other
+    settings or other data.
     """
     start = Preset(baseline.model, replace(plan.train, keep="last"))
     presets = {variant: variant.preset(start) for variant in planned_variants(baseline, tuned, corpus, steps)}

@@ -1,10 +1,8 @@
-"""What an ablation or a ladder says, in sentences that are computed from its runs and never typed in.
+"""Conclusions of an ablation or a ladder: sentences that are computed from the runs.
 
-Two presets are compared seed by seed with a paired t-test (Student 1908), two-sided. Where several comparisons are stated
+Two presets are compared seed by seed with a two-sided paired t-test (Student 1908).  Where several comparisons are stated
 together, Holm's correction (Holm 1979) keeps the probability of even one false claim among them at 5 %.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,31 +15,25 @@ from .ablation import Ablation, paths
 from .ladder import Ladder
 from .seeds import SeedResults, spread
 
-ALPHA = 0.05  # how often a claim may be made where there is no difference
+ALPHA = 0.05  # probability of a false claim
 
 
 @dataclass(frozen=True)
 class Gain:
-    """How much one preset is ahead of another, seed by seed: runs of one seed see the same segments in the same order."""
+    """The gain in accuracy of one preset over another, per seed: runs of one seed see the same segments in the same order."""
 
     differences: np.ndarray  # (seeds,)
 
     @property
     def mean(self) -> float:
-        """Of the accuracy, 0 to 1."""
+        """Mean gain in accuracy, -1 to 1."""
         return float(self.differences.mean())
 
     @property
-    def error(self) -> float:
-        """Standard error of the mean; 0 with a single seed."""
-        return spread(self.differences) / len(self.differences) ** 0.5
-
-    @property
     def p(self) -> float:
-        """Two-sided p-value of the paired t-test, 0 to 1.
+        """Two-sided p-value of the paired t-test, 0 to 1. Raises SpeakerError if scipy is missing.
 
-        It is 1 where nothing can be tested: with a single seed, or where all seeds differ by exactly the same amount, so that
-        there is no spread to compare the mean with. Raises SpeakerError if scipy is missing.
+        It is 1 with a single seed and where all seeds gain the same: without a spread there is nothing to test against.
         """
         if np.ptp(self.differences) < 1e-9:  # equal but for rounding
             return 1.0
@@ -49,17 +41,19 @@ class Gain:
             from scipy.stats import ttest_1samp
         except ImportError:
             raise SpeakerError("the t-test over the seeds needs scipy: run `pip install scipy`.") from None
-        return float(ttest_1samp(self.differences, popmean=0.0).pvalue)  # of the differences: that makes the test a paired one
+        return float(ttest_1samp(self.differences, popmean=0.0).pvalue)  # one sample of differences is a paired test
 
     def __str__(self) -> str:
-        return f"{self.mean:+.3f}" + (f" ± {self.error:.3f}" if len(self.differences) > 1 else "")
+        """The mean, with its standard error if there are several seeds."""
+        n = len(self.differences)
+        return f"{self.mean:+.3f}" + (f" ± {spread(self.differences) / n**0.5:.3f}" if n > 1 else "")
 
 
 def holm(p_values: Sequence[float], alpha: float = ALPHA) -> list[bool]:
     """Which of several tests are significant; the probability of any false claim among them is at most ``alpha``.
 
     The smallest of n p-values is compared with alpha / n, the next with alpha / (n - 1), and so on up to the first that is
-    larger. The tests may depend on each other (Holm 1979, A simple sequentially rejective multiple test procedure).
+    larger.  The tests may depend on each other (Holm 1979, A simple sequentially rejective multiple test procedure).
     """
     significant = [False] * len(p_values)
     for rank, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
@@ -70,47 +64,41 @@ def holm(p_values: Sequence[float], alpha: float = ALPHA) -> list[bool]:
 
 
 def ablation_conclusions(ablation: Ablation) -> list[str]:
-    """What the runs say about the question, sentence by sentence, with the numbers it rests on."""
-    ends = ablation.of(()), ablation.of(ablation.changes)
-    total = _gain(*ends)
-    seeds = len(total.differences)
+    """Which changes explain the difference between the two presets, in sentences with their numbers."""
+    changes, baseline, tuned = ablation.changes, ablation.of(()), ablation.of(ablation.changes)
+    total = _gain(baseline, tuned)
     first = (
-        f"On {ablation.source}, mean over {seeds} seed{'s' * (seeds > 1)}: the baseline names {ends[0].full.mean():.3f} of the "
-        f"whole utterances right, with all {len(ablation.changes)} changes {ends[1].full.mean():.3f} ({total})."
+        f"On {ablation.source}, mean over {_seeds(total)}: the baseline reaches {baseline.full.mean():.3f} on whole utterances, "
+        f"with all {len(changes)} changes {tuned.full.mean():.3f} ({total})."
     )
     if total.p > ALPHA:
         return [first, "That is not significant with this many seeds, so these runs cannot say which change did it."]
-    alone = [(change.label, _gain(ends[0], ablation.of((change,)))) for change in ablation.changes]
-    alone.sort(key=lambda pair: -pair[1].mean)
+    alone = _largest_first([(change.label, _gain(baseline, ablation.of((change,)))) for change in changes])
     added = Gain(sum(gain.differences for _, gain in alone))
-    surplus = Gain(total.differences - added.differences)
-    *significant, interacting = holm([gain.p for _, gain in alone] + [surplus.p])  # stated together, so corrected together
+    interaction = Gain(total.differences - added.differences)
+    *significant, interacting = holm([*(gain.p for _, gain in alone), interaction.p])  # stated together, so corrected together
     made_alone = " ".join(["Each change made alone.", *_verdicts(alone, significant)])
-    _, *orders = paths(ablation.changes)
+    _, *orders = paths(changes)
     forward, backward = (marginal_gains(ablation, order) for order in orders)
     in_order = [
-        f"{change.label} adds {forward[change.name]} where the report made it, {backward[change.name]} in the reverse order."
-        for change in ablation.changes
+        f"{change.label} adds {forward[change.name]} in the report's order, {backward[change.name]} in the reverse order."
+        for change in changes
     ]
     if total.mean < 0:
-        return [first, "So all changes together do harm here.", made_alone, *in_order]
-    means = [
-        (change.label, Gain((forward[change.name].differences + backward[change.name].differences) / 2))
-        for change in ablation.changes
-    ]
-    means.sort(key=lambda pair: -pair[1].mean)
-    divided = ", ".join(f"{label} {gain}" for label, gain in means)
+        return [first, "So all changes together lower the accuracy here.", made_alone, *in_order]
+    both = [(c.label, Gain((forward[c.name].differences + backward[c.name].differences) / 2)) for c in changes]
+    divided = ", ".join(f"{label} {gain}" for label, gain in _largest_first(both))
     return [
         first,
         made_alone,
         *in_order,
         f"The whole gain of {total.mean:+.3f}, divided up as the mean of the two orders: {divided}.",
-        _together(ends[0], added, total, interacting),
+        _together(baseline, added, total, interacting),
     ]
 
 
 def measuring(ablation: Ablation) -> list[str]:
-    """How much of a difference is only the way of measuring: crop or full, random split or unseen sessions."""
+    """How much the protocol changes the result: random segments or whole utterances, random split or unseen recordings."""
     rows = []
     for changes, name in (((), "The baseline"), (ablation.changes, "With all changes the model")):
         random, session = ablation.of(changes), ablation.of(changes, "session")
@@ -123,33 +111,28 @@ def measuring(ablation: Ablation) -> list[str]:
         rows.append(sentence + ".")
     if ablation.of((), "session") is None:
         return [*rows, "No speaker of these data has two known recordings, so unseen recordings cannot be tried."]
-    gains = (
-        _gain(ablation.of(()), ablation.of(ablation.changes)),
-        _gain(ablation.of((), "session"), ablation.of(ablation.changes, "session")),
-    )
-    return [
-        *rows,
-        f"So the {len(ablation.changes)} changes are worth {gains[0]} by the random split and {gains[1]} on unseen recordings.",
-    ]
+    by_split = {split: _gain(ablation.of((), split), ablation.of(ablation.changes, split)) for split in ("random", "session")}
+    worth = f"{by_split['random']} by the random split and {by_split['session']} on unseen recordings"
+    return [*rows, f"So the {len(ablation.changes)} changes gain {worth}."]
 
 
 def ladder_conclusions(ladder: Ladder) -> list[str]:
-    """What the runs of a ladder say: how far it leads, and which steps of it are significant."""
+    """The gain of the whole ladder, and which of its steps are significant."""
     lowest, highest = ladder.kept[0], ladder.kept[-1]
     pairs = [*pairwise(ladder.kept), *((highest, tried) for tried in ladder.results if not tried.kept)]
     gains = [(step.label, _gain(ladder.results[below], ladder.results[step])) for below, step in pairs]
     first, last = ladder.results[lowest], ladder.results[highest]
-    seeds = len(first.full)
+    total = _gain(first, last)
     sentence = (
-        f"On {ladder.source}, mean over {seeds} seed{'s' * (seeds > 1)}, evaluated on {ladder.evaluated_on}: from "
-        f"{first.full.mean():.3f} of the whole utterances ({lowest.label}) to {last.full.mean():.3f} ({_gain(first, last)})."
+        f"On {ladder.source}, mean over {_seeds(total)}, evaluated on {ladder.evaluated_on}: from {first.full.mean():.3f} "
+        f"on whole utterances ({lowest.label}) to {last.full.mean():.3f} ({total})."
     )
     return [sentence, *_verdicts(gains, holm([gain.p for _, gain in gains]))]
 
 
-def marginal_gains(ablation: Ablation, way: str) -> dict[str, Gain]:
-    """What each change adds where it comes in on that way (a key of `paths`), by the change's name."""
-    steps = paths(ablation.changes)[way]
+def marginal_gains(ablation: Ablation, path: str) -> dict[str, Gain]:
+    """The gain of each change where it is added on a path (a key of `paths`), by the change's name."""
+    steps = paths(ablation.changes)[path]
     return {after[-1].name: _gain(ablation.of(before), ablation.of(after)) for before, after in pairwise(steps)}
 
 
@@ -157,15 +140,24 @@ def _gain(before: SeedResults, after: SeedResults) -> Gain:
     return Gain(after.full - before.full)
 
 
+def _seeds(gain: Gain) -> str:
+    n = len(gain.differences)
+    return f"{n} seed{'s' * (n > 1)}"
+
+
+def _largest_first(gains: list[tuple[str, Gain]]) -> list[tuple[str, Gain]]:
+    return sorted(gains, key=lambda pair: -pair[1].mean)
+
+
 def _verdicts(gains: Sequence[tuple[str, Gain]], significant: Sequence[bool]) -> list[str]:
-    """A sentence with the gains that are significant, by their labels, and one with those that are not."""
-    found = [f"{label} ({gain})" for (label, gain), yes in zip(gains, significant, strict=True) if yes]
-    unclear = [f"{label} ({gain})" for (label, gain), yes in zip(gains, significant, strict=True) if not yes]
+    """A sentence with the significant gains, and one with the others."""
     sentences = []
-    if found:
-        sentences.append(f"Significant at 5 % over the seeds (paired t-test, Holm's correction): {', '.join(found)}.")
-    if unclear:
-        sentences.append(f"Not significant with this many seeds: {', '.join(unclear)}.")
+    for verdict, text in (
+        (True, "Significant at 5 % over the seeds (paired t-test, Holm's correction)"),
+        (False, "Not significant with this many seeds"),
+    ):
+        listed = [f"{label} ({gain})" for (label, gain), found in zip(gains, significant, strict=True) if found == verdict]
+        sentences += [f"{text}: {', '.join(listed)}."] * bool(listed)
     return sentences
 
 
@@ -173,9 +165,9 @@ def _together(baseline: SeedResults, added: Gain, total: Gain, interacting: bool
     if not interacting:
         verdict = "the difference between the two is not significant with this many seeds"
     elif total.mean > added.mean:
-        verdict = "the changes need each other: together they do more than one by one"
+        verdict = "the changes need each other: together they gain more than one by one"
     elif baseline.full.mean() + added.mean > 1:
-        verdict = "together they do less than one by one; as no accuracy can pass 1, that need not mean that they overlap"
+        verdict = "together they gain less than one by one; that need not be an overlap, as no accuracy exceeds 1"
     else:
         verdict = "the changes overlap: each does part of what another does too"
     return f"One by one they would add up to {added}, together they make {total}: {verdict}."

@@ -1,6 +1,6 @@
 """Trains several runs in parallel processes: the seeds of one experiment, the variants of an ablation, the steps of a ladder.
 
-What is finished is not trained again, and what was interrupted goes on where it was.
+Finished runs are not trained again, interrupted ones are resumed.
 """
 
 from __future__ import annotations
@@ -25,34 +25,34 @@ from ..utils.errors import RunError
 from ..utils.parallel import available_cores, parallel_map
 from ..utils.progress import log, quietly
 
-Named = TypeVar("Named")  # what has a ``name``: a variant of an ablation, a step of a ladder
+Named = TypeVar("Named")  # has a ``name``: a variant of an ablation, a step of a ladder
 
 
 @dataclass(frozen=True)
 class AblationPlan:
-    """How the models of an ablation are trained: shorter than the lessons' own, because there are dozens of them."""
+    """The training of each run of an ablation or a ladder: short, because there are dozens of them."""
 
     train: TrainConfig
     seeds: tuple[int, ...]
-    speakers: int | None = None  # only the first so many of the data's speakers
+    speakers: int | None = None  # only the first ones of the data; None for all
 
 
 @dataclass(frozen=True)
 class Job:
-    """A run to be trained and evaluated: where it lies, what it trains, on which data, and where it is mirrored."""
+    """A run to train and evaluate."""
 
     folder: Path
     preset: Preset
-    corpus: Path
-    backup: Path | None = None
+    corpus: Path  # the data folder
+    backup: Path | None = None  # the folder of its copy
 
     @classmethod
     def of(cls, folder: Path, preset: Preset, corpus: Corpus, backup: Path | None = None) -> Job:
-        """With as many classes and mel bands as the data have."""
+        """A job with the number of speakers and mel bands of the data."""
         return cls(folder, fit_to_data(preset, corpus), corpus.folder, backup)
 
     def finished(self, corpus: Corpus) -> bool:
-        """Whether there is nothing left to do. Raises RunError if its folder holds a run of other settings or other data."""
+        """Whether it is trained and evaluated. Raises RunError if its folder holds a run with other settings or other data."""
         if not Run.exists(self.folder):
             return False
         run = Run.open(self.folder)
@@ -63,7 +63,7 @@ class Job:
 
 @dataclass(frozen=True)
 class SeedResults:
-    """What the runs of one preset reached on the utterances held out, a value per seed."""
+    """Accuracies of the runs of one preset on held-out utterances, a value per seed."""
 
     crop: np.ndarray  # (seeds,) accuracy on random segments
     full: np.ndarray  # (seeds,) accuracy on whole utterances
@@ -74,13 +74,13 @@ class SeedResults:
 
 
 def train_jobs(jobs: Sequence[Job], corpus: Corpus, description: str = "Train", workers: int | None = None) -> list[Run]:
-    """Trains and evaluates what is not finished, in ``workers`` processes (default: two on a GPU, else one per core).
+    """Trains and evaluates the jobs that are not finished, in ``workers`` processes (default: two on a GPU, else one per core).
 
-    On a CPU, processes of one core each do more than one after the other with all cores: small kernels gain little from them.
-    Raises RunError if a folder holds another run, or if one was stopped.
+    On a CPU, small kernels gain little from several cores, so one process per core is faster.  Raises RunError if a folder holds
+    another run, or if a run was stopped.
     """
     waiting = [job for job in jobs if not job.finished(corpus)]
-    if workers is None:  # on a GPU each process needs some of its memory for itself
+    if workers is None:  # each process takes a part of the GPU's memory for itself
         workers = 2 if get_device().type == "cuda" else available_cores()
     for job, lines in zip(waiting, parallel_map(_train_one, waiting, description, "run", workers, ahead=0), strict=True):
         for line in lines:
@@ -106,7 +106,7 @@ def train_presets(
 
 
 def results_of(runs: Sequence[Run], corpus: Corpus) -> SeedResults:
-    """The results of evaluated runs of one preset, trained on this corpus."""
+    """The results of evaluated runs of one preset, which were trained on this corpus."""
     preset, evaluations = runs[0].preset, [run.evaluation() for run in runs]
     crop, full = (np.array([found[protocol]["accuracy"] for found in evaluations]) for protocol in ("crop", "full"))
     return SeedResults(
@@ -120,12 +120,12 @@ def results_of(runs: Sequence[Run], corpus: Corpus) -> SeedResults:
 
 
 def spread(values: np.ndarray) -> float:
-    """Standard deviation over seeds (seeds,); 0 with a single one."""
+    """Standard deviation of values (seeds,); 0 for a single seed."""
     return float(values.std(ddof=1)) if len(values) > 1 else 0.0
 
 
 def _train_one(job: Job) -> list[str]:
-    """Trains and evaluates a run without a bar of its own; returns the lines that it would have logged."""
+    """Trains and evaluates a run without a progress bar; returns the lines that it would have logged."""
     corpus = Corpus.open(job.corpus)
     run = Run.open(job.folder) if Run.exists(job.folder) else Run.create(job.folder, job.preset, corpus)
     with quietly() as lines:

@@ -1,9 +1,7 @@
-"""Figures about runs: curves side by side, a run as it goes, and what it mixes up.
+"""Figures of runs: validation curves of several, all curves of one, and a confusion matrix.
 
-Colours are those of Okabe & Ito, which colour-blind readers tell apart; markers and hatches do so in print.
+The colours are those of Okabe & Ito, which colour-blind readers can tell apart; markers and hatches do the same in print.
 """
-
-from __future__ import annotations
 
 import os
 from collections.abc import Sequence
@@ -26,16 +24,13 @@ MARKERS = "osD^vPX"
 
 
 def comparison_figure(runs: Sequence[Run], report: bool = True) -> Figure:
-    """Validation accuracy and loss of each run against steps, with the ``report``'s two curves dashed.
-
-    Raises RunError if a run has no validation yet.
-    """
+    """Validation accuracy and loss of each run by step, with the ``report``'s two curves; RunError if a run has none yet."""
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     accuracy, loss = figure.subplots(1, 2)
     for i, run in enumerate(runs):
         rows = run.metrics()
         if not rows:
-            raise RunError(f"{run.folder} has no validation yet: let `train` reach its first (go on with --resume).")
+            raise RunError(f"{run.folder} has no validation yet: resume it with `train --resume` until the first one.")
         steps = [row["step"] for row in rows]
         colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
         style = {"color": colour, "marker": marker, "markersize": 4, "label": plain(run.name)}
@@ -43,14 +38,11 @@ def comparison_figure(runs: Sequence[Run], report: bool = True) -> Figure:
         loss.plot(steps, [row["valid_loss"] for row in rows], **style)
     last = max(run.metrics()[-1]["step"] for run in runs)
     for curve, dashes in ((REPORT_BASELINE, ":"), (REPORT_TUNED, "--")) if report else ():
-        for axes, values, outcome in (
-            (accuracy, curve.accuracy, curve.best_accuracy),
-            (loss, curve.loss, curve.loss[-1]),
-        ):
+        for axes, values, outcome in ((accuracy, curve.accuracy, curve.best_accuracy), (loss, curve.loss, curve.loss[-1])):
             style = {"color": GREY, "linestyle": dashes, "label": f"{curve.name} ({outcome})"}
             if last >= curve.steps[0]:
                 axes.plot(curve.steps, values, **style)
-            else:  # the runs are shorter than the report's log: its outcome as a line to compare with
+            else:  # the runs end before the report's log begins
                 axes.axhline(outcome, **style)
     _finish_curves(accuracy, loss, "Validation accuracy", "Validation loss")
     sources = "; ".join(dict.fromkeys(run.data.source for run in runs))
@@ -60,7 +52,7 @@ def comparison_figure(runs: Sequence[Run], report: bool = True) -> Figure:
 
 
 def curves_figure(run: Run) -> Figure:
-    """One run's accuracy and loss, in training and in validation, as far as it has come."""
+    """Accuracy and loss of one run so far, in training and in validation."""
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     accuracy, loss = figure.subplots(1, 2)
     rows = run.metrics()
@@ -78,10 +70,10 @@ def curves_figure(run: Run) -> Figure:
 
 
 def confusion_figure(logits: torch.Tensor, labels: torch.Tensor, speakers: Sequence[str], most: int = 12) -> Figure:
-    """Who is taken for whom, in the most frequent mistakes: logits (n, n_speakers), labels (n,)."""
+    """The confusion matrix of the ``most`` confused speakers: logits (n, n_speakers), labels (n,)."""
     n_speakers, counts = logits.shape[1], confusion_counts(logits, labels)
     pairs = torch.argsort(counts.clone().fill_diagonal_(0).flatten(), descending=True, stable=True).tolist()
-    in_pairs = dict.fromkeys(speaker for pair in pairs for speaker in divmod(pair, n_speakers))  # worst pair first
+    in_pairs = dict.fromkeys(speaker for pair in pairs for speaker in divmod(pair, n_speakers))  # most confused first
     worst = sorted(list(in_pairs)[:most])
     shown = counts[worst][:, worst].numpy()  # (most, most)
     figure = Figure(figsize=(6.4, 5.6), layout="constrained")
@@ -93,27 +85,27 @@ def confusion_figure(logits: torch.Tensor, labels: torch.Tensor, speakers: Seque
     names = [plain(speakers[i]) for i in worst]
     axes.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
     axes.set_yticks(range(len(names)), names, fontsize=8)
-    axes.set_xlabel("taken for")
-    axes.set_ylabel("really")
-    axes.set_title(f"The {len(names)} speakers with the most frequent mistakes", fontsize=10)
+    axes.set_xlabel("predicted speaker")
+    axes.set_ylabel("true speaker")
+    axes.set_title(f"The {len(names)} most confused speakers", fontsize=10)
     figure.colorbar(image, label="utterances")
     return figure
 
 
 def plain(name: str) -> str:
-    """A name as Matplotlib shows it letter by letter: between two dollars it would look for a formula."""
+    """A name for Matplotlib to show as it is: text between two dollar signs would become a formula."""
     return name.replace("$", r"\$")
 
 
 def save_figure(figure: Figure, out: str | os.PathLike[str]) -> None:
-    """Writes a figure in the format of its name (PNG, PDF, SVG). Raises RunError for a name with another ending."""
+    """Writes a figure in the format of its file name. Raises RunError as `figure_format` does, and WriteError."""
     suffix = figure_format(out)
     with replacing(out) as file:
         figure.savefig(file, format=suffix, dpi=150)
 
 
 def figure_format(out: str | os.PathLike[str]) -> str:
-    """The format that a figure's name asks for, as in ``png``. Raises RunError for a name with another ending."""
+    """The format of a file name's ending, such as ``png``. Raises RunError if figures have no such format."""
     formats = Figure().canvas.get_supported_filetypes()
     suffix = Path(out).suffix.removeprefix(".").lower()
     if suffix not in formats:
@@ -122,7 +114,7 @@ def figure_format(out: str | os.PathLike[str]) -> str:
 
 
 def finish(axes: Axes, title: str, x: str, y: str, legend: bool = True) -> None:
-    """Title, labels with units, a faint grid: what every plot of the kit has."""
+    """Adds the title, the labels of both axes with their units, a faint grid and the legend."""
     axes.set_title(title, fontsize=10)
     axes.set_xlabel(x)
     axes.set_ylabel(y)

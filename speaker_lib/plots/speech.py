@@ -1,6 +1,4 @@
-"""Figures about what goes in: waveforms, mel-spectrograms, how long utterances are."""
-
-from __future__ import annotations
+"""Figures of the data: waveforms, log-mel spectrograms, and the lengths of utterances."""
 
 from collections.abc import Sequence
 
@@ -17,7 +15,7 @@ _LOUD, _FLOOR = 6.0, -12.0  # natural log of mel power: the range in which speec
 
 
 def voices_figure(waveforms: Sequence[np.ndarray], mels: Sequence[np.ndarray], names: Sequence[str]) -> Figure:
-    """Each voice in a column: its waveform (samples,) at 16 kHz, and below it its log-mel spectrogram (frames, n_mels)."""
+    """One voice per column: its waveform (samples,) at 16 kHz, and below it its log-mel spectrogram (frames, n_mels)."""
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     panels = figure.subplots(2, len(names), squeeze=False, sharey="row")
     for column, (waveform, mel, name) in enumerate(zip(waveforms, mels, names, strict=True)):
@@ -32,9 +30,9 @@ def voices_figure(waveforms: Sequence[np.ndarray], mels: Sequence[np.ndarray], n
 
 
 def utterance_figure(mel: np.ndarray, start: int, segment_len: int = 128, other: np.ndarray | None = None) -> Figure:
-    """One utterance (frames, n_mels), the segment that begins at frame ``start``, and that segment's mean spectrum.
+    """One utterance (frames, n_mels), the segment from frame ``start`` on, and their mean spectra.
 
-    The mean of an utterance of ``other``, another speaker's, (frames, n_mels) can stand beside it.
+    ``other`` is an utterance of another speaker, (frames, n_mels): its mean spectrum is drawn, too.
     """
     figure = Figure(figsize=(11, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(3, 1))
@@ -55,14 +53,14 @@ def utterance_figure(mel: np.ndarray, start: int, segment_len: int = 128, other:
 
 
 def lengths_figure(lengths: np.ndarray, segment_len: int, source: str) -> Figure:
-    """How long the utterances are (n,) in frames, and where a segment's length lies among them."""
+    """A histogram of the lengths of utterances, (n,) in frames, with the length of a segment."""
     figure = Figure(figsize=(7.5, 3.2), layout="constrained")
     axes = figure.subplots()
     axes.hist(lengths / FRAMES_PER_SECOND, bins=40, color=COLOURS[5], edgecolor="white")
     seconds = segment_len / FRAMES_PER_SECOND
     axes.axvline(seconds, color=COLOURS[1], linewidth=2, label=f"a segment: {segment_len} frames, {seconds:.2f} s")
     axes.set_xlim(left=0)
-    finish(axes, f"How long the {len(lengths):,} utterances are\n{source}", "seconds", "utterances")
+    finish(axes, f"Lengths of {len(lengths):,} utterances\n{source}", "seconds", "utterances")
     return figure
 
 
