@@ -17,12 +17,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from speaker_lib.data.corpus import Corpus, Utterances
+from speaker_lib.data.corpus import PARTS, Corpus, Utterances, read_listings
 from speaker_lib.data.features import N_MELS
+from speaker_lib.data.hw4_format import Listing
+from speaker_lib.data.packing import DTYPE, pack_name, write_header
 from speaker_lib.data.writer import CorpusWriter, refuse_existing
 from speaker_lib.simulation.voices import numpy_stream
 from speaker_lib.utils.device import get_device
 from speaker_lib.utils.errors import ConfigError
+from speaker_lib.utils.files import explain_os_errors
 from speaker_lib.utils.parallel import parallel_results
 from speaker_lib.utils.progress import progress_bar
 
@@ -112,16 +115,30 @@ def _counts(standin: StandIn) -> np.ndarray:
 def write_standin(out: str | os.PathLike[str], standin: StandIn = StandIn(), workers: int | None = None) -> None:
     """Writes a stand-in to ``out``: on a GPU if there is one, else the same whatever the number of processes.
 
-    Raises CorpusError if ``out`` holds anything already or the disk has no room, WriteError if it does not take the data.
+    Raises CorpusError if ``out`` holds anything already, and WriteError if the operating system refuses a file.
     """
     refuse_existing(out)
     parts = plan(standin)
     entries = [_entries(standin, part, number) for number, part in enumerate(parts)]
-    speakers: dict[str, list[dict]] = {}
-    for person, entry in zip(parts[0].people.tolist(), entries[0], strict=True):
-        speakers.setdefault(standin_name(person), []).append(entry)
     with CorpusWriter(out, standin.source, N_MELS) as writer:
-        writer.write_packed(speakers, entries[1], (_blocks(standin, part, i, workers) for i, part in enumerate(parts)))
+        writer.test = entries[1]
+        for person, entry in zip(parts[0].people.tolist(), entries[0], strict=True):
+            writer.speakers.setdefault(standin_name(person), []).append(entry)
+        writer.write_index()
+        for number, listing in enumerate(read_listings(writer.folder)[1:]):
+            if listing is not None:
+                _write_pack(writer.folder, listing, PARTS[number], _blocks(standin, parts[number], number, workers))
+
+
+def _write_pack(folder: Path, listing: Listing, part: str, blocks: Iterator[np.ndarray]) -> None:
+    """Writes ``blocks``, each (frames, 40) float16, as the pack of a listing, in place of its feature files."""
+    path = folder / "packed" / pack_name(listing, part)
+    with explain_os_errors(path):
+        path.parent.mkdir(exist_ok=True)
+        with path.open("wb") as file:
+            write_header(file, listing)
+            for block in blocks:
+                file.write(np.ascontiguousarray(block, dtype=DTYPE).data)
 
 
 def make_standin(standin: StandIn = StandIn(), workers: int | None = None) -> Corpus:
