@@ -25,7 +25,7 @@ def test_on_a_cpu_they_stay_mapped_and_nothing_is_said(frames, capsys):
 
 
 @pytest.mark.parametrize("psutil_installed", [True, False])
-@pytest.mark.parametrize(("room", "mapped", "said"), [(1e9, False, "they lie in main memory"), (1e5, True, "they stay on disk")])
+@pytest.mark.parametrize(("room", "mapped", "said"), [(1e9, False, "kept in main memory"), (1e5, True, "stay on disk")])
 def test_what_does_not_fit_on_the_gpu_lies_as_near_as_there_is_room(
     frames, capsys, monkeypatch, room, mapped, said, psutil_installed
 ):

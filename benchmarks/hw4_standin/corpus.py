@@ -21,7 +21,7 @@ from speaker_lib.data.corpus import PARTS, Corpus, Utterances, read_listings
 from speaker_lib.data.features import N_MELS
 from speaker_lib.data.hw4_format import Listing
 from speaker_lib.data.packing import DTYPE, pack_name, write_header
-from speaker_lib.data.writer import CorpusWriter, refuse_existing
+from speaker_lib.data.writer import CorpusWriter
 from speaker_lib.simulation.voices import numpy_stream
 from speaker_lib.utils.device import get_device
 from speaker_lib.utils.errors import ConfigError
@@ -117,7 +117,6 @@ def write_standin(out: str | os.PathLike[str], standin: StandIn = StandIn(), wor
 
     Raises CorpusError if ``out`` holds anything already, and WriteError if the operating system refuses a file.
     """
-    refuse_existing(out)
     parts = plan(standin)
     entries = [_entries(standin, part, number) for number, part in enumerate(parts)]
     with CorpusWriter(out, standin.source, N_MELS) as writer:

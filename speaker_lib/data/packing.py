@@ -148,10 +148,8 @@ def _pack(folder: Path, listing: Listing, part: str, stats: dict[str, os.stat_re
     with explain_os_errors(target), FileLock(target.with_suffix(".lock")):
         if target.exists() and target.stat().st_mtime_ns >= newest:  # another process has made it meanwhile
             return target
-        if partial.is_symlink() or (partial.exists() and not partial.is_file()):  # frames would be written elsewhere
-            raise CorpusError(f"{partial} is not a file: delete it, the pack will be made again.")
-        if partial.exists() and partial.stat().st_mtime_ns < newest:
-            partial.unlink()
+        if partial.is_symlink() or (partial.is_file() and partial.stat().st_mtime_ns < newest):
+            partial.unlink()  # a link would lead elsewhere; in an old file, features may have changed
         partial.touch()
         needed = math.prod(listing.shape) * DTYPE.itemsize - partial.stat().st_size
         free = shutil.disk_usage(partial.parent).free

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..utils.errors import ConfigError, CorpusError, SpeakerError, is_text, short_repr
+from ..utils.errors import ConfigError, CorpusError, SpeakerError
 from ..utils.parallel import parallel_map
 from .features import FRAMES_PER_SECOND, LONGEST, extract_features
-from .writer import CorpusWriter, refuse_existing
+from .writer import CorpusWriter
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 
@@ -43,7 +43,6 @@ def prepare(
     """
     if chunk is not None and not 0.1 <= chunk <= LONGEST:  # NaN is neither
         raise ConfigError(f"chunk is {chunk}: choose a number of seconds from 0.1 up to {LONGEST:,}.")
-    refuse_existing(out)
     audio_folder, kinds = Path(audio_folder), ", ".join(SUFFIXES)
     if not audio_folder.is_dir():
         raise CorpusError(f"{audio_folder} is not a folder: name the one that holds a folder of recordings per speaker.")
@@ -54,9 +53,6 @@ def prepare(
     test = _recordings(Path(test_folder)) if test_folder else []
     if test_folder and not test:
         raise CorpusError(f"{test_folder} holds no {kinds} file: name the folder of the test recordings.")
-    for name in (audio_folder.resolve().name, *map(str, labelled), *map(str, test)):
-        if not is_text(name):  # an index could not hold it
-            raise CorpusError(f"the name {short_repr(name)} has characters that cannot be shown: rename it.")
 
     frames = None if chunk is None else round(chunk * FRAMES_PER_SECOND)
     paths = [*labelled, *test]

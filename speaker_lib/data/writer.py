@@ -36,7 +36,8 @@ class CorpusWriter:
         self._written = 0
 
     def __enter__(self) -> CorpusWriter:
-        refuse_existing(self.out)
+        if self.out.is_symlink() or (self.out.exists() and not (self.out.is_dir() and not any(self.out.iterdir()))):
+            raise CorpusError(f"{self.out} is there already: name another folder, or delete it first.")
         self._check_name(self.source)
         with explain_os_errors(self.out):
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -96,13 +97,6 @@ class CorpusWriter:
     def _check_name(self, name: str) -> None:
         if not is_text(name):
             raise CorpusError(f"the name {short_repr(name)} for {self.out} has characters that cannot be shown: choose another.")
-
-
-def refuse_existing(out: str | os.PathLike[str]) -> None:
-    """Raises CorpusError if ``out`` holds anything: no command of the kit overwrites a folder."""
-    out = Path(out)
-    if out.is_symlink() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
-        raise CorpusError(f"{out} is there already: name another folder, or delete it first.")
 
 
 def write_subset(corpus: Corpus, out: str | os.PathLike[str], n_speakers: int) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..data.features import log_mel, normalise_peak, remove_silence
-from ..data.writer import CorpusWriter, refuse_existing
+from ..data.writer import CorpusWriter
 from ..utils.errors import ConfigError
 from ..utils.parallel import parallel_map
 from .sessions import apply_session, draw_session
@@ -45,7 +45,6 @@ def simulate(out: str | os.PathLike[str], simulation: Simulation = Simulation(),
 
     Raises CorpusError if ``out`` holds anything already.
     """
-    refuse_existing(out)
     items = [(s, u) for s in range(simulation.speakers) for u in range(simulation.utterances + simulation.test_utterances)]
     features = parallel_map(functools.partial(_features, simulation), items, "Simulate", "uttr", workers)
     with CorpusWriter(out, simulation.source) as writer:
