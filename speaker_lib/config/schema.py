@@ -112,7 +112,7 @@ class TrainConfig:
         return self.final_segment_len if step >= self.total_steps - self.final_steps else self.segment_len
 
     def margin_at(self, step: int) -> float:
-        """The margin in step ``step``: after the warmup it can grow from 0, in the final steps it can be another."""
+        """The margin in step ``step``. It can grow from 0 after the warmup, and change in the final steps."""
         if self.final_margin and step >= self.total_steps - self.final_steps:
             return self.final_margin
         if not self.margin_ramp_steps:
@@ -125,19 +125,11 @@ class TrainConfig:
         The final steps and the ramp of the margin remain the same fraction of all steps.
         """
         tenth = max(1, total_steps // 10)
-
-        def scaled(steps: int) -> int:
-            return max(1, round(steps * total_steps / self.total_steps)) if steps else 0
-
-        return replace(
-            self,
-            total_steps=total_steps,
-            final_steps=scaled(self.final_steps),
-            margin_ramp_steps=scaled(self.margin_ramp_steps),
-            warmup_steps=min(self.warmup_steps, tenth),
-            valid_steps=min(self.valid_steps, tenth),
-            save_steps=min(self.save_steps, tenth),
-        )
+        changes = {name: min(getattr(self, name), tenth) for name in ("warmup_steps", "valid_steps", "save_steps")}
+        for name in ("final_steps", "margin_ramp_steps"):
+            if steps := getattr(self, name):
+                changes[name] = max(1, round(steps * total_steps / self.total_steps))
+        return replace(self, total_steps=total_steps, **changes)
 
 
 # Settings of earlier versions with the value that had no effect: with this value, an old config.json is still valid.

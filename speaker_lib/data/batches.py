@@ -78,8 +78,8 @@ class TrainBatches:
             width = frames_to_cut(self.config.segment_len_at(step), self.config.speed)
             if drawn != (epoch, width):
                 segments, drawn = self._draw(epoch, width), (epoch, width)
-            whole = slice(i * self.batch_size, (i + 1) * self.batch_size)
-            starts, lengths, labels = (part[whole][self._mine] for part in segments)  # (batch / world_size,) each
+            batch = slice(i * self.batch_size, (i + 1) * self.batch_size)
+            starts, lengths, labels = (part[batch][self._mine] for part in segments)  # (batch / world_size,) each
             yield self.dataset.cut(starts, lengths, labels, width)
 
     def _draw(self, epoch: int, width: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -26,17 +26,14 @@ def place_frames(frames: np.ndarray, device: torch.device) -> torch.Tensor:
         mapped = torch.from_numpy(frames)  # (total frames, n_mels)
     if device.type != "cuda":
         return mapped
-    size = f"{frames.nbytes / 1e9:.2f} GB of frames"
-    free = torch.cuda.mem_get_info(device)[0]
+    size, free = f"{frames.nbytes / 1e9:.2f} GB of frames", torch.cuda.mem_get_info(device)[0]
     if frames.nbytes + RESERVE <= free:
         log(f"{size} are kept on the GPU.")
         return mapped.to(device)
-    why = f"{size} do not fit beside a model on the GPU ({free / 1e9:.1f} GB free)"
-    if frames.nbytes <= HOST_FRACTION * _available_memory():
-        log(f"{why}: they are kept in main memory, and each batch is sent.")
-        return mapped.clone()
-    log(f"{why} or in main memory: they stay on disk, and each batch is sent.")
-    return mapped
+    fits = frames.nbytes <= HOST_FRACTION * _available_memory()
+    place = "in main memory" if fits else "on disk, because main memory has no room"
+    log(f"{size} do not fit beside a model on the GPU ({free / 1e9:.1f} GB free): they are kept {place}.")
+    return mapped.clone() if fits else mapped
 
 
 def _available_memory() -> int:

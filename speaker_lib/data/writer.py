@@ -57,13 +57,10 @@ class CorpusWriter:
         """Writes the index files for ``speakers`` and ``test``, as also the end of the block does. Raises CorpusError."""
         if not self.speakers:
             raise CorpusError(f"there is no utterance to write to {self.out}: give it at least one speaker's.")
-        names = sorted(self.speakers)
+        ids = {name: i for i, name in enumerate(sorted(self.speakers))}
         indexes = {
             METADATA: {"n_mels": self.n_mels, "source": self.source, "speakers": self.speakers},
-            MAPPING: {
-                "speaker2id": {name: i for i, name in enumerate(names)},
-                "id2speaker": {str(i): name for i, name in enumerate(names)},
-            },
+            MAPPING: {"speaker2id": ids, "id2speaker": {str(i): name for name, i in ids.items()}},
         }
         if self.test:
             indexes[TESTDATA] = {"n_mels": self.n_mels, "utterances": self.test}
