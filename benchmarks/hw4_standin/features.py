@@ -32,7 +32,7 @@ LEVEL = 0.7  # nats, loudness of a vowel in bands without a formant: chosen for 
 NAT = math.log(10) / 10  # a decibel of power
 FASTEST = math.log(20.0)  # log of the speaking rate, from 1/20 to 20: a faster utterance would need too many sounds
 RAMP = 4.0  # frames of coarticulation on each side of a boundary between sounds
-GATED = 0.47  # fraction of sessions whose pauses are digital silence, as in HW4's files
+GATED = 0.47  # fraction of sessions with digital silence in their pauses, as in HW4
 RIPPLED = 20  # lowest bands, which are narrow enough to resolve harmonics
 KNOT = 16  # frames between the random changes of pitch
 

@@ -48,13 +48,11 @@ def read_mapping(folder: Path) -> tuple[str, ...]:
     path = folder / MAPPING
     mapping, _ = _read_json(path)
     speaker2id, id2speaker = _get(mapping, "speaker2id", dict, path), _get(mapping, "id2speaker", dict, path)
-    if not speaker2id:
-        raise CorpusError(f"{path} names no speaker: fetch the data set again.")
     names = [id2speaker.get(str(i)) for i in range(len(speaker2id))]
     strings = len(id2speaker) == len(names) and all(isinstance(name, str) for name in names)
     if not strings or speaker2id != {name: i for i, name in enumerate(names)}:
-        ids = f"the ids 0 to {len(names) - 1}"
-        raise CorpusError(f"{path}: speaker2id and id2speaker are not inverse over {ids}: fetch the data set again.")
+        problem = "speaker2id and id2speaker do not number the same speakers from 0 up"
+        raise CorpusError(f"{path}: {problem}: fetch the data set again.")
     for name in names:
         _check_text(path, "speaker", name)
     return tuple(names)
