@@ -13,7 +13,9 @@ import torch
 
 from speaker_lib import PRESETS, Corpus, SpeakerDataset, TrainConfig
 from speaker_lib.data.batches import Batch, TrainBatches
+from speaker_lib.data.corpus import PARTS
 from speaker_lib.data.hw4_format import read_mapping, read_metadata
+from speaker_lib.data.packing import pack_name
 from speaker_lib.training.cuda_graph import WARMUP_STEPS, choose_capture
 from speaker_lib.training.state import TrainState
 from speaker_lib.training.step import TrainStep
@@ -49,10 +51,10 @@ def write_packed(folder: Path, lengths: np.ndarray) -> None:
     ids = {name: i for i, name in enumerate(speakers)}
     mapping = {"speaker2id": ids, "id2speaker": {str(i): name for name, i in ids.items()}}
     (folder / "mapping.json").write_text(json.dumps(mapping))
-    digest = read_metadata(folder, read_mapping(folder)).digest
+    listing = read_metadata(folder, read_mapping(folder))
     (folder / "packed").mkdir()
-    path = folder / "packed" / f"labelled-{digest[:16]}.npy"
-    np.lib.format.open_memmap(path, "w+", np.float16, (int(lengths.sum()), 40)).flush()
+    path = folder / "packed" / pack_name(listing, PARTS[0])
+    np.lib.format.open_memmap(path, "w+", np.float16, listing.shape).flush()
 
 
 def measure_data(folder: str) -> None:

@@ -1,4 +1,4 @@
-"""The helper library of a course on speaker identification. Names are imported when they are first asked for.
+"""The helper library of a course on speaker identification. Names are imported at their first use.
 
 >>> from speaker_lib import PRESETS
 >>> PRESETS["tuned"].model.num_layers

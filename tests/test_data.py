@@ -57,9 +57,9 @@ def test_the_seed_of_training_does_not_decide_what_is_held_out(kind):
 
 
 def test_a_split_that_cannot_be_made_says_why():
-    with pytest.raises(CorpusError, match="do not say which recording"):
+    with pytest.raises(CorpusError, match="has two named sessions"):
         split_utterances(listing(10), TrainConfig(split="session"))
-    with pytest.raises(CorpusError, match="no speaker in these data has two recordings"):
+    with pytest.raises(CorpusError, match="no speaker in these data has two named sessions"):
         split_utterances(listing(3, ("a", "b", "c"), np.arange(3)), TrainConfig(split="session"))
     with pytest.raises(CorpusError, match="1 utterances cannot be split"):
         split_utterances(listing(1), TrainConfig())

@@ -101,7 +101,7 @@ def test_a_run_of_two_processes_is_stopped_and_resumed_with_one(data, tmp_path):
 
 def test_a_batch_that_cannot_be_shared_begins_no_run(data, tmp_path):
     done = several(3, *SPEAKER_LIB, "train", "--data", data, "--run", tmp_path / "run", *SETTINGS, *MORE)
-    assert done.returncode != 0 and "3 processes cannot share a batch of 32 equally" in done.stderr
+    assert done.returncode != 0 and "3 processes cannot divide a batch of 32 equally" in done.stderr
     assert not (tmp_path / "run").exists()
     done = several(2, *SPEAKER_LIB, "train", "--data", data, "--run", tmp_path / "run", *SETTINGS, *MORE, "--seeds", "0,1")
     assert "omit torchrun" in done.stderr and not (tmp_path / "run").exists()

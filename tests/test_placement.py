@@ -25,8 +25,8 @@ def test_on_a_cpu_they_stay_mapped_and_nothing_is_said(frames, capsys):
 
 
 @pytest.mark.parametrize("psutil_installed", [True, False])
-@pytest.mark.parametrize(("room", "mapped", "said"), [(1e9, False, "they lie in main memory"), (1e5, True, "they stay on disk")])
-def test_what_does_not_fit_on_the_gpu_lies_as_near_as_there_is_room(
+@pytest.mark.parametrize(("room", "mapped", "said"), [(1e9, False, "kept in main memory"), (1e5, True, "kept on disk")])
+def test_what_does_not_fit_on_the_gpu_is_kept_in_memory_or_on_disk(
     frames, capsys, monkeypatch, room, mapped, said, psutil_installed
 ):
     """The file cache counts as available, but only psutil tells its size; without it, only free memory counts."""

@@ -1,1 +1,1 @@
-"""A synthetic stand-in for HW4, at its full size: for measuring only. ``python -m benchmarks.hw4_standin OUT`` makes one."""
+"""A synthetic stand-in for HW4 at full size, for measurements only. ``python -m benchmarks.hw4_standin OUT`` makes one."""

@@ -1,4 +1,4 @@
-"""Makes a stand-in for HW4: its size and its distribution of lengths, 3.4 GB of synthetic features, not of people.
+"""Makes a stand-in for HW4 with its size and its distribution of lengths: 3.4 GB of synthetic features.
 
 python -m benchmarks.hw4_standin data/standin
 """
@@ -17,7 +17,7 @@ from .search import add_spreads
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit codes as those of ``python -m speaker_lib``."""
+    """Runs the command and returns its exit code, as ``python -m speaker_lib`` does."""
     return run_command(parse_args(arguments))
 
 

@@ -1,9 +1,9 @@
 """Generates log-mel features of synthetic speakers, without audio: a statistical model of 40-band frames.
 
-`speaker_lib.simulation.voices` renders waveforms; this draws the features themselves, thousands of utterances a minute.
-An utterance is a row of random syllables of the same phones. Each phone has the spectral envelope of its formants (Fant 1960);
-coarticulation, the harmonics of the pitch, loudness, the scatter of a 25 ms spectrum, channel and noise are added to it.
-A speaker shifts all of it for good, a mood shifts it for one utterance. Nothing measured on it is a result about people.
+`speaker_lib.simulation.voices` renders waveforms; this module draws features directly, thousands of utterances a minute.
+An utterance is a sequence of random syllables of the same phones. Each phone has the spectral envelope of its formants (Fant
+1960), to which coarticulation, the harmonics of the pitch, loudness, the scatter of a 25 ms spectrum, channel and noise are
+added. A speaker shifts all utterances, a mood shifts one. Nothing measured on these data is a result about people.
 """
 
 from __future__ import annotations
@@ -27,60 +27,60 @@ from speaker_lib.simulation.voices import (
 )
 from speaker_lib.utils.errors import ConfigError
 
-FLOOR, CEILING = math.log(POWER_FLOOR), 8.92  # nats: what the front end gives digital silence, and what full scale
-LEVEL = 0.7  # nats, how loud a vowel is in bands without a formant: sets the mean of all values to HW4's
+FLOOR, CEILING = math.log(POWER_FLOOR), 8.92  # nats: the features of digital silence and of full scale
+LEVEL = 0.7  # nats, loudness of a vowel in bands without a formant: chosen for HW4's mean of all values
 NAT = math.log(10) / 10  # a decibel of power
-FASTEST = math.log(20.0)  # speaking rate, from 1/20 to 20: beyond it, an utterance would take endless sounds
-RAMP = 4.0  # frames that the mouth takes from one sound halfway into the next
-GATED = 0.47  # fraction of sessions whose pauses are digital silence, as in HW4's files
-RIPPLED = 20  # lowest bands, narrow enough to resolve harmonics
-KNOT = 16  # frames between the turns of pitch
+FASTEST = math.log(20.0)  # log of the speaking rate, from 1/20 to 20: a faster utterance would need too many sounds
+RAMP = 4.0  # frames of coarticulation on each side of a boundary between sounds
+GATED = 0.47  # fraction of sessions with digital silence in their pauses, as in HW4
+RIPPLED = 20  # lowest bands, which are narrow enough to resolve harmonics
+KNOT = 16  # frames between the random changes of pitch
 
-# What a person is: columns of a table with a row per person, a standard deviation among people and one among moods.
+# The columns of a table with a row per speaker; below, their standard deviations between speakers and between moods.
 _PITCH, _TRACT, _FORMANTS, _BANDWIDTH, _TILT, _RATE = 0, 1, slice(2, 2 + N_FORMANTS), 7, 8, 9
-N_ACCENT = 16  # ways to say the phones differently
+N_ACCENT = 16  # directions in which the phones of speakers differ
 _ACCENT = slice(10, 10 + N_ACCENT)
 _AMONG_PEOPLE = np.array([0.35, 0.07, *[0.035] * N_FORMANTS, 0.25, 2.0 * NAT, 0.13, *[0.20] * N_ACCENT])
 _AMONG_MOODS = np.array([0.08, 0.01, *[0.010] * N_FORMANTS, 0.08, 1.0 * NAT, 0.08, *[0.06] * N_ACCENT])
 
-# Each sound as rows of a table: the vowels, then all parts of the consonants, then silence.
+# The sounds as rows of a table: the vowels, then all parts of the consonants, then silence.
 PHONES = (*VOWELS, *(part for consonant in CONSONANTS for part in consonant), SILENT)
-_FIRST_PART = len(VOWELS) + np.cumsum([0, *(len(c) for c in CONSONANTS[:-1])])  # (consonants,) row of each one's first part
-_LAST_PART = _FIRST_PART + np.array([len(c) - 1 for c in CONSONANTS])  # (consonants,) row of its last, often the same
+_FIRST_PART = len(VOWELS) + np.cumsum([0, *(len(c) for c in CONSONANTS[:-1])])  # (consonants,) row of the first part
+_LAST_PART = _FIRST_PART + np.array([len(c) - 1 for c in CONSONANTS])  # (consonants,) row of the last part, often the same
 
 
 @dataclass(frozen=True)
 class Variability:
-    """Variability between and within speakers, relative to a first guess; it sets how hard identification is.
+    """Variability between and within speakers, relative to a first guess. It decides how hard identification is.
 
-    With the defaults, the sample code of 2022 learns as fast as it does on HW4.  Raises ConfigError.
+    With the defaults, the sample code of 2022 learns as fast as on HW4.  Raises ConfigError.
     """
 
-    speaker: float = 1.8  # between speakers; more is easier
-    mood: float = 1.6  # between utterances: a longer segment does not average it out
-    session: float = 1.0  # between sessions: makes unseen sessions harder
-    token: float = 2.1  # between sounds and frames: a longer segment averages it out
-    variety: float = 0.8  # SD of the logarithm of the mood's spread: some utterances are easy, some hopeless
+    speaker: float = 1.8  # between speakers; more makes identification easier
+    mood: float = 1.6  # between utterances; a longer segment does not average it out
+    session: float = 1.0  # between sessions; makes unseen sessions harder
+    token: float = 2.1  # between sounds and frames; a longer segment averages it out
+    variety: float = 0.8  # SD of the log of the mood's spread: some utterances are easy, some hopeless
 
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
-            # Variety is a logarithm: at 1, one utterance in fifty has seven times the mood. The others at 10 are far from speech.
+            # Variety is a logarithm: at 1, one utterance in fifty has seven times the mood. Others at 10 are far from speech.
             most = 1 if item.name == "variety" else 10
             if not 0.0 <= value <= most:  # NaN fails this too
                 raise ConfigError(f"the {item.name} spread is {value}: choose a number from 0 to {most}.")
 
 
 class FeatureModel:
-    """Speakers and sessions, drawn once; `frames` then draws their utterances on the device.
+    """Speakers and sessions are drawn once; `frames` then draws their utterances on the device.
 
-    ``n_sessions`` counts the sessions of all speakers together.
+    ``n_sessions`` is the number of sessions of all speakers together.
     """
 
     def __init__(self, n_people: int, n_sessions: int, spreads: Variability, seed: int, device: torch.device) -> None:
         self.spreads, self.seed, self.device = spreads, seed, device
         people = numpy_stream(seed, 0).normal(0.0, 1.0, (n_people, len(_AMONG_PEOPLE)))
-        people[:, _TRACT] = 0.8 * people[:, _PITCH] + 0.6 * people[:, _TRACT]  # short vocal tracts go with high pitch, loosely
+        people[:, _TRACT] = 0.8 * people[:, _PITCH] + 0.6 * people[:, _TRACT]  # short vocal tracts and high pitch are correlated
         self._people = self._tensor(people * _AMONG_PEOPLE * spreads.speaker)  # (people, columns)
         self._moods = self._tensor(_AMONG_MOODS * spreads.mood)  # (columns,)
         channel, background, gated = _sessions(numpy_stream(seed, 1), n_sessions, spreads.session)
@@ -92,13 +92,13 @@ class FeatureModel:
         width = (hertz[2:] - hertz[:-2]) / 2  # (40,) Hz
         self._width = self._tensor(width)
         self._octaves = self._tensor(np.log2(np.maximum(hertz[1:-1], 500.0) / 500.0))  # (40,)
-        self._area = self._tensor(mel_filters().sum(dim=1).log().numpy())  # (40,) nats: broad bands collect more
-        # The power of one spectral bin is exponentially distributed; a mel band averages the bins that it holds.
+        self._area = self._tensor(mel_filters().sum(dim=1).log().numpy())  # (40,) nats: a broad band sums more bins
+        # The power of a spectral bin has an exponential distribution; a mel band averages its bins.
         self._scatter = self._tensor(0.8 / np.sqrt(1.0 + width / (SAMPLE_RATE / 400)))  # (40,) nats
-        self._blur = self._tensor(np.hypot(20.0, width / math.sqrt(6.0)))[:RIPPLED]  # (20,) Hz, of window and band
+        self._blur = self._tensor(np.hypot(20.0, width / math.sqrt(6.0)))[:RIPPLED]  # (20,) Hz, blur by window and band
 
-        rng = numpy_stream(0, 2)  # the same for all: the language
-        waves = np.cos(np.pi * np.outer(np.arange(1, 9), (np.arange(N_MELS) + 0.5) / N_MELS))  # (8, 40) slow curves
+        rng = numpy_stream(0, 2)  # the same for all stand-ins: the language
+        waves = np.cos(np.pi * np.outer(np.arange(1, 9), (np.arange(N_MELS) + 0.5) / N_MELS))  # (8, 40) smooth curves
         waves /= np.sqrt((waves**2).sum(axis=0).mean())
         self._waves = self._tensor(waves)
         accents = rng.normal(0.0, 1.0, (N_ACCENT, len(PHONES), len(waves))) @ waves
@@ -111,7 +111,7 @@ class FeatureModel:
         self._parts = torch.from_numpy(np.stack([_FIRST_PART, _LAST_PART])).to(device)  # (2, consonants)
 
     def frames(self, lengths: np.ndarray, people: np.ndarray, sessions: np.ndarray, stream: int) -> torch.Tensor:
-        """Utterances of ``lengths`` (n,) frames, each by one of the people in one of the sessions, end to end.
+        """Utterances of ``lengths`` (n,) frames, with a speaker and a session (n,) for each, end to end.
 
         Returns (total frames, 40) float16 on the device, natural log of mel power.  ``stream`` selects the random stream.
         """
@@ -120,7 +120,7 @@ class FeatureModel:
         count, total = len(lengths), int(lengths.sum())
         person = self._people[torch.from_numpy(people).to(self.device)]  # (n, columns)
         moods = self._moods * self._normal(draw, *person.shape)  # (n, columns)
-        if self.spreads.variety:  # an extra draw would change all later ones
+        if self.spreads.variety:  # without variety there must be no draw: it would change all later ones
             moods = moods * (self.spreads.variety * self._normal(draw, count, 1)).exp()
         person = person + moods
         person[:, _RATE].clamp_(-FASTEST, FASTEST)
@@ -131,7 +131,7 @@ class FeatureModel:
         token = torch.searchsorted(ends, clock)  # (frames,)
         starts = torch.ones(total, dtype=torch.bool, device=self.device)
         starts[1:] = (token[1:] != token[:-1]) | (of[1:] != of[:-1])
-        first = torch.nonzero(starts)[:, 0]  # (sounds,) the frame where each sound of each utterance begins
+        first = torch.nonzero(starts)[:, 0]  # (sounds,) first frame of each sound
         sound = starts.cumsum(0) - 1  # (frames,)
         phone = phones[token[first]]  # (sounds,)
 
@@ -152,8 +152,8 @@ class FeatureModel:
         return mels.clamp_(FLOOR, CEILING).half()
 
     def _syllables(self, draw: torch.Generator, n_frames: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Random sounds for at least ``n_frames``: the phone of each (sounds,), and the frame where it ends (sounds,)."""
-        count = n_frames // 14 + 16  # syllables, of some 24 frames; the shortest have 14
+        """Random sounds for at least ``n_frames``: the phone of each and its end in frames, (sounds,) each."""
+        count = n_frames // 14 + 16  # syllables: they have some 24 frames, the shortest 14
         onset = self._integers(draw, len(CONSONANTS), count)  # (syllables,)
         coda = self._integers(draw, len(CONSONANTS), count)
         vowel = self._integers(draw, len(VOWELS), count)
@@ -168,18 +168,18 @@ class FeatureModel:
         stretch = torch.tensor([0.7, 0.8, 0.8, 0.7, 0.7, 0.7], device=self.device)
         more = torch.tensor([0.8, 0.5, 0.5, 1.1, 0.4, 0.4], device=self.device)
         stretch = stretch + more * torch.rand(phones.shape, generator=draw, device=self.device)
-        durations = self._duration[phones] * stretch * present  # (syllables, 6) frames; a sound left out takes none
+        durations = self._duration[phones] * stretch * present  # (syllables, 6) frames, 0 for a sound that is left out
         return phones.flatten(), durations.flatten().double().cumsum(0)
 
     def _envelopes(self, person: torch.Tensor) -> torch.Tensor:
-        """(n, phones, 40) nats: the spectrum of each phone as each person (n, columns) says it, smooth and without a pitch."""
+        """(n, phones, 40) nats: the spectral envelope of each phone for each speaker (n, columns), without harmonics."""
         tract = person[:, _TRACT].exp()  # (n,)
         scale = tract[:, None] * (1.0 + person[:, _FORMANTS])  # (n, 5)
         peaks = (scale[:, None] * self._formants).square()  # (n, phones, 5) Hz²
         bandwidths = person[:, _BANDWIDTH].exp()[:, None] * self._tensor(BANDWIDTHS)  # (n, 5) Hz
         envelope = torch.zeros(len(person), len(PHONES), N_MELS, device=self.device)
         frequency = self._centre.square()  # (40,) Hz²
-        for k in range(N_FORMANTS):  # one resonance after another, widened by the band
+        for k in range(N_FORMANTS):  # a resonance, widened by the band
             peak = peaks[:, :, k : k + 1]
             breadth = bandwidths[:, k, None].square() + self._width.square()  # (n, 40) Hz²
             envelope -= (((peak - frequency) / peak).square() + (frequency * breadth[:, None]) / peak.square()).log()
@@ -192,8 +192,8 @@ class FeatureModel:
         return envelope + accent + self._area + LEVEL
 
     def _ripple(self, draw: torch.Generator, pitch: torch.Tensor, of: torch.Tensor, voicing: torch.Tensor) -> torch.Tensor:
-        """(frames, 20) nats: harmonics of a pitch that wanders by two semitones, as window and band resolve them."""
-        turns = self._normal(draw, len(of) // KNOT + 2) / 6.0  # octaves, at every 16th frame
+        """(frames, 20) nats: the harmonics of a pitch that varies by two semitones, blurred by window and band."""
+        turns = self._normal(draw, len(of) // KNOT + 2) / 6.0  # (knots,) octaves, at every 16th frame
         at = torch.arange(len(of), device=self.device)
         wander = torch.lerp(turns[at // KNOT], turns[at // KNOT + 1], at % KNOT / KNOT)  # (frames,)
         f0 = 155.0 * torch.exp2(pitch[of] + wander)[:, None]  # (frames, 1) Hz
@@ -211,18 +211,18 @@ class FeatureModel:
 
 
 def _glide(first: torch.Tensor, sound: torch.Tensor, of: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Coarticulation: the sound that each frame is drawn towards (frames,), and how far, from 0 to a half (frames,)."""
+    """Coarticulation: the nearest other sound of each frame (frames,), and its weight from 0 to 0.5 (frames,)."""
     total = len(sound)
     last = torch.cat([first[1:], first.new_tensor([total])]) - 1  # (sounds,)
     at = torch.arange(total, device=sound.device)
     since, left = at - first[sound], last[sound] - at  # each (frames,)
     neighbour = (sound + torch.where(since <= left, -1, 1)).clamp_(0, len(first) - 1)  # (frames,)
     weight = 0.5 * (1.0 - (torch.minimum(since, left) + 0.5) / RAMP).clamp_(min=0.0)  # (frames,)
-    return neighbour, weight * (of[first][neighbour] == of)  # not across the border of two utterances
+    return neighbour, weight * (of[first][neighbour] == of)  # 0 across the boundary of two utterances
 
 
 def _sessions(rng: np.random.Generator, count: int, spread: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Channel and background noise of each session, each (sessions, 40) nats, and whether it is gated (sessions,)."""
+    """Channel and background noise (sessions, 40) in nats, and whether a session is gated (sessions,) bool."""
     x = (np.arange(N_MELS) + 0.5) / N_MELS  # (40,) 0 to 1
     ripple = rng.normal(0.0, 2.5 * NAT, (count, 4)) @ np.cos(np.pi * np.outer(np.arange(1, 5), x))  # (sessions, 40)
     cut = -rng.exponential(1.0, (count, 1)) * np.maximum(0.0, (x - rng.uniform(0.5, 1.2, (count, 1))) / 0.2)

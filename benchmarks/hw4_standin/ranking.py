@@ -1,4 +1,4 @@
-"""Whether the stand-in ranks models as HW4 does: models with published accuracies on HW4, trained on it, by the same protocol.
+"""Tests whether the stand-in ranks models as HW4 does: trains models on it that have published accuracies on HW4.
 
     python -m benchmarks.hw4_standin.ranking --steps 10000        # minutes on a GPU; the published runs took 70,000 steps
 
@@ -27,7 +27,7 @@ _D160 = {"model.d_model": 160, "model.nhead": 4, "model.dim_feedforward": 512, "
 _D256 = {"model.d_model": 256, "model.nhead": 8, "model.dim_feedforward": 1024, "model.num_layers": 3}
 _CONFORMER = _D160 | {"model.encoder": "conformer"}
 _POOLED = _CONFORMER | {"model.pooling": "self_attention"}
-# What a public study trained on HW4's own split, and reached there on random crops and on whole utterances.
+# Models of a public study, and their accuracies on HW4's own split: on random crops and on whole utterances.
 PUBLISHED: dict[str, tuple[dict[str, object], float, float]] = {
     "sample code of 2022": ({}, 0.686, 0.857),
     "2 layers": ({"model.num_layers": 2}, 0.741, 0.897),
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def table(rows: list[dict[str, object]]) -> str:
-    """The results as Markdown, ranks by whole utterances in brackets."""
+    """The results in Markdown, with ranks by whole utterances in brackets."""
     ours, theirs = (_ranks([row[key] for row in rows]) for key in ("full", "hw4_full"))
     lines = []
     for row, rank, rank_there in zip(rows, ours, theirs, strict=True):

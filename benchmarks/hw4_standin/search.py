@@ -1,9 +1,9 @@
-"""Searches the variability of the stand-in with which the sample code of 2022 learns as fast as on HW4 itself.
+"""Searches for the variability of the stand-in at which the sample code of 2022 learns as fast as on HW4.
 
-    python -m benchmarks.hw4_standin.search --speaker-spread 0.8 1.0 --until 10000    # two, the first 10,000 of 70,000 steps
+    python -m benchmarks.hw4_standin.search --speaker-spread 0.8 1.0 --until 10000    # two values, 10,000 of 70,000 steps
     python -m benchmarks.hw4_standin.search --speaker-spread 0.9                      # the whole recipe, then whole utterances
 
-Prints a line of JSON per validation that HW4's curve has a number for, and one at the end of each run.  The data lie in memory.
+Prints a line of JSON per validation at a step of HW4's published curve, and one at the end of each run.  The data are in memory.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def follow(preset, name: str, corpus, spreads: Variability, options: argparse.Namespace) -> None:
-    """Trains one preset on one stand-in and prints where it passes the published curve."""
+    """Trains a preset on a stand-in and prints its accuracies beside the published curve."""
     device, last = get_device(), options.until or preset.train.total_steps
     began, deviations = time.perf_counter(), []
 
@@ -78,12 +78,12 @@ def follow(preset, name: str, corpus, spreads: Variability, options: argparse.Na
 
 
 def say(spreads: Variability, **found: object) -> None:
-    """A line of JSON that says which stand-in it is about."""
+    """Prints a line of JSON that begins with the variability of the stand-in."""
     print(json.dumps({**{knob: getattr(spreads, knob) for knob in KNOBS}, **found}), flush=True)
 
 
 def curve_table(rows: list[dict[str, object]]) -> str:
-    """Markdown: each stand-in beside HW4's curve, crop accuracy by step and ``full`` at the end."""
+    """Markdown: crop accuracy by step and ``full`` at the end, for HW4 and for each stand-in."""
     header = [", ".join(KNOBS), *(f"{step:,}" for step in PUBLISHED), "full", "worst"]
     lines = [["HW4", *(f"{accuracy:.3f}" for accuracy in PUBLISHED.values()), f"{PUBLISHED_FULL:.3f}", ""]]
     for row in rows:
@@ -96,7 +96,7 @@ def curve_table(rows: list[dict[str, object]]) -> str:
 def add_spreads(parser: argparse.ArgumentParser) -> None:
     """``--spreads``, the numbers of a `Variability`."""
     default = astuple(Variability())
-    help = f"how far speakers lie apart, and what blurs them ({' '.join(map(str, default))})"
+    help = f"variability between speakers, moods, sessions and sounds, and its variety ({' '.join(map(str, default))})"
     parser.add_argument(
         "--spreads", type=float, nargs=len(KNOBS), default=default, metavar=tuple(map(str.upper, KNOBS)), help=help
     )
@@ -117,7 +117,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--full", action="store_true", help="evaluate whole utterances even after a short search")
     parser.add_argument("--speakers", type=int, default=600, help="fewer for a trial (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the stand-in (%(default)s)")
-    parser.add_argument("--scratch", help="where temporary files go (the system's folder for them)")
+    parser.add_argument("--scratch", help="folder of temporary files (the system's)")
     return parser.parse_args()
 
 

@@ -2,8 +2,8 @@
 
 In: a `Corpus` and a `TrainConfig`.  Out: batches of mels (batch, frames, n_mels), lengths (batch,) and labels (batch,).
 
-The batch of a training step depends on the seed and the step's number alone.  A run that resumes at step 35,000 therefore
-gets the batches it would have got without the interruption, and no random state has to be saved for it.
+The batch of a training step depends only on the seed and the step's number.  A run that resumes at step 35,000 therefore
+gets the same batches as without the interruption, and saves no random state for them.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from .placement import place_frames
 from .splits import split_utterances
 
 CPU = torch.device("cpu")
-PADDING = -20.0  # fills the frames after an utterance's end: about the lowest value of a log-mel feature
+PADDING = -20.0  # fills the frames after an utterance's end: about the lowest log-mel feature
 _SHUFFLE, _TRAIN_CROPS, _VALID_CROPS, _SINGLE, DROPOUT, EVALUATION_CROPS = range(6)  # one random stream per purpose
 
 
 class Batch(NamedTuple):
-    """What a model is trained on or evaluated with."""
+    """The segments of a training step, of validation or of evaluation."""
 
     mels: torch.Tensor  # (batch, frames, n_mels) float32, padded with -20
-    lengths: torch.Tensor  # (batch,) int64, frames that are not padding; on the CPU, where reading them waits for no device
+    lengths: torch.Tensor  # (batch,) int64, frames without padding; on the CPU, to be read without waiting for a GPU
     labels: torch.Tensor  # (batch,) int64, class ids
 
 
 def get_dataloader(
     corpus: Corpus, config: TrainConfig, first_step: int = 0, device: torch.device = CPU, rank: int = 0, world_size: int = 1
 ) -> tuple[TrainBatches, ValidBatches, int]:
-    """The batches of training from ``first_step`` on, those of validation, and the number of speakers.
+    """The batches of training from ``first_step`` on, the batches of validation, and the number of speakers.
 
-    Batches are cut on ``device`` if its memory holds the frames.  Raises CorpusError if the corpus cannot be split as
-    ``config.split`` asks, ConfigError if ``world_size`` processes cannot divide a batch equally.
+    Batches are cut on ``device`` if its memory holds the frames.  Raises CorpusError if ``config.split`` is not possible, and
+    ConfigError if ``world_size`` processes cannot divide a batch equally.
     """
     training, validation = split_utterances(corpus.labelled, config)  # (n,) each
     dataset = SpeakerDataset(corpus.labelled, config.segment_len, config.seed, device)
@@ -53,16 +53,16 @@ def get_dataloader(
 
 @dataclass(eq=False)
 class TrainBatches:
-    """The batches of steps ``first_step`` to ``total_steps``: each epoch in a new order, each segment at a new position.
+    """The batches of steps ``first_step`` to ``total_steps``. Each epoch has a new order and new positions of the segments.
 
     An epoch is drawn at once, on the CPU, so that it is the same on every device.
     """
 
     dataset: SpeakerDataset
-    utterances: torch.Tensor  # (n,) int64, those to train on
+    utterances: torch.Tensor  # (n,) int64, the indices to train on
     config: TrainConfig
     first_step: int = 0
-    rank: int = 0  # of several processes that train one model, each gets its part of a batch
+    rank: int = 0  # each of ``world_size`` processes that train one model gets its part of a batch
     world_size: int = 1
 
     def __post_init__(self) -> None:
@@ -74,39 +74,38 @@ class TrainBatches:
     def __iter__(self) -> Iterator[Batch]:
         drawn = None
         for step in range(self.first_step, self.config.total_steps):
-            epoch, i = divmod(step, len(self.utterances) // self.batch_size)  # the last few of an epoch's order are left out
+            epoch, i = divmod(step, len(self.utterances) // self.batch_size)
             width = frames_to_cut(self.config.segment_len_at(step), self.config.speed)
             if drawn != (epoch, width):
-                starts, lengths, labels = self._draw(epoch, width)
-                drawn = epoch, width
-            begin = i * self.batch_size
-            mine = slice(begin + self._mine.start, begin + self._mine.stop)
-            yield self.dataset.cut(starts[mine], lengths[mine], labels[mine], width)
+                segments, drawn = self._draw(epoch, width), (epoch, width)
+            batch = slice(i * self.batch_size, (i + 1) * self.batch_size)
+            starts, lengths, labels = (part[batch][self._mine] for part in segments)  # (batch / world_size,) each
+            yield self.dataset.cut(starts, lengths, labels, width)
 
     def _draw(self, epoch: int, width: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The starts, lengths and labels of an epoch's segments, (count,) each."""
         seed, n = self.config.seed, len(self.utterances)
         order = torch.randperm(n, generator=random_stream(seed, _SHUFFLE, epoch))  # (n,)
-        count = n - n % self.batch_size
+        count = n - n % self.batch_size  # an incomplete last batch is left out
         positions = torch.rand(count, generator=random_stream(seed, _TRAIN_CROPS, epoch), dtype=torch.float64)  # (count,)
         return self.dataset.locate(self.utterances[order[:count]], positions, width)
 
 
 @dataclass(eq=False)
 class ValidBatches:
-    """Every utterance once, cut where the seed and the random stream say: the same segments at every validation."""
+    """Every utterance once. The seed and the random stream decide the segments, which are the same at every validation."""
 
     dataset: SpeakerDataset
-    utterances: torch.Tensor  # (n,) int64, those held out
+    utterances: torch.Tensor  # (n,) int64, the held-out indices
     batch_size: int
     seed: int
     stream: int = _VALID_CROPS
-    rank: int = 0  # of several processes, each gets its part of the utterances
+    rank: int = 0  # each of ``world_size`` processes gets its part of the utterances
     world_size: int = 1
 
     def __post_init__(self) -> None:
-        stream = random_stream(self.seed, self.stream)
-        positions = torch.rand(len(self.utterances), generator=stream, dtype=torch.float64)  # (n,)
+        generator = random_stream(self.seed, self.stream)
+        positions = torch.rand(len(self.utterances), generator=generator, dtype=torch.float64)  # (n,)
         mine = slice(self.rank, None, self.world_size)
         self._segments = self.dataset.locate(self.utterances[mine], positions[mine], self.dataset.segment_len)
         self.n_utterances = len(self.utterances[mine])
@@ -124,7 +123,7 @@ class SpeakerDataset(Dataset):
     """Segments of labelled utterances.
 
     ``dataset[i]`` cuts a random segment of utterance ``i``: mel (segment_len, n_mels) float32, its length in frames, its class
-    id.  An ordinary `DataLoader` works with that; `TrainBatches` and `ValidBatches` cut a whole batch at once instead.
+    id.  It works with an ordinary `DataLoader`; `TrainBatches` and `ValidBatches` are faster and cut a whole batch at once.
     """
 
     def __init__(self, utterances: Utterances, segment_len: int = 128, seed: int = 0, device: torch.device = CPU) -> None:
@@ -133,27 +132,25 @@ class SpeakerDataset(Dataset):
         self.offsets = torch.from_numpy(utterances.offsets[:-1])  # (utterances,)
         self.lengths = torch.from_numpy(utterances.lengths)  # (utterances,)
         self.labels = torch.from_numpy(utterances.labels)  # (utterances,)
-        self._pin = device.type == "cuda" and not self.frames.is_cuda  # batches are copied to the GPU
+        self._pin = device.type == "cuda" and not self.frames.is_cuda  # for the copy of each batch to the GPU
         self._generator = random_stream(seed, _SINGLE)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, i: int) -> tuple[torch.Tensor, int, int]:
-        position = torch.rand(1, generator=self._generator, dtype=torch.float64)
+        position = torch.rand(1, generator=self._generator, dtype=torch.float64)  # (1,)
         mels, lengths, labels = self.cut(*self.locate(torch.tensor([i]), position, self.segment_len), self.segment_len)
         return mels[0], int(lengths[0]), int(labels[0])
 
-    def locate(
-        self, utterances: torch.Tensor, positions: torch.Tensor, width: int
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """For a segment of ``width`` frames of each utterance (n,): its first frame, its length without padding, its label.
+    def locate(self, utterances: torch.Tensor, positions: torch.Tensor, width: int) -> tuple[torch.Tensor, ...]:
+        """A segment of ``width`` frames of each utterance (n,): first frame, length without padding and label, (n,) each.
 
-        A position (n,) of 0 is the utterance's first possible segment, one just below 1 its last.  The lengths stay on the
-        CPU, the others go to the device that holds the frames.
+        Position (n,) 0 is the first possible segment of an utterance, a position just below 1 the last.  The lengths stay on
+        the CPU, the others go to the device that holds the frames.
         """
         device = self.frames.device
-        spare = self.lengths[utterances] - width  # (n,) frames beside the segment; negative where it needs padding
+        spare = self.lengths[utterances] - width  # (n,) frames outside the segment; negative if it needs padding
         starts = self.offsets[utterances] + (positions * (spare.clamp(min=0) + 1)).long()  # (n,)
         lengths = self.lengths[utterances].clamp(max=width)  # (n,)
         return starts.to(device), lengths, self.labels[utterances].to(device)
@@ -180,34 +177,33 @@ class SpeakerDataset(Dataset):
 
 
 def lengths_of_padded(mels: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor | None:
-    """``lengths`` (batch,), or None where no frame of mels (batch, frames, n_mels) is padding: no mask is faster.
+    """``lengths`` (batch,), or None if no frame of mels (batch, frames, n_mels) is padding: a model is faster without a mask.
 
-    Lengths that are not on the CPU are returned as they are: to look at them would wait for the device.
+    Lengths on a GPU are returned as they are: reading them would wait for it.
     """
     full = lengths is not None and lengths.device.type == "cpu" and bool((lengths == mels.shape[1]).all())
     return None if full else lengths
 
 
 def frames_to_cut(n_frames: int, speed: float) -> int:
-    """How many frames to cut so that ``n_frames`` are left when the utterance is sped up by the fraction ``speed``."""
+    """How many frames to cut, so that ``n_frames`` are left after a speed-up by the fraction ``speed``."""
     return n_frames if speed == 0 else math.ceil((n_frames - 1) * (1 + speed)) + 1
 
 
 def shared_batch(config: TrainConfig, n_utterances: int, rank: int, world_size: int) -> tuple[int, slice]:
-    """The size of a batch of ``n_utterances`` to train on, and the slice of it that process ``rank`` works on.
+    """The size of a batch, at most ``n_utterances``, and the slice of it for process ``rank``.
 
-    Raises ConfigError if the parts would not be equal: the average of their gradients would not be that of the batch.
+    Raises ConfigError for unequal parts: the mean of their gradients would not be the gradient of the batch.
     """
     size = min(config.batch_size, n_utterances)
     if size % world_size:
-        raise ConfigError(
-            f"{world_size} processes cannot share a batch of {size} equally: change train.batch_size or their number."
-        )
+        parts = f"{world_size} processes cannot divide a batch of {size} equally"
+        raise ConfigError(f"{parts}: change train.batch_size or their number.")
     part = size // world_size
     return size, slice(rank * part, (rank + 1) * part)
 
 
 def random_stream(seed: int, *key: int) -> torch.Generator:
-    """A generator of its own for each purpose, so that a draw for one never shifts the draws for another."""
+    """The generator of one purpose: a draw for one never shifts the draws for another."""
     state = np.random.SeedSequence((seed, *key)).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state))

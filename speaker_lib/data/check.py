@@ -6,7 +6,6 @@ In: a folder.  Out: a summary of the corpus, and a sentence for each file that c
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,66 +18,52 @@ from .packing import feature_stats, find_pack, open_pack, read_feature, size_pro
 
 
 def check_corpus(folder: str | os.PathLike[str]) -> tuple[str, list[str]]:
-    """A summary of a data folder, and a sentence per feature that cannot be used and per pack that differs. Writes nothing.
+    """A summary of a data folder, and a sentence for each feature or pack that is damaged. Writes nothing.
 
-    Where there is only a pack, its frames are checked instead.  Raises CorpusError if the index files cannot be used.
+    In a folder without feature files the frames of the pack are checked.  Raises CorpusError if an index cannot be used.
     """
     folder = Path(folder)
     speakers, metadata, testdata = read_listings(folder)
-    problems = []
-    for listing, part in zip((metadata, testdata), PARTS, strict=True):
-        if listing is not None:
-            problems += _problems(folder, listing, part)
+    listings = zip((metadata, testdata), PARTS, strict=True)
+    problems = [sentence for listing, part in listings if listing for sentence in _problems(folder, listing, part)]
     return _summary(folder, speakers, metadata, testdata), problems
 
 
 def _problems(folder: Path, listing: Listing, part: str) -> list[str]:
     problems = size_problems(folder, listing, feature_stats(folder, listing))  # by file name
     pack, frames, differing = find_pack(folder, listing, part), None, []
+    only_pack = pack is not None and len(problems) == len(listing)
     if pack:
         try:
             frames = open_pack(pack, listing)  # (total frames, n_mels)
         except CorpusError as problem:
-            problems[pack.name] = str(problem)
-    if frames is not None and len(problems) == len(listing):
-        return _pack_problems(pack, frames, listing)
-    for name, length, end in _with_bar(listing):
-        try:
-            if name not in problems:
-                mel = read_feature(folder / name, length, listing.n_mels)  # (length, n_mels)
-                if frames is not None and not np.array_equal(to_float16(mel), frames[end - length : end]):
-                    differing.append(name)
-        except CorpusError as problem:
-            problems[name] = str(problem)
+            problems[pack.name], only_pack = str(problem), False
+    if only_pack:
+        problems.clear()
+    ends = np.cumsum(listing.lengths).tolist()  # where each utterance ends in the pack
+    with progress_bar(len(listing), "Check", "uttr") as bar:
+        for name, length, end in zip(listing.paths, listing.lengths.tolist(), ends, strict=True):
+            bar.update()
+            packed = None if frames is None else frames[end - length : end]  # (length, n_mels) float16
+            try:
+                if only_pack:
+                    if problem := value_problem(packed.astype(np.float32)):
+                        problems[name] = f"{pack} holds {problem} for {name}: make the data set again."
+                elif name not in problems:
+                    mel = read_feature(folder / name, length, listing.n_mels)  # (length, n_mels) float32
+                    if packed is not None and not np.array_equal(to_float16(mel), packed):
+                        differing.append(name)
+            except CorpusError as problem:
+                problems[name] = str(problem)
     found = list(problems.values())
     if differing:
-        found.append(
-            f"{pack} differs from its feature files in {len(differing)} of {len(listing) - len(problems)} utterances, "
-            f"{differing[0]} among them: delete it, it will be made again."
-        )
+        count = f"{len(differing)} of {len(listing) - len(problems)} utterances, {differing[0]} among them"
+        found.append(f"{pack} differs from its feature files in {count}: delete it, it will be made again.")
     return found
-
-
-def _pack_problems(pack: Path, frames: np.ndarray, listing: Listing) -> list[str]:
-    found = []
-    for name, length, end in _with_bar(listing):
-        if problem := value_problem(frames[end - length : end].astype(np.float32)):
-            found.append(f"{pack} holds {problem} for {name}: make the data set again.")
-    return found
-
-
-def _with_bar(listing: Listing) -> Iterator[tuple[str, int, int]]:
-    """The file name of each utterance, its length, and where it ends in a pack; the bar counts them."""
-    ends = np.cumsum(listing.lengths)  # (utterances,)
-    with progress_bar(len(listing), "Check", "uttr") as bar:
-        for utterance in zip(listing.paths, listing.lengths.tolist(), ends.tolist(), strict=True):
-            yield utterance
-            bar.update()
 
 
 def _summary(folder: Path, speakers: tuple[str, ...], metadata: Listing, testdata: Listing | None) -> str:
-    lengths = metadata.lengths
-    n_test = f"{len(testdata):,}" if testdata else "none"
+    lengths, n_test = metadata.lengths, f"{len(testdata):,}" if testdata else "none"
     sessions = len(set(zip(metadata.labels.tolist(), metadata.sessions, strict=True))) if metadata.sessions else None
     return "\n".join(
         [

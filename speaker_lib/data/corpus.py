@@ -1,11 +1,6 @@
-"""The HW4 data folder as one object.
+"""The HW4 data folder as one object: ``Corpus.open("data/simulated").labelled.mel(0)`` is its first utterance.
 
 In: a folder.  Out: frames (total frames, n_mels) with the offsets, labels and sessions of its utterances.
-
-Example::
-
-    corpus = Corpus.open("data/simulated")
-    corpus.labelled.mel(0).shape  # (435, 40)
 """
 
 from __future__ import annotations
@@ -21,18 +16,18 @@ from ..utils.errors import CorpusError, escape_controls
 from .hw4_format import METADATA, TESTDATA, Listing, read_mapping, read_metadata, read_testdata
 from .packing import packed_frames
 
-PARTS = ("labelled", "test")  # what their packs are called
+PARTS = ("labelled", "test")  # of a data set; their packs have these names
 
 
 @dataclass(frozen=True)
 class Utterances:
-    """Utterances end to end in one array: utterance i is ``frames[offsets[i] : offsets[i + 1]]``."""
+    """Utterances end to end in one array: utterance ``i`` is ``frames[offsets[i] : offsets[i + 1]]``."""
 
-    frames: np.ndarray  # (total frames, n_mels) float16, memory-mapped: the natural log of mel power, a frame per 10 ms
+    frames: np.ndarray  # (total frames, n_mels) float16, memory-mapped: natural log of mel power, a frame per 10 ms
     offsets: np.ndarray  # (utterances + 1,) int64
     labels: np.ndarray  # (utterances,) int64, class ids; -1 in a test set
     sessions: tuple[str, ...] | None  # the recording each utterance was cut from
-    paths: tuple[str, ...]  # its file in the data folder
+    paths: tuple[str, ...]  # the file of each utterance in the data folder
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -51,22 +46,19 @@ class Utterances:
 
 @dataclass(frozen=True)
 class Corpus:
-    """A data set in the HW4 layout: labelled utterances, and perhaps a test set without labels."""
+    """A data set in the HW4 layout: labelled utterances, and a test set without labels if there is one."""
 
     folder: Path
     speakers: tuple[str, ...]  # names by class id
     labelled: Utterances
     test: Utterances | None
     n_mels: int
-    source: str  # a sentence on where the data come from, for every figure and table made of them
-    digest: str  # of the labelled listing and the speakers: two corpora with one digest are the same data
+    source: str  # a sentence on where the data come from, shown in every figure and table
+    digest: str  # SHA-256 of the labelled listing and the speakers: the same digest means the same data
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> Corpus:
-        """Opens a data folder and packs it if that was not done yet.
-
-        Raises CorpusError naming the file that cannot be used and what to do.
-        """
+        """Opens a data folder, and packs it the first time. Raises CorpusError with the file that cannot be used."""
         folder = Path(folder)
         speakers, metadata, testdata = read_listings(folder)
         return cls(
@@ -81,7 +73,7 @@ class Corpus:
 
     @property
     def n_speakers(self) -> int:
-        """How many classes there are."""
+        """The number of classes."""
         return len(self.speakers)
 
 
@@ -90,17 +82,12 @@ def read_listings(folder: Path) -> tuple[tuple[str, ...], Listing, Listing | Non
     speakers = read_mapping(folder)
     metadata, testdata = read_metadata(folder, speakers), read_testdata(folder)
     if testdata and testdata.n_mels != metadata.n_mels:
-        raise CorpusError(
-            f"{folder / TESTDATA} has {testdata.n_mels} mel bands and {METADATA} has {metadata.n_mels}: fetch both again."
-        )
+        bands = f"{testdata.n_mels} mel bands and {METADATA} has {metadata.n_mels}"
+        raise CorpusError(f"{folder / TESTDATA} has {bands}: fetch both again.")
     return speakers, metadata, testdata
 
 
-def _utterances(folder: Path, listing: Listing, name: str) -> Utterances:
-    return Utterances(
-        frames=packed_frames(folder, listing, name),
-        offsets=np.concatenate([[0], np.cumsum(listing.lengths)]),  # (utterances + 1,)
-        labels=listing.labels,
-        sessions=listing.sessions,
-        paths=listing.paths,
-    )
+def _utterances(folder: Path, listing: Listing, part: str) -> Utterances:
+    frames = packed_frames(folder, listing, part)  # (total frames, n_mels)
+    offsets = np.concatenate([[0], np.cumsum(listing.lengths)])  # (utterances + 1,)
+    return Utterances(frames, offsets, listing.labels, listing.sessions, listing.paths)

@@ -1,6 +1,6 @@
 """The front end of HW4.  In: a recording.  Out: log-mel features (frames, 40), a frame per 10 ms.
 
-16 kHz mono, peak normalised to -3 dB, silence removed throughout, power spectrum of 25 ms Hann windows every 10 ms,
+16 kHz mono, peak normalised to -3 dB, all pauses removed, power spectrum of 25 ms Hann windows every 10 ms,
 40 mel bands of equal height on the HTK scale from 50 Hz to 8 kHz, natural logarithm.
 """
 
@@ -21,19 +21,19 @@ HOP = 160  # samples, 10 ms
 FRAMES_PER_SECOND = SAMPLE_RATE / HOP
 N_MELS = 40
 F_MIN, F_MAX = 50.0, 8_000.0  # Hz
-POWER_FLOOR = 1e-9  # its logarithm, -20.72, is the lowest value a feature takes
+POWER_FLOOR = 1e-9  # its logarithm, -20.72, is the lowest value of a feature
 PEAK = 10 ** (-3 / 20)  # -3 dB of full scale
 SILENCE_LEVEL = 0.01  # RMS, of full scale
-SILENCE_BLOCK = SAMPLE_RATE // 50  # samples, 20 ms over which the level is taken
-SILENCE_BLOCKS = 5  # 0.1 s of such blocks in a row are a pause
-LONGEST = 2 * 3600  # seconds: the features of more take more memory than a laptop has
-IMPOSSIBLE = 24 * 3600  # seconds: what claims to be longer is a damaged header
+SILENCE_BLOCK = SAMPLE_RATE // 50  # samples: the level is measured over 20 ms
+SILENCE_BLOCKS = 5  # quiet blocks in a row, 0.1 s, are a pause
+LONGEST = 2 * 3600  # seconds: a longer recording needs more memory than a laptop has
+IMPOSSIBLE = 24 * 3600  # seconds: a header that claims more is damaged
 BLOCK = 2**20  # samples read at a time, of all channels
-SLOWEST, FASTEST = 4_000, 768_000  # Hz, sampling rates that recordings have
+SLOWEST, FASTEST = 4_000, 768_000  # Hz, sampling rates of recordings
 
 
 def extract_features(path: str | os.PathLike[str]) -> np.ndarray:
-    """The features of a recording, (frames, 40) float32. Raises SpeakerError naming the file and what is wrong with it."""
+    """The features of a recording, (frames, 40) float32. Raises SpeakerError with the file's name and its problem."""
     try:
         return log_mel(remove_silence(normalise_peak(read_audio(path))))
     except ValueError as error:
@@ -43,7 +43,7 @@ def extract_features(path: str | os.PathLike[str]) -> np.ndarray:
 def read_audio(path: str | os.PathLike[str]) -> np.ndarray:
     """A WAV, FLAC, OGG or MP3 file as (samples,) float32 at 16 kHz, channels averaged. Raises SpeakerError."""
     try:
-        import librosa  # here, so that the library imports without them
+        import librosa  # here, because the rest of the library works without them
         import soundfile
     except ImportError:
         raise SpeakerError(
@@ -60,11 +60,10 @@ def read_audio(path: str | os.PathLike[str]) -> np.ndarray:
             if file.frames > LONGEST * rate:
                 hours = file.frames / rate / 3600
                 raise SpeakerError(f"{path} lasts {hours:.1f} hours: cut it into pieces of at most {LONGEST // 3600} hours.")
-            samples = _mono(file)
+            samples = _mono(file)  # (samples,)
     except (soundfile.SoundFileError, TypeError, ValueError, OSError, MemoryError) as error:
-        raise SpeakerError(
-            f"{path} is not a readable recording ({first_line(error)}): convert it to WAV, FLAC, OGG or MP3."
-        ) from error
+        problem = f"{path} is not a readable recording ({first_line(error)})"
+        raise SpeakerError(f"{problem}: convert it to WAV, FLAC, OGG or MP3.") from error
     if rate != SAMPLE_RATE and len(samples) and np.isfinite(samples).all():
         samples = librosa.resample(samples, orig_sr=rate, target_sr=SAMPLE_RATE)
     if not np.isfinite(samples).all():
@@ -73,11 +72,9 @@ def read_audio(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def _mono(file) -> np.ndarray:
-    """All samples of an open recording, (samples,) float32, its channels averaged.
-
-    Block by block, so that neither all channels nor the length that a damaged header claims have to fit into memory.
-    """
+    """All samples of an open soundfile, (samples,) float32, its channels averaged."""
     blocks = [np.zeros(0, dtype=np.float32)]
+    # Block by block: neither all channels nor the length that a damaged header claims must fit into memory.
     with np.errstate(over="ignore", invalid="ignore"):  # the caller checks the values
         while len(block := file.read(BLOCK // file.channels + 1, dtype="float32", always_2d=True)):  # (samples, channels)
             blocks.append(block.mean(axis=1))
@@ -85,7 +82,7 @@ def _mono(file) -> np.ndarray:
 
 
 def normalise_peak(samples: np.ndarray) -> np.ndarray:
-    """Scales (samples,) so that the loudest one lies at -3 dB. Raises ValueError for digital silence."""
+    """Scales (samples,) to a peak of -3 dB. Raises ValueError for digital silence."""
     peak = np.abs(samples).max(initial=0.0)
     if peak < 1e-6:
         raise ValueError("holds no sound")
@@ -93,13 +90,16 @@ def normalise_peak(samples: np.ndarray) -> np.ndarray:
 
 
 def remove_silence(samples: np.ndarray) -> np.ndarray:
-    """Cuts every pause out of (samples,): what stays below 1% of full scale for 0.1 s. Raises ValueError if nothing is left."""
+    """Cuts every pause out of (samples,). A pause is an RMS below 1% of full scale for at least 0.1 s.
+
+    Raises ValueError if nothing is left.
+    """
     n_blocks = len(samples) // SILENCE_BLOCK
     blocks = samples[: n_blocks * SILENCE_BLOCK].reshape(n_blocks, SILENCE_BLOCK)  # (blocks, samples per block)
     quiet = np.sqrt(np.mean(blocks**2, axis=1)) < SILENCE_LEVEL  # (blocks,)
-    edges = np.flatnonzero(np.diff(quiet, prepend=False, append=False))  # where quiet runs begin and end, alternating
-    keep = np.ones(len(samples), dtype=bool)
-    for begin, end in edges.reshape(-1, 2):
+    edges = np.flatnonzero(np.diff(quiet, prepend=False, append=False))  # (2 * runs,) blocks where quiet runs begin and end
+    keep = np.ones(len(samples), dtype=bool)  # (samples,)
+    for begin, end in edges.reshape(-1, 2):  # (runs, 2)
         if end - begin >= SILENCE_BLOCKS:
             keep[begin * SILENCE_BLOCK : end * SILENCE_BLOCK] = False
     kept = samples[keep]
@@ -115,15 +115,9 @@ def log_mel(samples: np.ndarray) -> np.ndarray:
     """
     if len(samples) < WINDOW:
         raise ValueError("is shorter than 25 ms")
-    spectrum = torch.stft(
-        torch.from_numpy(samples.astype(np.float64)),  # in float32 the logarithm of a faint band is off by some 0.003
-        n_fft=N_FFT,
-        hop_length=HOP,
-        window=torch.hann_window(WINDOW, dtype=torch.float64),
-        center=True,
-        pad_mode="reflect",
-        return_complex=True,
-    )  # (bins, frames)
+    waveform = torch.from_numpy(samples.astype(np.float64))  # (samples,); float32 errs by some 0.003 in faint bands
+    window = torch.hann_window(WINDOW, dtype=torch.float64)  # (400,)
+    spectrum = torch.stft(waveform, N_FFT, HOP, window=window, return_complex=True)  # (bins, frames), the ends reflected
     power = spectrum.abs().square()  # (bins, frames)
     mel = mel_filters() @ power  # (40, frames)
     return mel.clamp(min=POWER_FLOOR).log().T.float().contiguous().numpy()  # (frames, 40)
@@ -140,10 +134,6 @@ def mel_filters() -> torch.Tensor:
 
 
 def mel_edges() -> np.ndarray:
-    """(42,) Hz, equally spaced on the HTK mel scale: band i rises from edge i to its centre i + 1 and falls to edge i + 2."""
-    edges = np.linspace(_hz_to_mel(F_MIN), _hz_to_mel(F_MAX), N_MELS + 2)  # (42,) mel
-    return 700.0 * (10.0 ** (edges / 2595.0) - 1.0)  # (42,)
-
-
-def _hz_to_mel(frequency: float) -> float:
-    return 2595.0 * np.log10(1.0 + frequency / 700.0)
+    """(42,) Hz: band i rises from edge i to its centre, edge i + 1, and falls to edge i + 2."""
+    lowest, highest = (2595.0 * np.log10(1.0 + hertz / 700.0) for hertz in (F_MIN, F_MAX))  # mel
+    return 700.0 * (10.0 ** (np.linspace(lowest, highest, N_MELS + 2) / 2595.0) - 1.0)  # (42,)

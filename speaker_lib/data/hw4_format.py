@@ -1,8 +1,8 @@
 """Reads and validates the index files of the HW4 layout.  In: a data folder.  Out: speaker names, and `Listing`s.
 
 ``mapping.json`` numbers the speakers, ``metadata.json`` lists the labelled utterances by speaker, ``testdata.json`` the
-unlabelled ones.  Each utterance is a file of its own, a float32 tensor (mel_len, n_mels).  Beyond HW4 an entry may have a
-``session`` (the recording it was cut from), and ``metadata.json`` a ``source`` (a sentence on where the data come from).
+unlabelled ones.  Each utterance is one file, a float32 tensor (mel_len, n_mels).  Two keys are not HW4's: ``session`` of an
+utterance (the recording it was cut from), and ``source`` in ``metadata.json`` (a sentence on where the data come from).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import numpy as np
 from ..utils.errors import CorpusError, is_text, short_repr
 
 METADATA, MAPPING, TESTDATA = "metadata.json", "mapping.json", "testdata.json"
-LONGEST = 10_000_000  # frames, 28 hours: a mel_len beyond it is a damaged index, not an utterance
-LONGEST_NAME = 255  # characters, what file systems take
+LONGEST = 10_000_000  # frames, 28 hours: an index with a larger mel_len is damaged
+LONGEST_NAME = 255  # characters, the limit of most file systems
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Listing:
     paths: tuple[str, ...]  # file names inside the folder
     lengths: np.ndarray  # (utterances,) int64, frames
     labels: np.ndarray  # (utterances,) int64, class ids; -1 in a test set
-    sessions: tuple[str, ...] | None  # the recording each was cut from, if the index says so
+    sessions: tuple[str, ...] | None  # the recording each was cut from, if the index names it
     n_mels: int
     source: str | None
     digest: str  # SHA-256 of the index file
@@ -48,30 +48,25 @@ def read_mapping(folder: Path) -> tuple[str, ...]:
     path = folder / MAPPING
     mapping, _ = _read_json(path)
     speaker2id, id2speaker = _get(mapping, "speaker2id", dict, path), _get(mapping, "id2speaker", dict, path)
-    if not speaker2id:
-        raise CorpusError(f"{path} names no speaker: fetch the data set again.")
     names = [id2speaker.get(str(i)) for i in range(len(speaker2id))]
     strings = len(id2speaker) == len(names) and all(isinstance(name, str) for name in names)
     if not strings or speaker2id != {name: i for i, name in enumerate(names)}:
-        raise CorpusError(
-            f"{path}: speaker2id and id2speaker are not each other's inverse over the ids 0 to {len(speaker2id) - 1}: "
-            "fetch the data set again."
-        )
+        problem = "speaker2id and id2speaker do not number the same speakers from 0 up"
+        raise CorpusError(f"{path}: {problem}: fetch the data set again.")
     for name in names:
         _check_text(path, "speaker", name)
     return tuple(names)
 
 
 def read_metadata(folder: Path, speakers: tuple[str, ...]) -> Listing:
-    """The labelled utterances, in the file's order, as the sample code reads them. Raises CorpusError."""
+    """The labelled utterances, in the order of the file, as in the sample code. Raises CorpusError."""
     path = folder / METADATA
     metadata, digest = _read_json(path)
-    by_speaker = _get(metadata, "speakers", dict, path)
     ids = {name: i for i, name in enumerate(speakers)}
     entries, labels = [], []
-    for name, utterances in by_speaker.items():
+    for name, utterances in _get(metadata, "speakers", dict, path).items():
         if name not in ids:
-            raise CorpusError(f"{path} has speaker {short_repr(name)}, whom {MAPPING} does not know: fetch the data set again.")
+            raise CorpusError(f"{path} has speaker {short_repr(name)}, but {MAPPING} has not: fetch the data set again.")
         if not isinstance(utterances, list):
             raise CorpusError(f"{path}: the utterances of speaker {short_repr(name)} are not a list: fetch the data set again.")
         entries += utterances
@@ -80,7 +75,7 @@ def read_metadata(folder: Path, speakers: tuple[str, ...]) -> Listing:
 
 
 def read_testdata(folder: Path) -> Listing | None:
-    """The unlabelled utterances, or None where the folder has no test set. Raises CorpusError."""
+    """The unlabelled utterances, or None if the folder has no test set. Raises CorpusError."""
     path = folder / TESTDATA
     if not path.exists():
         return None
@@ -92,17 +87,17 @@ def read_testdata(folder: Path) -> Listing | None:
 def _listing(path: Path, index: dict, entries: list, labels: list[int], digest: str) -> Listing:
     n_mels = _get(index, "n_mels", int, path)
     if not 1 <= n_mels <= 1_000:
-        raise CorpusError(f"{path}: n_mels is {short_repr(n_mels)}, which is no number of mel bands: fetch the data set again.")
+        raise CorpusError(f"{path}: n_mels is {short_repr(n_mels)}, not a number of mel bands: fetch the data set again.")
     if not entries:
         raise CorpusError(f"{path} lists no utterances: fetch the data set again.")
     for number, entry in enumerate(entries):
         _check_entry(path, number, entry)
     paths = tuple(entry["feature_path"] for entry in entries)
-    if len(set(paths)) != len(paths):
-        twice = Counter(paths).most_common(1)[0][0]
-        raise CorpusError(f"{path} lists {twice} more than once: fetch the data set again.")
-    with_session = [entry["session"] for entry in entries if "session" in entry]
-    if with_session and len(with_session) != len(entries):
+    name, count = Counter(paths).most_common(1)[0]
+    if count > 1:
+        raise CorpusError(f"{path} lists {name} more than once: fetch the data set again.")
+    sessions = tuple(entry["session"] for entry in entries if "session" in entry)
+    if sessions and len(sessions) != len(entries):
         raise CorpusError(f"{path} gives a session for some utterances and not for others: give it for all or for none.")
     source = _get(index, "source", str, path) if "source" in index else None
     _check_text(path, "source", source or "")
@@ -110,7 +105,7 @@ def _listing(path: Path, index: dict, entries: list, labels: list[int], digest: 
         paths=paths,
         lengths=np.array([entry["mel_len"] for entry in entries], dtype=np.int64),
         labels=np.array(labels, dtype=np.int64),
-        sessions=tuple(with_session) or None,
+        sessions=sessions or None,
         n_mels=n_mels,
         source=source,
         digest=digest,
@@ -123,13 +118,10 @@ def _check_entry(path: Path, number: int, entry: object) -> None:
     name, mel_len = entry.get("feature_path"), entry.get("mel_len")
     plain = isinstance(name, str) and name not in ("", ".", "..") and "/" not in name and "\\" not in name and is_text(name)
     if not plain or len(name) > LONGEST_NAME:
-        raise CorpusError(
-            f"{path}: feature_path {short_repr(name)} is not a plain file name: do not use this index, fetch it again."
-        )
+        raise CorpusError(f"{path}: feature_path {short_repr(name)} is not a plain file name: fetch the data set again.")
     if type(mel_len) is not int or not 1 <= mel_len <= LONGEST:
-        raise CorpusError(
-            f"{path}: mel_len of {name} is {short_repr(mel_len)}, not a number of frames: fetch the data set again."
-        )
+        what = f"mel_len of {name} is {short_repr(mel_len)}"
+        raise CorpusError(f"{path}: {what}, not a number of frames: fetch the data set again.")
     session = entry.get("session", "")
     if not isinstance(session, str):
         raise CorpusError(f"{path}: the session of {name} is not a string: write it as one.")
@@ -146,9 +138,8 @@ def _read_json(path: Path) -> tuple[dict, str]:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise CorpusError(
-            f"{path} is missing: name the folder that holds {METADATA} and {MAPPING}, or make one with `simulate` or `prepare`."
-        ) from None
+        advice = f"name the folder that holds {METADATA} and {MAPPING}, or make one with `simulate` or `prepare`"
+        raise CorpusError(f"{path} is missing: {advice}.") from None
     except OSError as error:
         raise CorpusError(f"{path} cannot be read ({error.strerror}): check the path and its permissions.") from error
     try:

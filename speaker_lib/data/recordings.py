@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ..utils.errors import ConfigError, CorpusError, SpeakerError, is_text, short_repr
+from ..utils.errors import ConfigError, CorpusError, SpeakerError
 from ..utils.parallel import parallel_map
 from .features import FRAMES_PER_SECOND, LONGEST, extract_features
-from .writer import CorpusWriter, refuse_existing
+from .writer import CorpusWriter
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What became of the recordings."""
+    """The counts of a corpus that `prepare` has written, and the recordings it skipped."""
 
     n_speakers: int
     n_recordings: int
@@ -37,28 +37,26 @@ def prepare(
 ) -> Prepared:
     """Extracts the features of ``audio_folder/<speaker>/**/*.wav`` (FLAC, OGG, MP3 too) into a new corpus ``out``.
 
-    ``chunk`` cuts recordings into utterances of so many seconds; a rest of less than half of that is left out.  Each
-    recording is a session.  ``test_folder`` becomes the test set, its recordings whole and in the order of their names.
-    Recordings that cannot be used are skipped and reported.  Raises CorpusError if there is none that can be used.
+    Each recording is a session, and is cut into utterances of ``chunk`` seconds, see `cut`.  ``test_folder`` becomes the test
+    set: its recordings are not cut, and are sorted by name.  Recordings that cannot be used are skipped and reported.
+    Raises CorpusError if none can be used, and ConfigError for a ``chunk`` that is too short or too long.
     """
     if chunk is not None and not 0.1 <= chunk <= LONGEST:  # NaN is neither
         raise ConfigError(f"chunk is {chunk}: choose a number of seconds from 0.1 up to {LONGEST:,}.")
-    refuse_existing(out)
-    audio_folder = Path(audio_folder)
-    labelled = [path for speaker in _subfolders(audio_folder) for path in _recordings(speaker)]
+    audio_folder, kinds = Path(audio_folder), ", ".join(SUFFIXES)
+    if not audio_folder.is_dir():
+        raise CorpusError(f"{audio_folder} is not a folder: name the one that holds a folder of recordings per speaker.")
+    speakers = [path for path in _visible(audio_folder.iterdir()) if path.is_dir()]
+    labelled = [path for speaker in speakers for path in _recordings(speaker)]
     if not labelled:
-        raise CorpusError(f"{audio_folder} has no folder with {', '.join(SUFFIXES)} files in it: make one folder per speaker.")
+        raise CorpusError(f"{audio_folder} has no folder with {kinds} files in it: make one folder per speaker.")
     test = _recordings(Path(test_folder)) if test_folder else []
     if test_folder and not test:
-        raise CorpusError(f"{test_folder} holds no {', '.join(SUFFIXES)} file: name the folder of the test recordings.")
-
-    for name in (audio_folder.resolve().name, *(str(path) for path in (*labelled, *test))):
-        if not is_text(name):  # an index could not hold it
-            raise CorpusError(f"the name {short_repr(name)} has characters that cannot be shown: rename it.")
+        raise CorpusError(f"{test_folder} holds no {kinds} file: name the folder of the test recordings.")
 
     frames = None if chunk is None else round(chunk * FRAMES_PER_SECOND)
     paths = [*labelled, *test]
-    skipped, speakers, n_utterances, n_test = [], set(), 0, 0
+    skipped, used_speakers, n_utterances, n_test = [], set(), 0, 0
     with CorpusWriter(out, f"recordings of {audio_folder.resolve().name}") as writer:
         for i, mel in enumerate(parallel_map(_extract, paths, "Prepare", "recording", workers)):  # mel (frames, 40)
             if isinstance(mel, str):
@@ -68,18 +66,18 @@ def prepare(
                 pieces = cut(mel, frames)
                 for piece in pieces:
                     writer.add(piece, speaker, session="/".join(rest))
-                speakers.add(speaker)
+                used_speakers.add(speaker)
                 n_utterances += len(pieces)
             else:
                 writer.add_test(mel, session=paths[i].relative_to(test_folder).as_posix())
                 n_test += 1
         if not n_utterances:
             raise CorpusError(f"none of the {len(labelled):,} recordings of {audio_folder} can be used; the first: {skipped[0]}")
-    return Prepared(len(speakers), len(paths) - len(skipped), n_utterances, n_test, tuple(skipped))
+    return Prepared(len(used_speakers), len(paths) - len(skipped), n_utterances, n_test, tuple(skipped))
 
 
 def cut(mel: np.ndarray, frames: int | None) -> list[np.ndarray]:
-    """Splits (total, n_mels) into pieces of ``frames``; a rest of less than half of that goes, unless it is all there is."""
+    """Splits (total, n_mels) into pieces of ``frames``. Leaves out a shorter rest of less than half, if there are others."""
     if frames is None:
         return [mel]
     pieces = [mel[start : start + frames] for start in range(0, len(mel), frames)]
@@ -87,28 +85,16 @@ def cut(mel: np.ndarray, frames: int | None) -> list[np.ndarray]:
 
 
 def _extract(path: Path) -> np.ndarray | str:
-    """The features, or the sentence that says why there are none: an exception would end the other recordings too."""
+    """The features, or the sentence of their error: an exception would end the work on the other recordings."""
     try:
         return extract_features(path)
     except SpeakerError as problem:
         return str(problem)
 
 
-def _subfolders(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise CorpusError(f"{folder} is not a folder: name the one that holds a folder of recordings per speaker.")
-    return _sorted_paths(folder, Path.iterdir, Path.is_dir)
-
-
 def _recordings(folder: Path) -> list[Path]:
-    return _sorted_paths(
-        folder, lambda folder: folder.rglob("*"), lambda path: path.suffix.lower() in SUFFIXES and path.is_file()
-    )
+    return [path for path in _visible(folder.rglob("*")) if path.suffix.lower() in SUFFIXES and path.is_file()]
 
 
-def _sorted_paths(folder: Path, walk: Callable[[Path], Iterable[Path]], wanted: Callable[[Path], bool]) -> list[Path]:
-    try:
-        paths = [path for path in walk(folder) if wanted(path)]
-    except OSError as error:
-        raise CorpusError(f"{folder} cannot be listed ({error.strerror}): check the path and its permissions.") from error
+def _visible(paths: Iterable[Path]) -> list[Path]:
     return sorted(path for path in paths if not path.name.startswith("."))  # macOS leaves hidden files beside the others

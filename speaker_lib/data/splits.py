@@ -15,9 +15,9 @@ from .corpus import Utterances
 def split_utterances(utterances: Utterances, config: TrainConfig) -> tuple[torch.Tensor, torch.Tensor]:
     """Indices of the utterances to train on and of those held out, each (n,) int64.
 
-    ``config.split_seed`` alone decides which, so that runs of several seeds hold out the same utterances.  ``random`` is
-    the sample code's split, ``torch.manual_seed(split_seed)`` and ``random_split(dataset, [0.9 n, rest])``, bit for bit.
-    ``session`` holds out whole recordings: of each speaker with several, about ``valid_fraction`` of them and at least one.
+    Only ``config.split_seed`` decides, so that runs of several seeds hold out the same utterances.  ``random`` is the
+    sample code's split bit for bit: ``torch.manual_seed(split_seed)``, then ``random_split(dataset, [0.9 n, rest])``.
+    ``session`` holds out whole recordings: about ``valid_fraction`` of each speaker's, and at least one of two or more.
     Raises CorpusError if one side would be empty.
     """
     if config.split == "session":
@@ -25,27 +25,23 @@ def split_utterances(utterances: Utterances, config: TrainConfig) -> tuple[torch
         training, validation = torch.nonzero(~held_out)[:, 0], torch.nonzero(held_out)[:, 0]  # (n,) each
     else:
         n_train = int((1 - config.valid_fraction) * len(utterances))
-        order = torch.randperm(len(utterances), generator=torch.Generator().manual_seed(config.split_seed))
+        order = torch.randperm(len(utterances), generator=torch.Generator().manual_seed(config.split_seed))  # (utterances,)
         training, validation = order[:n_train], order[n_train:]  # (n,) each
     if not len(training) or not len(validation):
-        raise CorpusError(
-            f"{len(utterances)} utterances cannot be split with train.valid_fraction = {config.valid_fraction}: "
-            "bring more utterances or change that setting."
-        )
+        setting = f"train.valid_fraction = {config.valid_fraction}"
+        raise CorpusError(f"{len(utterances)} utterances cannot be split with {setting}: take more, or change that setting.")
     return training, validation
 
 
 def can_hold_out_sessions(utterances: Utterances) -> bool:
-    """Whether some speaker has two recordings, one of them to hold out."""
-    return utterances.sessions is not None and any(len(names) > 1 for names in _sessions_by_speaker(utterances).values())
+    """Whether a speaker has at least two sessions, so that one can be held out."""
+    return any(len(names) > 1 for names in _sessions_by_speaker(utterances).values())
 
 
 def _held_out_sessions(utterances: Utterances, config: TrainConfig) -> torch.Tensor:
-    """(utterances,) bool, true for those of a held-out session."""
-    if utterances.sessions is None:
-        raise CorpusError("these data do not say which recording an utterance is from: train with train.split=random.")
+    """(utterances,) bool, true in held-out sessions."""
     if not can_hold_out_sessions(utterances):
-        raise CorpusError("no speaker in these data has two recordings, one to hold out: train with train.split=random.")
+        raise CorpusError("no speaker in these data has two named sessions, one to hold out: train with train.split=random.")
     generator = torch.Generator().manual_seed(config.split_seed)
     held_out: set[tuple[int, str]] = set()
     for label, names in _sessions_by_speaker(utterances).items():
@@ -58,8 +54,8 @@ def _held_out_sessions(utterances: Utterances, config: TrainConfig) -> torch.Ten
 
 
 def _sessions_by_speaker(utterances: Utterances) -> dict[int, list[str]]:
-    """The names of each speaker's sessions, in the order of the corpus."""
+    """The names of each speaker's sessions, in the order of the corpus; none if its index names none."""
     sessions: dict[int, list[str]] = {}
-    for label, session in dict.fromkeys(zip(utterances.labels.tolist(), utterances.sessions, strict=True)):
+    for label, session in dict.fromkeys(zip(utterances.labels.tolist(), utterances.sessions or (), strict=False)):
         sessions.setdefault(label, []).append(session)
     return sessions

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +14,15 @@ import torch
 from ..utils.errors import CorpusError, is_text, short_repr
 from ..utils.files import explain_os_errors, tensor_bytes
 from ..utils.progress import progress_bar
-from .corpus import PARTS, Corpus, read_listings
+from .corpus import Corpus
 from .hw4_format import MAPPING, METADATA, TESTDATA
-from .packing import value_problem, write_pack
+from .packing import value_problem
 
 
 class CorpusWriter:
-    """Writes the HW4 layout: into a folder beside ``out``, which takes that name when the block ends well.
+    """Writes a data folder. A temporary ``folder`` beside ``out`` is renamed to ``out`` when the block ends well, else deleted.
 
-    Example::
+    Raises CorpusError if ``out`` holds anything already, and WriteError if the operating system refuses a file.  Example::
 
         with CorpusWriter("data/mine", source="my own recordings") as writer:
             writer.add(mel, speaker="ada", session="monday.wav")
@@ -31,91 +30,70 @@ class CorpusWriter:
 
     def __init__(self, out: str | os.PathLike[str], source: str, n_mels: int = 40) -> None:
         self.out, self.source, self.n_mels = Path(out), source, n_mels
-        self._temporary = self.out.absolute().with_name(f".{self.out.absolute().name}.{os.getpid()}.partial")
-        self._speakers: dict[str, list[dict]] = {}
-        self._test: list[dict] = []
+        self.folder = self.out.absolute().with_name(f".{self.out.absolute().name}.{os.getpid()}.partial")
+        self.speakers: dict[str, list[dict]] = {}  # the index entries of the labelled utterances, by speaker
+        self.test: list[dict] = []  # those of the test set
         self._written = 0
 
     def __enter__(self) -> CorpusWriter:
-        refuse_existing(self.out)
+        if self.out.is_symlink() or (self.out.exists() and not (self.out.is_dir() and not any(self.out.iterdir()))):
+            raise CorpusError(f"{self.out} is there already: name another folder, or delete it first.")
         self._check_name(self.source)
         with explain_os_errors(self.out):
-            shutil.rmtree(self._temporary, ignore_errors=True)
-            self._temporary.mkdir(parents=True)
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir(parents=True)
         return self
 
     def add(self, mel: np.ndarray, speaker: str, session: str | None = None) -> None:
-        """A labelled utterance: ``mel`` (frames, n_mels) float32, natural log of mel power."""
+        """A labelled utterance: ``mel`` (frames, n_mels) float32, natural log of mel power. Raises CorpusError."""
         self._check_name(speaker)
-        self._speakers.setdefault(speaker, []).append(self._write(mel, session))
+        self.speakers.setdefault(speaker, []).append(self._write(mel, session))
 
     def add_test(self, mel: np.ndarray, session: str | None = None) -> None:
-        """An utterance of the test set, without a label."""
-        self._test.append(self._write(mel, session))
+        """An utterance of the test set, without a label: ``mel`` as for `add`. Raises CorpusError."""
+        self.test.append(self._write(mel, session))
 
-    def write_packed(self, speakers: dict[str, list[dict]], test: list[dict], frames: Iterable[Iterable[np.ndarray]]) -> None:
-        """All utterances at once, as packs in place of the feature files.
-
-        ``speakers`` and ``test`` are the entries of the index files; ``frames`` gives the blocks of the labelled utterances,
-        then those of the test set, each block (frames, n_mels) float16, natural log of mel power.  Raises CorpusError if they
-        are not as many as the entries say, and WriteError if the disk does not take them.
-        """
-        self._speakers, self._test = speakers, test
-        self._write_index()
-        for listing, part, blocks in zip(read_listings(self._temporary)[1:], PARTS, frames, strict=True):
-            if listing is not None:
-                write_pack(self._temporary, listing, part, blocks)
+    def write_index(self) -> None:
+        """Writes the index files for ``speakers`` and ``test``, as also the end of the block does. Raises CorpusError."""
+        if not self.speakers:
+            raise CorpusError(f"there is no utterance to write to {self.out}: give it at least one speaker's.")
+        ids = {name: i for i, name in enumerate(sorted(self.speakers))}
+        indexes = {
+            METADATA: {"n_mels": self.n_mels, "source": self.source, "speakers": self.speakers},
+            MAPPING: {"speaker2id": ids, "id2speaker": {str(i): name for name, i in ids.items()}},
+        }
+        if self.test:
+            indexes[TESTDATA] = {"n_mels": self.n_mels, "utterances": self.test}
+        for name, index in indexes.items():
+            with explain_os_errors(self.folder / name):
+                (self.folder / name).write_text(json.dumps(index, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
     def __exit__(self, kind: type | None, *_: object) -> None:
         try:
             if kind is None:
-                self._write_index()
+                self.write_index()
                 with explain_os_errors(self.out):
-                    self._temporary.replace(self.out)
+                    self.folder.replace(self.out)
         finally:
-            shutil.rmtree(self._temporary, ignore_errors=True)
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _write(self, mel: np.ndarray, session: str | None) -> dict:
         self._check_name(session or "")
-        mel = np.ascontiguousarray(mel, dtype=np.float32)
+        mel = np.ascontiguousarray(mel, dtype=np.float32)  # (frames, n_mels)
         if mel.ndim != 2 or mel.shape[1] != self.n_mels or not len(mel):
             raise CorpusError(f"an utterance of shape {mel.shape} does not fit {self.out}: it takes (frames, {self.n_mels}).")
         if problem := value_problem(mel):
             raise CorpusError(f"an utterance for {self.out} holds {problem}: leave it out.")
-        # HW4's names are 32 hexadecimal digits; numbering them keeps two runs of the same command equal.
+        # HW4's names are 32 hexadecimal digits. The digest of a running number makes two runs of a command write the same.
         name = f"uttr-{hashlib.md5(str(self._written).encode(), usedforsecurity=False).hexdigest()}.pt"
         self._written += 1
-        with explain_os_errors(self._temporary / name):
-            (self._temporary / name).write_bytes(tensor_bytes(torch.from_numpy(mel.copy())))
+        with explain_os_errors(self.folder / name):
+            (self.folder / name).write_bytes(tensor_bytes(torch.from_numpy(mel.copy())))
         return {"feature_path": name, "mel_len": len(mel)} | ({} if session is None else {"session": session})
 
     def _check_name(self, name: str) -> None:
         if not is_text(name):
             raise CorpusError(f"the name {short_repr(name)} for {self.out} has characters that cannot be shown: choose another.")
-
-    def _write_index(self) -> None:
-        if not self._speakers:
-            raise CorpusError(f"there is no utterance to write to {self.out}: give it at least one speaker's.")
-        names = sorted(self._speakers)
-        indexes = {
-            METADATA: {"n_mels": self.n_mels, "source": self.source, "speakers": self._speakers},
-            MAPPING: {
-                "speaker2id": {name: i for i, name in enumerate(names)},
-                "id2speaker": {str(i): name for i, name in enumerate(names)},
-            },
-        }
-        if self._test:
-            indexes[TESTDATA] = {"n_mels": self.n_mels, "utterances": self._test}
-        for name, index in indexes.items():
-            with explain_os_errors(self._temporary / name):
-                (self._temporary / name).write_text(json.dumps(index, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-
-
-def refuse_existing(out: str | os.PathLike[str]) -> None:
-    """Raises CorpusError if ``out`` holds anything: no command of the kit writes over what is there."""
-    out = Path(out)
-    if out.is_symlink() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
-        raise CorpusError(f"{out} is there already: name another folder, or delete it first.")
 
 
 def write_subset(corpus: Corpus, out: str | os.PathLike[str], n_speakers: int) -> None:

@@ -1,4 +1,4 @@
-"""Simulated voices: a data set for when no recordings are at hand."""
+"""Simulated voices: a data set without recordings."""
 
 from ..utils.lazy import exports
 

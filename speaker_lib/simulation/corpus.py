@@ -1,4 +1,4 @@
-"""A corpus of simulated voices in the HW4 layout, for when no data set is available."""
+"""A corpus of simulated voices in the HW4 layout, for lessons without a data set."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..data.features import log_mel, normalise_peak, remove_silence
-from ..data.writer import CorpusWriter, refuse_existing
+from ..data.writer import CorpusWriter
 from ..utils.errors import ConfigError
 from ..utils.parallel import parallel_map
 from .sessions import apply_session, draw_session
 from .voices import draw_voice, numpy_stream, speak, vary_voice
 
-SHORTEST, LONGEST = 2.0, 8.0  # seconds of an utterance, drawn evenly
-_VOICE, _SESSION, _WORDS = range(3)  # what a random stream is for
+SHORTEST, LONGEST = 2.0, 8.0  # seconds of an utterance, drawn uniformly
+_VOICE, _SESSION, _WORDS = range(3)  # one random stream per purpose
 
 
 @dataclass(frozen=True)
 class Simulation:
-    """The settings that, with a seed, decide every sample of a simulated corpus."""
+    """Settings and seed, which decide every sample of a simulated corpus. Raises ConfigError."""
 
     speakers: int = 100
-    utterances: int = 60  # labelled ones per speaker
-    test_utterances: int = 2  # unlabelled ones per speaker
-    sessions: int = 4  # per speaker, utterances dealt among them in turn
+    utterances: int = 60  # labelled, per speaker
+    test_utterances: int = 2  # of the test set, per speaker
+    sessions: int = 4  # per speaker; utterances are assigned to them in turn
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -36,16 +36,15 @@ class Simulation:
 
     @property
     def source(self) -> str:
-        """The sentence that every figure and table made of these data carries."""
+        """The label of every figure and table of these data."""
         return f"{self.speakers} simulated voices (not people), {self.utterances} utterances each, seed {self.seed}"
 
 
 def simulate(out: str | os.PathLike[str], simulation: Simulation = Simulation(), workers: int | None = None) -> None:
-    """Writes a corpus of simulated voices to ``out``, the same for the same settings whatever the number of processes.
+    """Writes a corpus of simulated voices to ``out``; the number of processes does not change it.
 
     Raises CorpusError if ``out`` holds anything already.
     """
-    refuse_existing(out)
     items = [(s, u) for s in range(simulation.speakers) for u in range(simulation.utterances + simulation.test_utterances)]
     features = parallel_map(functools.partial(_features, simulation), items, "Simulate", "uttr", workers)
     with CorpusWriter(out, simulation.source) as writer:
@@ -59,15 +58,14 @@ def simulate(out: str | os.PathLike[str], simulation: Simulation = Simulation(),
 
 def simulated_recording(simulation: Simulation, speaker: int, utterance: int) -> np.ndarray:
     """The waveform of one utterance, (samples,) float32 at 16 kHz."""
-    session = utterance % simulation.sessions
-    words = numpy_stream(simulation.seed, _WORDS, speaker, utterance)
-    voice = vary_voice(draw_voice(numpy_stream(simulation.seed, _VOICE, speaker)), words)
-    place = draw_session(numpy_stream(simulation.seed, _SESSION, speaker, session))
-    return apply_session(speak(voice, words.uniform(SHORTEST, LONGEST), words), place, words)
+    rng = numpy_stream(simulation.seed, _WORDS, speaker, utterance)
+    voice = vary_voice(draw_voice(numpy_stream(simulation.seed, _VOICE, speaker)), rng)
+    session = draw_session(numpy_stream(simulation.seed, _SESSION, speaker, utterance % simulation.sessions))
+    return apply_session(speak(voice, rng.uniform(SHORTEST, LONGEST), rng), session, rng)
 
 
 def speaker_name(speaker: int) -> str:
-    """``sim0007``: simulated speakers are called what they are."""
+    """The name of a simulated speaker, such as ``sim0007``."""
     return f"sim{speaker:04d}"
 
 

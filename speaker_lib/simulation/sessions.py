@@ -1,7 +1,7 @@
 """Simulated recording sessions: channel, room and noise, shared by all utterances of a session.
 
-A model that is trained on few sessions per speaker learns the sessions as well as the voices.  That is why a split by
-sessions is harder than a split by utterances, and why both are worth measuring.
+A model that is trained on few sessions per speaker learns the sessions as well as the voices.  A split by sessions is
+therefore harder than a split by utterances.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from ..data.features import SAMPLE_RATE
 
 @dataclass(frozen=True)
 class Session:
-    """One occasion of recording."""
+    """One recording session."""
 
-    low_cut: float  # Hz, below which the microphone passes little
-    high_cut: float  # Hz, above which it passes little
-    ripple: tuple[float, ...]  # dB, four slow waves over the logarithm of frequency
-    reverberation: float  # seconds in which the room's echo falls by 60 dB
-    distance: float  # echo relative to the direct sound
+    low_cut: float  # Hz, lower cutoff of the microphone
+    high_cut: float  # Hz, upper cutoff
+    ripple: tuple[float, ...]  # dB, four slow waves over log frequency
+    reverberation: float  # seconds in which the echo falls by 60 dB (RT60)
+    distance: float  # amplitude of the echo relative to the direct sound
     noise_level: float  # dB relative to the speech
     noise_tilt: float  # dB per octave
 
 
 def draw_session(rng: np.random.Generator) -> Session:
-    """An occasion at random, from a quiet studio to a call in a corridor."""
+    """A random session, from a quiet studio to a call in a corridor."""
     return Session(
         low_cut=float(rng.uniform(30, 250)),
         high_cut=float(rng.uniform(3_600, 8_000)),
@@ -40,31 +40,31 @@ def draw_session(rng: np.random.Generator) -> Session:
 
 
 def apply_session(samples: np.ndarray, session: Session, rng: np.random.Generator) -> np.ndarray:
-    """Speech (samples,) at 16 kHz as that session's microphone records it: (samples,) float32."""
+    """Speech (samples,) at 16 kHz with the session's echo, noise and microphone: (samples,) float32."""
     n = len(samples)
     echo = _echo(session, rng)
-    n_fft = 1 << (n + len(echo) - 1).bit_length()  # the FFT wants a power of two
+    n_fft = 1 << (n + len(echo) - 1).bit_length()  # the FFT is fastest for a power of two
     frequency = np.fft.rfftfreq(n_fft, 1 / SAMPLE_RATE)  # (bins,) Hz
-    noise = np.fft.rfft(rng.normal(0.0, 1.0, n), n_fft) * _tilt(frequency, session.noise_tilt)
-    speech = np.fft.rfft(samples, n_fft) * np.fft.rfft(echo, n_fft)
+    noise = np.fft.rfft(rng.normal(0.0, 1.0, n), n_fft) * _tilt(frequency, session.noise_tilt)  # (bins,)
+    speech = np.fft.rfft(samples, n_fft) * np.fft.rfft(echo, n_fft)  # (bins,)
     noise *= 10 ** (session.noise_level / 20) * _level(speech) / _level(noise)
     return np.fft.irfft((speech + noise) * _channel(frequency, session), n_fft)[:n].astype(np.float32)
 
 
 def _echo(session: Session, rng: np.random.Generator) -> np.ndarray:
-    """The room's impulse response: the direct sound, then noise that dies away."""
+    """The impulse response of the room (samples,): the direct sound, then decaying noise."""
     time = np.arange(int(session.reverberation * SAMPLE_RATE)) / SAMPLE_RATE  # (samples,) seconds
-    tail = rng.normal(0.0, 1.0, len(time)) * 10 ** (-3.0 * time / session.reverberation)
+    tail = rng.normal(0.0, 1.0, len(time)) * 10 ** (-3.0 * time / session.reverberation)  # (samples,)
     tail *= session.distance / np.sqrt((tail**2).sum())
     tail[0] += 1.0
     return tail
 
 
 def _channel(frequency: np.ndarray, session: Session) -> np.ndarray:
-    """The microphone's gain at each frequency."""
-    x = np.log2(np.maximum(frequency, 60.0) / 60.0) / np.log2(SAMPLE_RATE / 2 / 60.0)  # 0 to 1
+    """The gain of the microphone at each frequency (bins,)."""
+    x = np.log2(np.maximum(frequency, 60.0) / 60.0) / np.log2(SAMPLE_RATE / 2 / 60.0)  # (bins,) 0 to 1
     ripple = sum(gain * np.cos(np.pi * (k + 1) * x) for k, gain in enumerate(session.ripple))
-    low = 1 / np.sqrt(1 + (session.low_cut / np.maximum(frequency, 1.0)) ** 4)  # second-order slopes
+    low = 1 / np.sqrt(1 + (session.low_cut / np.maximum(frequency, 1.0)) ** 4)  # (bins,) second-order slopes
     high = 1 / np.sqrt(1 + (frequency / session.high_cut) ** 8)
     return low * high * 10 ** (ripple / 20)
 

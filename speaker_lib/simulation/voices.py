@@ -3,8 +3,8 @@
 In: a random stream per speaker and per utterance.  Out: random syllables, (samples,) float32 at 16 kHz.
 
 A voice is drawn once per speaker: pitch and its range, length of the vocal tract, formants, bandwidths, tilt, breath, rate.
-Simulated voices let every lesson run offline.  They are easier to tell apart and less varied than real ones: no accuracy on
-them is a result about people.
+With simulated voices every lesson runs offline.  They are easier to identify and less varied than real voices: no accuracy
+on them is a result about people.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ FILTER_WINDOW, FILTER_HOP = 512, 128  # samples: the filter changes every 8 ms; 
 FILTER_FRAMES_PER_SECOND = SAMPLE_RATE / FILTER_HOP
 N_FORMANTS = 5
 BANDWIDTHS = np.array([60.0, 90.0, 130.0, 200.0, 280.0])  # Hz
-HIGHER_POLES = 6.0  # dB per octave above 500 Hz, in place of all the resonances above the fifth
-UPPER_FORMANTS = (3500.0, 4500.0)  # Hz, the fourth and fifth: they hardly move with what is said
+HIGHER_POLES = 6.0  # dB per octave above 500 Hz, in place of all resonances above the fifth
+UPPER_FORMANTS = (3500.0, 4500.0)  # Hz, the fourth and fifth formant, which differ little between phones
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Phone:
 
     formants: tuple[float, float, float]  # Hz
     voicing: float = 1.0  # amplitude of the glottal pulses
-    frication: float = 0.0  # amplitude of the noise made at a narrowing
+    frication: float = 0.0  # amplitude of the noise at a constriction
     noise_centre: float = 4_000.0  # Hz
     noise_width: float = 1_500.0  # Hz
     seconds: float = 0.08
@@ -69,24 +69,24 @@ CONSONANTS: tuple[tuple[Phone, ...], ...] = (
 class Voice:
     """The parameters in which simulated speakers differ."""
 
-    pitch: float  # Hz, the middle of the range
-    pitch_range: float  # semitones, one standard deviation
-    tract: float  # formant frequencies relative to a neutral tract; a longer one lowers them
+    pitch: float  # Hz, the centre of the range
+    pitch_range: float  # semitones, standard deviation
+    tract: float  # formant frequencies relative to a neutral tract; lower for a longer tract
     formant_offsets: tuple[float, ...]  # relative, one per formant
-    bandwidth: float  # relative width of the resonances
-    tilt: float  # dB per octave that the source falls off above 500 Hz
+    bandwidth: float  # bandwidth of the resonances, relative
+    tilt: float  # dB per octave, fall of the source above 500 Hz
     breath: float  # amplitude of aspiration noise relative to the pulses
-    rate: float  # relative speed
+    rate: float  # speaking rate, relative
 
 
 def numpy_stream(*key: int) -> np.random.Generator:
-    """A random stream for each key (a seed and what is drawn), so that any speaker or utterance can be made alone."""
+    """The random stream of a key (a seed, then the purpose), so that any speaker or utterance can be made alone."""
     return np.random.default_rng(np.random.SeedSequence(key))
 
 
 def draw_voice(rng: np.random.Generator) -> Voice:
-    """A speaker at random. Pitch and tract go together, as in people, but loosely."""
-    size = rng.uniform(-1.0, 1.0)  # small and high to large and deep
+    """A random speaker. Pitch and tract are correlated, as in people."""
+    size = rng.uniform(-1.0, 1.0)  # from a small speaker with a high voice to a large one with a deep voice
     return Voice(
         pitch=float(155.0 * 2 ** (-0.55 * size + rng.normal(0.0, 0.12))),
         pitch_range=float(rng.uniform(1.0, 3.5)),
@@ -100,7 +100,7 @@ def draw_voice(rng: np.random.Generator) -> Voice:
 
 
 def vary_voice(voice: Voice, rng: np.random.Generator) -> Voice:
-    """The same speaker in another mood, or with a cold: a voice varies from utterance to utterance."""
+    """The voice of the same speaker in another utterance, for example in another mood or with a cold."""
     return replace(
         voice,
         pitch=voice.pitch * 2 ** (rng.normal(0.0, 1.0) / 12),
@@ -112,7 +112,7 @@ def vary_voice(voice: Voice, rng: np.random.Generator) -> Voice:
 
 
 def speak(voice: Voice, seconds: float, rng: np.random.Generator) -> np.ndarray:
-    """The voice saying random syllables: (samples,) float32 at 16 kHz, peak 1."""
+    """Random syllables in that voice: (samples,) float32 at 16 kHz, peak 1."""
     n_frames = max(2, round(seconds * FILTER_FRAMES_PER_SECOND))
     phones, durations = _random_phones(n_frames, voice.rate, rng)
     tracks = _tracks(phones, durations)[:n_frames]  # (frames, 7)
@@ -120,18 +120,17 @@ def speak(voice: Voice, seconds: float, rng: np.random.Generator) -> np.ndarray:
 
     pulses = _pulses(_pitch(voice, n_frames, rng), rng)  # (samples,)
     noise = rng.normal(0.0, 1.0, len(pulses))  # (samples,)
-    tract, throat, narrowing = _filters(voice, formants, centre, width)  # each (frames, bins)
+    tract, glottis, constriction = _filters(voice, formants, centre, width)  # (frames, bins), (bins,), (frames, bins)
     pulses, noise = _stft(pulses), _stft(noise)  # (frames, bins)
-    # Breath passes through the same tract as the pulses; frication is made in the mouth and does not.
-    voiced = voicing * throat * (pulses + voice.breath * noise)
-    samples = _istft(tract * voiced + frication * narrowing * noise)
+    # Breath passes through the same tract as the pulses; frication begins in the mouth and does not.
+    voiced = voicing * glottis * (pulses + voice.breath * noise)  # (frames, bins)
+    samples = _istft(tract * voiced + frication * constriction * noise)  # (samples,)
     return (samples / max(1e-9, np.abs(samples).max())).astype(np.float32)
 
 
 def _random_phones(n_frames: int, rate: float, rng: np.random.Generator) -> tuple[list[Phone], np.ndarray]:
-    """Syllables of consonant, vowel and now and then a closing consonant, a pause after every few, to fill the frames."""
-    phones: list[Phone] = []
-    durations: list[int] = []
+    """Phones and their durations in frames: syllables of consonant, vowel and perhaps a consonant, and some pauses."""
+    phones, durations = [], []
 
     def say(sound: tuple[Phone, ...], shortest: float, longest: float) -> None:
         for phone in sound:
@@ -150,59 +149,57 @@ def _random_phones(n_frames: int, rate: float, rng: np.random.Generator) -> tupl
 
 
 def _tracks(phones: list[Phone], durations: np.ndarray) -> np.ndarray:
-    """(frames, 7): three formants, voicing, frication, noise centre and width, each gliding from phone to phone."""
-    targets = np.array([(*p.formants, p.voicing, p.frication, p.noise_centre, p.noise_width) for p in phones])
+    """(frames, 7): three formants, voicing, frication, noise centre and width, smoothed from phone to phone."""
+    targets = np.array([(*p.formants, p.voicing, p.frication, p.noise_centre, p.noise_width) for p in phones])  # (phones, 7)
     steps = np.repeat(targets, durations, axis=0)  # (frames, 7)
-    # Coarticulation: the tongue takes some 120 ms from one target to the next, the amplitudes take 25 ms.
+    # Coarticulation: formants need some 120 ms from one target to the next, amplitudes need 25 ms.
     steps[:, :3] = _smooth(steps[:, :3], 15)
     steps[:, 3:5] = _smooth(steps[:, 3:5], 3)
     return steps
 
 
 def _smooth(tracks: np.ndarray, width: int) -> np.ndarray:
-    kernel = np.hanning(width + 2)[1:-1]
-    padded = np.pad(tracks, ((width // 2, width // 2), (0, 0)), mode="edge")
+    kernel = np.hanning(width + 2)[1:-1]  # (width,)
+    padded = np.pad(tracks, ((width // 2, width // 2), (0, 0)), mode="edge")  # (frames + width - 1, columns)
     return np.stack([np.convolve(track, kernel / kernel.sum(), mode="valid") for track in padded.T], axis=1)
 
 
 def _pitch(voice: Voice, n_frames: int, rng: np.random.Generator) -> np.ndarray:
-    """(frames,) Hz: a slow wander within the speaker's range, falling a little to the end."""
+    """(frames,) Hz: slow random changes within the speaker's range, and a slight fall to the end."""
     knots = np.arange(0, n_frames + 40, 20)  # one every 160 ms
-    wander = np.interp(np.arange(n_frames), knots, rng.normal(0.0, voice.pitch_range, len(knots)))
-    semitones = wander + np.linspace(1.0, -1.0, n_frames)
+    changes = np.interp(np.arange(n_frames), knots, rng.normal(0.0, voice.pitch_range, len(knots)))  # (frames,)
+    semitones = changes + np.linspace(1.0, -1.0, n_frames)  # (frames,)
     return voice.pitch * 2 ** (semitones / 12)
 
 
 def _pulses(pitch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(samples,) glottal pulses at a pitch given per frame, each spread over two samples so that it lies between them."""
+    """(samples,) glottal pulses for a pitch (frames,) in Hz. A pulse between two samples is divided between them."""
     n_samples = (len(pitch) - 1) * FILTER_HOP
     per_sample = np.interp(np.arange(n_samples) / FILTER_HOP, np.arange(len(pitch)), pitch)  # (samples,) Hz
-    phase = np.cumsum(per_sample / SAMPLE_RATE) + rng.random()
-    at = np.flatnonzero(np.diff(np.floor(phase)))  # the sample before each pulse
-    late = (np.ceil(phase[at]) - phase[at]) / (phase[at + 1] - phase[at])  # 0 to 1, from that sample to the next
-    strength = np.sqrt(SAMPLE_RATE / per_sample[at]) * (1.0 + rng.normal(0.0, 0.05, len(at)))  # shimmer
+    phase = np.cumsum(per_sample / SAMPLE_RATE) + rng.random()  # (samples,)
+    at = np.flatnonzero(np.diff(np.floor(phase)))  # (pulses,) the sample before each pulse
+    late = (np.ceil(phase[at]) - phase[at]) / (phase[at + 1] - phase[at])  # (pulses,) 0 to 1, from that sample to the next
+    strength = np.sqrt(SAMPLE_RATE / per_sample[at]) * (1.0 + rng.normal(0.0, 0.05, len(at)))  # (pulses,) with shimmer
     pulses = np.zeros(n_samples)
     pulses[at] += strength * (1.0 - late)
     pulses[at + 1] += strength * late
     return pulses
 
 
-def _filters(
-    voice: Voice, formants: np.ndarray, centre: np.ndarray, width: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Frequency responses of the tract (frames, bins), of the glottis (bins,) and of the narrowing (frames, bins)."""
+def _filters(voice: Voice, formants: np.ndarray, centre: np.ndarray, width: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Frequency responses of the tract (frames, bins), of the glottis (bins,) and of the constriction (frames, bins)."""
     frequency = np.linspace(0.0, SAMPLE_RATE / 2, FILTER_WINDOW // 2 + 1, dtype=np.float32)  # (bins,) Hz
-    upper = np.broadcast_to(UPPER_FORMANTS, (len(formants), 2))
-    scale = voice.tract * (1.0 + np.array(voice.formant_offsets))
+    upper = np.broadcast_to(UPPER_FORMANTS, (len(formants), 2))  # (frames, 2) Hz
+    scale = voice.tract * (1.0 + np.array(voice.formant_offsets))  # (5,)
     resonances = (np.concatenate([formants, upper], axis=1) * scale).astype(np.float32)  # (frames, 5) Hz
     tract = np.ones((len(formants), len(frequency)), dtype=np.complex64)
     for k in range(N_FORMANTS):
         peak, bandwidth = resonances[:, k : k + 1], np.float32(BANDWIDTHS[k] * voice.bandwidth)
         tract *= peak**2 / (peak**2 - frequency**2 + 1j * frequency * bandwidth)
     octaves = np.log2(np.maximum(frequency, 500.0) / 500.0)
-    throat = 10 ** ((HIGHER_POLES - voice.tilt) * octaves / 20)
-    narrowing = np.exp(-(((frequency - centre * voice.tract) / width) ** 2))
-    return tract, throat, narrowing
+    glottis = 10 ** ((HIGHER_POLES - voice.tilt) * octaves / 20)  # (bins,)
+    constriction = np.exp(-(((frequency - centre * voice.tract) / width) ** 2))  # (frames, bins)
+    return tract, glottis, constriction
 
 
 def _stft(samples: np.ndarray) -> np.ndarray:

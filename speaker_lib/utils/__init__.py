@@ -1,1 +1,1 @@
-"""What every package needs: errors, atomic writes, progress bars, worker processes, devices, signals."""
+"""Tools for every package: errors, atomic writes, progress bars, worker processes, devices, signals."""

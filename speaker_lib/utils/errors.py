@@ -15,34 +15,34 @@ def first_line(error: Exception) -> str:
 
 
 def short_repr(value: object) -> str:
-    """A value from outside as a sentence can show it: on one line, and short however long or deep it is."""
+    """A value from a file or an option for a sentence: on one line, and shortened."""
     return _SHORT.repr(value)
 
 
 def is_text(text: str) -> bool:
-    """Whether a name can be written down and shown: no control characters, which a terminal obeys, no half characters."""
+    """Whether a name can be stored and printed: it has no control characters and no unpaired surrogates."""
     return text.isprintable() or all(map(_is_shown, text))
 
 
 def escape_controls(text: str) -> str:
-    """The text on one line, with what `is_text` would refuse written out as in ``\\x1b``."""
+    """The text on one line. Characters that `is_text` refuses are escaped, as in ``\\x1b``."""
     return "".join(c if _is_shown(c) else c.encode("unicode_escape").decode() for c in text)
 
 
 def _is_shown(character: str) -> bool:
-    # The wide space of Chinese is not "printable", nor what joins letters of Persian or Hindi, or does not.
+    # Python calls the wide space of Chinese not printable, and also the (non-)joiners of Persian and Hindi.
     return character.isprintable() or unicodedata.category(character) == "Zs" or character in "\u200c\u200d"
 
 
 class SpeakerError(Exception):
-    """A problem that the kit explains: names the file or setting, what is wrong, and what to do next."""
+    """A problem in one sentence: the file or setting, what is wrong, and what to do next."""
 
 
 class WriteError(SpeakerError):
-    """A file that could not be written: which, why, and what would help."""
+    """A file that could not be written."""
 
     def __init__(self, what: str, advice: str) -> None:
-        super().__init__(what, advice)  # both, so that it can be unpickled from another process
+        super().__init__(what, advice)  # both: an error of a worker process is pickled
         self.what, self.advice = what, advice
 
     def __str__(self) -> str:
@@ -50,7 +50,7 @@ class WriteError(SpeakerError):
 
 
 class ConfigError(SpeakerError, ValueError):
-    """An unknown preset, an unknown field, or a value a field does not take."""
+    """An unknown preset, an unknown setting, or a value that a setting does not take."""
 
 
 class CorpusError(SpeakerError):

@@ -1,4 +1,4 @@
-"""Atomic writes (temporary file, then rename), safe loading of tensors, and disk errors as one sentence."""
+"""Atomic writes (a temporary file is renamed), safe loading of tensors, and one sentence per disk error."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def replacing(path: str | os.PathLike[str], mode: str = "wb", **open_options: ob
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        with contextlib.suppress(OSError):  # the new name, too, is to outlive a power cut, where the file system can do that
+        with contextlib.suppress(OSError):  # the new name must survive a power cut, too, if the file system can do that
             descriptor = os.open(path.parent, os.O_RDONLY)
             try:
                 os.fsync(descriptor)
@@ -49,12 +49,12 @@ def replacing(path: str | os.PathLike[str], mode: str = "wb", **open_options: ob
 def create_file(path: str | os.PathLike[str], content: bytes) -> None:
     """Writes a file that must not exist yet, atomically. Raises FileExistsError, or WriteError as `replacing` does."""
     path = Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}{_PARTIAL}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}{_PARTIAL}")
     with explain_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(content)
+        temporary.write_bytes(content)
     try:
-        os.link(beside, path)  # of two processes that try it at once, one succeeds
+        os.link(temporary, path)  # fails in all but one of several processes
     except FileExistsError:
         raise
     except OSError:  # a file system without hard links
@@ -62,28 +62,27 @@ def create_file(path: str | os.PathLike[str], content: bytes) -> None:
         with explain_os_errors(path), file:
             file.write(content)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def remove_partial(path: str | os.PathLike[str]) -> None:
-    """Removes what killed processes left when they replaced ``path``; only for a process that no other writes beside."""
-    path = Path(path)
-    for left in path.parent.glob(f".{path.name}.*{_PARTIAL}"):
+    """Removes the temporary files of killed processes for ``path``. No other process may be writing ``path``."""
+    for left in Path(path).parent.glob(f".{Path(path).name}.*{_PARTIAL}"):
         left.unlink(missing_ok=True)
 
 
 def tensor_bytes(value: object) -> memoryview:
-    """What ``torch.save`` would write. Saving straight to a file, torch hides a full disk behind an error of its own."""
+    """The bytes that ``torch.save`` writes. Saved directly to a full disk, torch would raise an error of its own."""
     buffer = io.BytesIO()
     torch.save(value, buffer)
     return buffer.getbuffer()
 
 
 def load_tensors(path: str | os.PathLike[str], content: bytes | None = None) -> object:
-    """What `torch.save` wrote to ``path``, or its ``content``: tensors and plain values.
+    """Tensors and plain values that `torch.save` wrote to ``path``, or its ``content`` if that was read already.
 
-    Runs no code, and takes little more memory than the file has bytes.  Raises FileNotFoundError; for a damaged or hostile
-    file torch raises nearly anything.
+    Runs no code, and takes little more memory than the file.  Raises FileNotFoundError, and nearly any other error for a
+    damaged or hostile file.
     """
     file = io.BytesIO(Path(path).read_bytes() if content is None else content)
     _refuse_inflation(file)
@@ -91,14 +90,14 @@ def load_tensors(path: str | os.PathLike[str], content: bytes | None = None) -> 
 
 
 def load_values(path: str | os.PathLike[str]) -> object:
-    """`load_tensors` for a caller that needs the plain values alone: tensors are memory-mapped, and read when used."""
+    """`load_tensors` for a caller that needs only plain values: tensors are memory-mapped, and read when used."""
     with Path(path).open("rb") as file:
         _refuse_inflation(file)
     return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
 
 
 def _refuse_inflation(file: IO[bytes]) -> None:
-    """Raises ValueError for a zip file that PyTorch, which never compresses, would inflate to whatever size it claims."""
+    """Raises ValueError for a compressed zip file (a zip bomb). `torch.save` never compresses, but ``torch.load`` inflates."""
     if zipfile.is_zipfile(file):
         size = file.seek(0, os.SEEK_END)
         with zipfile.ZipFile(file) as archive:
@@ -109,7 +108,7 @@ def _refuse_inflation(file: IO[bytes]) -> None:
 
 @contextlib.contextmanager
 def explain_os_errors(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turns an error of the operating system, while ``path`` is being written, into a WriteError: one sentence."""
+    """Turns an OSError while ``path`` is written into a WriteError: one sentence."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Names of a package that are imported from its modules when they are first asked for (PEP 562)."""
+"""Lazy imports: a package imports a public name from its module at the first use (PEP 562)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 
 
 def exports(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
-    """``__getattr__``, ``__dir__`` and ``__all__`` of a package whose public names, by module, are separated by blanks.
+    """``__getattr__``, ``__dir__`` and ``__all__`` of a package, from its public names by module, separated by spaces.
 
-    So ``from speaker_lib.plots import ladder_figure`` loads one module of the package, and no two packages can go round in a
-    circle. A name must not be that of a module: Python would bind the module to it.
+    ``from speaker_lib.plots import ladder_figure`` then loads one module of the package.  No name may be that of a module:
+    Python would bind the module to it.
     """
     module_of = {name: module for module, listed in names.items() for name in listed.split()}
 

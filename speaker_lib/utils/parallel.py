@@ -19,34 +19,27 @@ import torch
 from .errors import ConfigError, SpeakerError
 from .progress import progress_bar
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
-_MAIN_HIDDEN = threading.Lock()  # two threads that hide the user's script at once would lose it
+T, R = TypeVar("T"), TypeVar("R")
+_MAIN_HIDDEN = threading.Lock()  # two threads that replace ``__main__`` at once would lose it
 
 
 def parallel_map(
-    function: Callable[[Item], Result],
-    items: Sequence[Item],
-    description: str,
-    unit: str,
-    workers: int | None = None,
-    ahead: int = 64,
-) -> Iterator[Result]:
-    """Yields what `parallel_results` does, with a bar that counts the items."""
+    function: Callable[[T], R], items: Sequence[T], description: str, unit: str, workers: int | None = None, ahead: int = 64
+) -> Iterator[R]:
+    """`parallel_results` with a progress bar."""
     with progress_bar(len(items), description, unit) as bar:
         for result in parallel_results(function, items, workers, ahead):
             bar.update()
             yield result
 
 
-def parallel_results(
-    function: Callable[[Item], Result], items: Sequence[Item], workers: int | None = None, ahead: int = 64
-) -> Iterator[Result]:
+def parallel_results(function: Callable[[T], R], items: Sequence[T], workers: int | None = None, ahead: int = 64) -> Iterator[R]:
     """Yields ``function(item)`` for each item, in order, from ``workers`` processes (default: one per core).
 
-    Besides the items in work, ``ahead`` more are queued.  After an interruption queued items are still worked on, because no
-    pool takes back what it has been given: queue none where an item takes long.
+    ``function`` must be importable by name.  Each worker has one item, and ``ahead`` more are queued.  After an interruption
+    the queued items are still processed, because a pool cannot cancel them: queue none if an item takes long.
 
-    ``function`` must be importable by name, so that a fresh process can find it. Raises ConfigError for less than one worker.
+    Raises ConfigError for less than one worker, and SpeakerError if a worker is killed.
     """
     if workers is not None and workers < 1:
         raise ConfigError(f"workers is {workers}: choose a whole number from 1 up.")
@@ -54,7 +47,7 @@ def parallel_results(
     if workers <= 1:
         yield from map(function, items)
         return
-    # A forked copy of a process that runs PyTorch threads can hang; a fresh one cannot.
+    # A fork of a process with PyTorch threads can hang; a fresh process cannot.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker) as pool:
         try:
@@ -65,14 +58,14 @@ def parallel_results(
                 running.extend(_submit(pool, function, item) for item in islice(waiting, 1))
                 yield result
         except BrokenProcessPool:
-            raise SpeakerError("a worker process was ended, likely for lack of memory: try it with fewer workers.") from None
+            raise SpeakerError("a worker process was killed, likely for lack of memory: use fewer workers.") from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
 def available_cores() -> int:
-    """The cores this process may use, which on a shared machine are fewer than the machine has."""
+    """The number of cores that this process may use; a shared machine has more."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -82,16 +75,15 @@ def _begin_worker() -> None:
 
 
 def _end_with_parent() -> None:
-    """Without it, a worker whose parent was killed, as notebook kernels are, would wait for work for ever."""
+    """Ends the worker with its parent: after a kernel is killed, its workers would wait forever."""
     multiprocessing.parent_process().join()
     os._exit(1)
 
 
-def _submit(pool: ProcessPoolExecutor, function: Callable[[Item], Result], item: Item) -> Future[Result]:
-    """Submits an item, which may start a process, without that process running the user's script again.
+def _submit(pool: ProcessPoolExecutor, function: Callable[[T], R], item: T) -> Future[R]:
+    """Submits an item with ``__main__`` hidden, so that a process that starts now does not run the user's script again.
 
-    Python would run it to find functions in it, and a script without ``if __name__ == "__main__"`` would end in an error.
-    What runs in parallel here is defined in modules.
+    A script without ``if __name__ == "__main__"`` would fail in it.  The functions here are all found in modules.
     """
     with _MAIN_HIDDEN:
         main = sys.modules["__main__"]

@@ -10,13 +10,13 @@ from typing import TextIO
 
 from tqdm import tqdm  # not tqdm.auto: a notebook that is opened again shows an error for each of its finished bars
 
-_kept_lines: list[str] | None = None  # within `quietly`: what is to be printed later
+_kept_lines: list[str] | None = None  # within `quietly`, the lines to print later
 
 
 def progress_bar(total: int, description: str, unit: str, **options: object) -> tqdm:
-    """A tqdm bar in the form the report shows: ``Train: 100% 2000/2000 [00:45<00:00, 43.60 step/s, …]``."""
+    """A tqdm bar in the form of the report: ``Train: 100% 2000/2000 [00:45<00:00, 43.60 step/s, …]``."""
     if in_notebook():
-        options = {"mininterval": 0.5, "leave": False} | options  # finished bars would push the pictures out of sight
+        options = {"mininterval": 0.5, "leave": False} | options  # finished bars would push the figures out of sight
     else:
         options = {"mininterval": 0.1 if sys.stderr.isatty() else 30.0, "dynamic_ncols": True} | options
     options["disable"] = bool(options.get("disable")) or _kept_lines is not None
@@ -24,15 +24,15 @@ def progress_bar(total: int, description: str, unit: str, **options: object) -> 
 
 
 def in_notebook() -> bool:
-    """Whether this process is a notebook's kernel."""
+    """Whether this process is the kernel of a notebook."""
     ipython = sys.modules.get("IPython")
     return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None
 
 
 def log(sentence: str, routine: bool = False) -> None:
-    """Prints a line without tearing a bar that is being drawn; of processes that train together, only the first prints.
+    """Prints a line beside a progress bar. If several processes train together, only the first one prints.
 
-    Within `quietly` a ``routine`` line is dropped and any other one is kept.
+    Within `quietly` a ``routine`` line is dropped and any other is kept.
     """
     if _kept_lines is not None:
         if not routine:
@@ -43,7 +43,7 @@ def log(sentence: str, routine: bool = False) -> None:
 
 @contextlib.contextmanager
 def quietly() -> Iterator[list[str]]:
-    """Within the block no bar is drawn, and `log` appends to the list that this yields, to be printed later."""
+    """Hides progress bars within the block, and yields the list that collects the lines of `log` meanwhile."""
     global _kept_lines
     _kept_lines = []
     try:
@@ -53,5 +53,4 @@ def quietly() -> Iterator[list[str]]:
 
 
 def _stream() -> TextIO:
-    """Where bars and log lines are written; a notebook shows stderr in red, like an error."""
-    return sys.stdout if in_notebook() else sys.stderr
+    return sys.stdout if in_notebook() else sys.stderr  # a notebook shows stderr in red, like an error

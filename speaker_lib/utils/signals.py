@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def stop_on_interrupt(n_processes: int = 1) -> Iterator[Callable[[], bool]]:
-    """Yields a function that says whether Ctrl-C was pressed or SIGTERM arrived; a second one interrupts at once.
+    """Yields a function that returns whether Ctrl-C or SIGTERM arrived. A second one interrupts at once.
 
-    If several processes train together, it does not: the terminal and ``torchrun`` each send one for a single Ctrl-C.
+    With several processes a second one does nothing: for one Ctrl-C the terminal and ``torchrun`` each send a signal.
     """
     pressed = threading.Event()
 
@@ -22,12 +22,12 @@ def stop_on_interrupt(n_processes: int = 1) -> Iterator[Callable[[], bool]]:
         pressed.set()
 
     if threading.current_thread() is not threading.main_thread():
-        yield pressed.is_set  # Python delivers signals to the main thread only
+        yield pressed.is_set  # Python handles signals in the main thread only
         return
     previous = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield pressed.is_set
     finally:
         for number, handler in previous.items():
-            if handler is not None:  # None: it was not set from Python, which cannot put it back
+            if handler is not None:  # None: set by a C library, so Python cannot restore it
                 signal.signal(number, handler)
