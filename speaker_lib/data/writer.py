@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -96,14 +97,19 @@ class CorpusWriter:
             raise CorpusError(f"the name {short_repr(name)} for {self.out} has characters that cannot be shown: choose another.")
 
 
-def write_subset(corpus: Corpus, out: str | os.PathLike[str], n_speakers: int) -> None:
-    """Writes the labelled utterances of the first ``n_speakers`` speakers (by class id) to ``out``.
+def write_subset(corpus: Corpus, out: str | os.PathLike[str], n_speakers: int, n_utterances: int | None = None) -> None:
+    """Writes the labelled utterances of the first ``n_speakers`` speakers (by class id) to ``out``, of each all or the first few.
 
     Raises CorpusError if ``out`` holds anything already.
     """
-    utterances = corpus.labelled
-    chosen = [i for i, label in enumerate(utterances.labels.tolist()) if label < n_speakers]
+    utterances, taken, chosen = corpus.labelled, Counter(), []
+    for i, label in enumerate(utterances.labels.tolist()):
+        if label < n_speakers and (n_utterances is None or taken[label] < n_utterances):
+            taken[label] += 1
+            chosen.append(i)
     source = f"the first {n_speakers} of {corpus.source}"
+    if n_utterances is not None:
+        source = f"{n_utterances} utterances of each of {source}"
     with CorpusWriter(out, source, corpus.n_mels) as writer, progress_bar(len(chosen), "Subset", "uttr") as bar:
         for i in chosen:
             session = None if utterances.sessions is None else utterances.sessions[i]

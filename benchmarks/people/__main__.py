@@ -1,0 +1,67 @@
+"""Accuracy on recorded people, beside a baseline that needs no network: what docs/accuracy.md opens with.
+
+    python -m benchmarks.people --data data/people             # 120 speakers x 100 utterances, 3 seeds: some 2 hours on 2 cores
+    python -m benchmarks.people --data data/people --quick     # one seed, a tenth of the steps, the results in build/people
+    python -m benchmarks.people --report                       # only the tables, of the committed results
+
+Every finished run is a line of ``results/people/<part>.jsonl``.  Started again, only what is missing there is trained.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+from speaker_lib import Corpus
+from speaker_lib.data.writer import write_subset
+from speaker_lib.utils.parallel import parallel_map
+
+from .tasks import PARTS, SEEDS, Task, run_task
+
+RESULTS = Path(__file__).parents[1] / "results" / "people"
+
+
+def main() -> None:
+    options = parse_args()
+    corpus = Corpus.open(options.data)
+    out = Path("build/people") if options.quick else options.out
+    out.mkdir(parents=True, exist_ok=True)
+    seeds, fraction = (SEEDS[:1], 0.1) if options.quick else (SEEDS, 1.0)
+    for part in options.parts:
+        measure(list(PARTS[part](corpus, seeds, fraction)), corpus, out / f"{part}.jsonl", options.workers)
+
+
+def measure(tasks: list[Task], corpus: Corpus, path: Path, workers: int | None) -> None:
+    """Adds the rows that are missing in ``path``, one after the other as they are done."""
+    done = {tuple(row[name] for name in ("model", "people", "utterances", "steps", "seed")) for row in read_rows(path)}
+    waiting = [task for task in tasks if task.key not in done]
+    with tempfile.TemporaryDirectory() as scratch:
+        folders = {amount: Path(scratch) / "{}-{}".format(*amount) for amount in {(t.people, t.utterances) for t in waiting}}
+        for (people, utterances), folder in folders.items():
+            write_subset(corpus, folder, people, utterances)
+            Corpus.open(folder)  # packs it, once for all workers
+        jobs = [(task, folders[task.people, task.utterances]) for task in waiting]
+        for row in parallel_map(run_task, jobs, path.stem, "run", workers, ahead=0):
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+
+
+def read_rows(path: Path) -> list[dict[str, object]]:
+    """The rows of a part; none where it was not begun."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True, help="a folder in the layout of HW4")
+    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS), help="what to measure (all)")
+    parser.add_argument("--quick", action="store_true", help="one seed and a tenth of the steps, to see that all of it runs")
+    parser.add_argument("--workers", type=int, help="runs side by side (one per core)")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="where the results are written (%(default)s)")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""What is trained: a task per model, number of people, number of utterances, steps and seed; and one task done."""
+
+from __future__ import annotations
+
+import datetime
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from speaker_lib import PRESETS, Corpus, Preset, Run, evaluate, train
+from speaker_lib.experiments.ablation import changes_between, variants_of
+from speaker_lib.experiments.classical import STATISTICS, classical_baseline
+from speaker_lib.experiments.seeds import AblationPlan
+from speaker_lib.models.cost import parameters_of
+from speaker_lib.training.run import fit_to_data
+from speaker_lib.utils.device import get_device
+from speaker_lib.utils.progress import quietly
+
+from ..machine import device_name
+
+SEEDS = (0, 1, 2)
+_FREE = {"model.head": "linear", "model.pooling_norm": "batch", "model.pooling": "attentive_statistics", "model.subsampling": 2}
+MODELS = {name: PRESETS[name] for name in ("baseline", "baseline_relu", "laptop_tuned", "laptop_best")} | {
+    "laptop_strong": PRESETS["laptop_tuned"].override(_FREE)  # `strong` in the size of the laptop presets
+}
+# 600 steps of each, and steps that take about the same time: some 30 and some 250 s of one core.
+STEPS = {
+    "baseline": (600, 2_000, 6_000),
+    "baseline_relu": (600, 2_000, 6_000),
+    "laptop_tuned": (150, 600, 1_500),
+    "laptop_strong": (300, 600, 2_400),
+    "laptop_best": (200, 600, 1_800),
+}
+# People, and utterances of each; the last of both is in part `time`.
+AMOUNTS = ((120, 5), (120, 10), (120, 25), (120, 50), (20, 100), (60, 100))
+AMOUNT_STEPS = {"baseline_relu": 2_000, "laptop_best": 600}
+ABLATION_PEOPLE, ABLATION_STEPS = 60, 600
+
+
+@dataclass(frozen=True)
+class Task:
+    """A model to train and evaluate on the first so many people and utterances of each."""
+
+    part: str
+    model: str
+    people: int
+    utterances: int
+    seed: int
+    preset: Preset | None = None  # None: LDA with the statistics that `model` names
+
+    @property
+    def steps(self) -> int:
+        return self.preset.train.total_steps if self.preset else 0
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What tells its row from all others of its part."""
+        return self.model, self.people, self.utterances, self.steps, self.seed
+
+
+def run_task(job: tuple[Task, Path]) -> dict[str, object]:
+    """Trains and evaluates; the seconds are those that the processor worked in training, not those on the wall."""
+    task, folder = job
+    corpus = Corpus.open(folder)
+    row = {"model": task.model, "people": task.people, "utterances": task.utterances, "steps": task.steps, "seed": task.seed}
+    if task.preset is None:
+        config = replace(PRESETS["baseline"].train, seed=task.seed)
+        found = classical_baseline(corpus, config, task.model.removeprefix("LDA: "))
+        row |= {"crop": found.crop, "full": found.full, "cpu_seconds": found.cpu_seconds, "parameters": None}
+    else:
+        with tempfile.TemporaryDirectory() as scratch, quietly():
+            run = Run.create(Path(scratch) / "run", fit_to_data(task.preset, corpus), corpus)
+            began = time.process_time()
+            train(run, corpus)
+            seconds = time.process_time() - began
+            result = evaluate(run, corpus, get_device())[0]
+        row |= {"crop": result.crop.accuracy, "full": result.full.accuracy, "cpu_seconds": seconds}
+        row |= {"parameters": parameters_of(run.preset.model)}
+    rounded = {name: round(value, 4) if isinstance(value, float) else value for name, value in row.items()}
+    return rounded | {"device": device_name(get_device()), "date": datetime.date.today().isoformat()}
+
+
+def time_tasks(corpus: Corpus, seeds: tuple[int, ...], fraction: float) -> Iterator[Task]:
+    """Each model for several times, with all people."""
+    everyone = corpus.n_speakers, most_utterances(corpus)
+    for seed in seeds:
+        for name in STATISTICS:
+            yield Task("time", f"LDA: {name}", *everyone, seed)
+        for name, preset in MODELS.items():
+            for steps in STEPS[name]:
+                yield Task("time", name, *everyone, seed, shortened(preset, steps, fraction, seed))
+
+
+def amount_tasks(corpus: Corpus, seeds: tuple[int, ...], fraction: float) -> Iterator[Task]:
+    """LDA and two networks with fewer people, and with fewer utterances of each."""
+    for seed in seeds:
+        for people, utterances in AMOUNTS:
+            for name in STATISTICS:
+                yield Task("amount", f"LDA: {name}", people, utterances, seed)
+            for name, steps in AMOUNT_STEPS.items():
+                yield Task("amount", name, people, utterances, seed, shortened(MODELS[name], steps, fraction, seed))
+
+
+def ablation_tasks(corpus: Corpus, seeds: tuple[int, ...], fraction: float) -> Iterator[Task]:
+    """The report's four changes, alone and added in both orders."""
+    baseline, tuned = PRESETS["laptop_baseline"], PRESETS["laptop_tuned"]
+    train = shortened(baseline, ABLATION_STEPS, fraction, 0).train
+    for seed in seeds:
+        for variant in variants_of(changes_between(baseline, tuned), sessions=False):
+            preset = variant.preset(baseline, AblationPlan(train, seeds), seed)
+            yield Task("ablation", variant.name, ABLATION_PEOPLE, most_utterances(corpus), seed, preset)
+
+
+PARTS = {"time": time_tasks, "ablation": ablation_tasks, "amount": amount_tasks}
+
+
+def shortened(preset: Preset, steps: int, fraction: float, seed: int) -> Preset:
+    """The preset for so many steps, validated at the end only, so that its time is that of training."""
+    steps = max(2, round(steps * fraction))
+    train = replace(preset.train.with_total_steps(steps), valid_steps=steps, save_steps=steps, keep="last", seed=seed)
+    return Preset(preset.model, train)
+
+
+def most_utterances(corpus: Corpus) -> int:
+    """Of the speaker who has the most."""
+    labels = corpus.labelled.labels.tolist()
+    return max(labels.count(label) for label in set(labels))
