@@ -1,0 +1,74 @@
+"""Figures of what accuracy costs: seconds of training, utterances of each speaker, and speakers.
+
+Rows are those of ``benchmarks/results/people``: a dictionary per run, with model, people, utterances, steps, seed, full (accuracy
+on whole utterances) and cpu_seconds (of training).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .runs import COLOURS, GREY, MARKERS, finish
+
+Rows = Sequence[Mapping[str, object]]
+WITHOUT_NETWORK = "LDA"  # what the names of models without a network begin with
+
+
+def time_figure(rows: Rows, source: str) -> Figure:
+    """Accuracy against seconds of training, a line per model through the mean over seeds, and a thin line per seed."""
+    figure = Figure(figsize=(8, 4.8), layout="constrained")
+    axes = figure.subplots()
+    for model, style in _styles(rows).items():
+        _lines(axes, [row for row in rows if row["model"] == model], "cpu_seconds", "steps", model, style)
+    axes.set_xscale("log")
+    finish(axes, f"What does a second of training give?\n{source}", "CPU seconds of training", "accuracy, whole utterances")
+    return figure
+
+
+def amount_figure(rows: Rows, source: str) -> Figure:
+    """Accuracy against the utterances of each speaker (left) and against the number of speakers (right)."""
+    figure = Figure(figsize=(11, 4.8), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    most = {key: max(int(row[key]) for row in rows) for key in ("people", "utterances")}
+    for axes, x, fixed, label in zip(
+        panels,
+        ("utterances", "people"),
+        ("people", "utterances"),
+        (f"utterances of each of {most['people']} speakers", f"speakers with {most['utterances']} utterances each"),
+        strict=True,
+    ):
+        chosen = [row for row in rows if row[fixed] == most[fixed]]
+        for model, style in _styles(rows).items():
+            _lines(axes, [row for row in chosen if row["model"] == model], x, x, model, style)
+        axes.set_xscale("log")
+        ticks = sorted({int(row[x]) for row in chosen})
+        axes.set_xticks(ticks, list(map(str, ticks)))
+        axes.minorticks_off()
+        finish(axes, "", label, "accuracy, whole utterances" if x == "utterances" else "", legend=x == "utterances")
+    figure.suptitle(f"Where does a network begin to pay?\n{source}", fontsize=10)
+    return figure
+
+
+def _styles(rows: Rows) -> dict[str, dict[str, object]]:
+    """Colour and marker of each model: grey without a network, the course's colours with one."""
+    models = list(dict.fromkeys(str(row["model"]) for row in rows))
+    networks = [model for model in models if not model.startswith(WITHOUT_NETWORK)]
+    colours = {model: COLOURS[i % len(COLOURS)] for i, model in enumerate(networks)}
+    return {
+        model: {"color": colours.get(model, GREY), "marker": MARKERS[i % len(MARKERS)], "linestyle": "-" if model in colours else ":"}
+        for i, model in enumerate(models)
+    }
+
+
+def _lines(axes: Axes, rows: Rows, x: str, group: str, label: str, style: Mapping[str, object]) -> None:
+    """The mean over seeds of each group of rows, and a thin line per seed."""
+    groups = sorted({row[group] for row in rows})
+    for seed in {row["seed"] for row in rows}:
+        of_seed = sorted((row for row in rows if row["seed"] == seed), key=lambda row: row[group])
+        axes.plot([row[x] for row in of_seed], [row["full"] for row in of_seed], color=style["color"], linewidth=0.6, alpha=0.5)
+    means = np.array([np.mean([(row[x], row["full"]) for row in rows if row[group] == key], axis=0) for key in groups])
+    axes.plot(*means.T, label=label, markersize=6, **style)
