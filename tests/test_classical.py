@@ -1,6 +1,8 @@
 """The baseline without a network: held to scikit-learn called directly."""
 
+import json
 import sys
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -8,7 +10,9 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.preprocessing import StandardScaler
 
 from speaker_lib import Corpus, CorpusWriter, SpeakerError, TrainConfig, split_utterances
-from speaker_lib.experiments.classical import STATISTICS, classical_baseline, utterance_statistics
+from speaker_lib.experiments.classical import STATISTICS, ClassicalResult, classical_baseline, utterance_statistics
+
+from .conftest import call
 
 CONFIG = TrainConfig(valid_fraction=0.5)
 
@@ -60,6 +64,35 @@ def test_statistics_are_what_they_are_called():
 @pytest.mark.parametrize("mels", [np.full((1, 40), -3.0), np.full((200, 40), -20.0)], ids=["one frame", "silence"])
 def test_what_does_not_change_has_statistics_too(mels):
     assert np.isfinite(utterance_statistics(mels, STATISTICS[2])).all()
+
+
+def test_it_stands_beside_the_network_wherever_accuracies_are_compared(corpus_folder, tmp_path):
+    run = tmp_path / "run"
+    trained = call("train", "--data", corpus_folder, "--preset", "laptop_baseline", "--steps", 2, "--run", run)
+    said = call("evaluate", "--data", corpus_folder, run, "--classical")
+    printed = json.loads(call("evaluate", "--data", corpus_folder, run, "--classical", "--json").stdout)["classical"]
+    compared = call("compare", run, "--out", tmp_path / "comparison.png")
+
+    direct = [classical_baseline(Corpus.open(corpus_folder), TrainConfig(), name) for name in STATISTICS]
+    assert trained.returncode == said.returncode == compared.returncode == 0
+    assert [row["full"] for row in printed] == [result.full for result in direct]
+    for name in STATISTICS:
+        assert f"LDA: {name}" in said.stdout and f"LDA: {name}" in compared.stdout
+    assert "classical" not in json.loads(call("evaluate", "--data", corpus_folder, run, "--json").stdout)
+
+
+def test_what_cannot_be_compared_is_refused_in_a_sentence(corpus_folder, tmp_path):
+    run = tmp_path / "run"
+    call("train", "--data", corpus_folder, "--preset", "laptop_baseline", "--steps", 2, "--run", run)
+    both = call("evaluate", "--data", corpus_folder, run, "--classical", "--all")
+    assert both.returncode == 2 and "--classical trains on a part of DATA_DIR" in both.stderr
+
+    call("evaluate", "--data", corpus_folder, run)
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    for spoiled in ([{"statistics": "mean"}], "LDA", [{**asdict(ClassicalResult("mean", 0.5, 0.1, 0.5, 1.0)), "full": "much"}]):
+        (run / "evaluation.json").write_text(json.dumps(evaluation | {"classical": spoiled}))
+        compared = call("compare", run, "--out", tmp_path / "comparison.png")
+        assert compared.returncode == 1 and "run `evaluate --classical` again" in compared.stderr
 
 
 def test_without_scikit_learn_it_says_what_to_install(corpus, monkeypatch):

@@ -6,8 +6,9 @@ __getattr__, __dir__, __all__ = exports(
     __name__,
     {
         "ablation": "STEPS changes_between run_ablation variants_of",
+        "classical": "classical_baseline classical_baselines",
         "conclusions": "ablation_conclusions ladder_conclusions measuring",
         "ladder": "run_ladder",
-        "tables": "ablation_table comparison_table ladder_table seeds_summary",
+        "tables": "ablation_table classical_table comparison_table ladder_table seeds_summary",
     },
 )

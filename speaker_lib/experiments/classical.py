@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from ..data.corpus import Corpus
 from ..data.splits import split_utterances
 from ..evaluation.embeddings import needing_sklearn
 from ..evaluation.identification import CROP_SEEDS
+from ..training.run import Run
+from ..utils.errors import RunError
 
 STATISTICS = ("mean and deviation", "+ deviation of deltas", "+ correlations of cepstra")  # each with all those before it
 CEPSTRA = 20
@@ -36,6 +38,11 @@ class ClassicalResult:
     crop_std: float  # standard deviation over the draws
     full: float  # accuracy on whole utterances
     cpu_seconds: float  # of training, statistics included
+
+
+def classical_baselines(corpus: Corpus, config: TrainConfig) -> list[ClassicalResult]:
+    """`classical_baseline` with each of the `STATISTICS`: none of them is chosen by what it reaches."""
+    return [classical_baseline(corpus, config, statistics) for statistics in STATISTICS]
 
 
 def utterance_statistics(mels: np.ndarray, statistics: str) -> np.ndarray:
@@ -86,3 +93,16 @@ def classical_baseline(corpus: Corpus, config: TrainConfig, statistics: str = ST
     by_crop = [(model.predict(crops(heldout, draw, EVALUATION_CROPS)) == truth).mean() for draw in range(CROP_SEEDS)]
     full = (model.predict(whole(heldout)) == truth).mean()
     return ClassicalResult(statistics, float(np.mean(by_crop)), float(np.std(by_crop)), float(full), seconds)
+
+
+def saved_results(run: Run) -> list[ClassicalResult]:
+    """What ``evaluate --classical`` saved with a run, often nothing. Raises RunError for what cannot be read."""
+    saved = (run.evaluation() or {}).get("classical", [])
+    try:
+        results = [ClassicalResult(**found) for found in saved]
+        numbers = [getattr(result, field.name) for result in results for field in fields(result)[1:]]
+        if not all(isinstance(number, float) for number in numbers):
+            raise TypeError("a number is missing")
+    except TypeError:
+        raise RunError(f"the classical baseline in {run.folder} cannot be read: run `evaluate --classical` again.") from None
+    return results

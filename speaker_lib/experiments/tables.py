@@ -11,13 +11,27 @@ from ..models.cost import parameters_of
 from ..training.run import Run
 from ..utils.text import text_table
 from .ablation import Ablation
+from .classical import ClassicalResult, saved_results
 from .ladder import Ladder
 from .seeds import SeedResults, spread
 
 
-def comparison_table(runs: Sequence[Run]) -> str:
-    """A line per run: parameters, steps per second of training, accuracy by both protocols (``-`` where not evaluated)."""
-    return text_table([("run", "parameters", "step/s", "crop", "full"), *(_row(run) for run in runs)])
+def comparison_table(runs: Sequence[Run], classical: Sequence[ClassicalResult] = ()) -> str:
+    """A line per run: parameters, steps per second of training, accuracy by both protocols (``-`` where not evaluated).
+
+    Below them a line per baseline without a network: those of ``classical``, and what ``evaluate --classical`` saved with a run.
+    """
+    found = dict.fromkeys([*classical, *(result for run in runs for result in saved_results(run))])
+    baselines = [(f"LDA: {r.statistics}", "-", "-", f"{r.crop:.4f} ± {r.crop_std:.4f}", f"{r.full:.4f}") for r in found]
+    return text_table([("run", "parameters", "step/s", "crop", "full"), *(_row(run) for run in runs), *baselines])
+
+
+def classical_table(results: Sequence[ClassicalResult]) -> str:
+    """A line per set of statistics: accuracy by both protocols, and the seconds that a processor core trained."""
+    rows = [
+        (f"LDA: {r.statistics}", f"{r.crop:.4f} ± {r.crop_std:.4f}", f"{r.full:.4f}", f"{r.cpu_seconds:.1f}") for r in results
+    ]
+    return text_table([("without a network", "crop", "full", "CPU seconds"), *rows])
 
 
 def seeds_summary(runs: Sequence[Run]) -> str:
@@ -28,8 +42,11 @@ def seeds_summary(runs: Sequence[Run]) -> str:
     return f"Mean over {len(runs)} seed{'s' * (len(runs) > 1)}, with the standard deviation between them: {means}."
 
 
-def ablation_table(ablation: Ablation) -> str:
-    """A line per variant: what it costs, and what it reached, mean and standard deviation over the seeds."""
+def ablation_table(ablation: Ablation, classical: Sequence[ClassicalResult] = ()) -> str:
+    """A line per variant: what it costs, and what it reached, mean and standard deviation over the seeds.
+
+    Below them a line per baseline without a network, which is the same for every seed.
+    """
     header = ("changes", "split", "parameters", "GFLOP/step", "seconds", "crop", "full")
     rows = [
         (
@@ -42,11 +59,15 @@ def ablation_table(ablation: Ablation) -> str:
         )
         for variant, results in ablation.results.items()
     ]
-    return text_table([header, *rows])
+    baselines = [(f"LDA: {r.statistics}", "random", "-", "-", f"{r.cpu_seconds:.0f}", *_accuracies(r)) for r in classical]
+    return text_table([header, *rows, *baselines])
 
 
-def ladder_table(ladder: Ladder) -> str:
-    """A line per step: what it changes, what it costs, and what it reached, mean and standard deviation over the seeds."""
+def ladder_table(ladder: Ladder, classical: Sequence[ClassicalResult] = ()) -> str:
+    """A line per step: what it changes, what it costs, and what it reached, mean and standard deviation over the seeds.
+
+    Below them a line per baseline without a network, which is the same for every seed.
+    """
     header = ("rung", "parameters", "step/s", "crop", "full")
     rows = [
         (
@@ -57,11 +78,16 @@ def ladder_table(ladder: Ladder) -> str:
         )
         for step, results in ladder.results.items()
     ]
-    return text_table([header, *rows])
+    baselines = [(f"LDA: {r.statistics}", "-", "-", *_accuracies(r)) for r in classical]
+    return text_table([header, *rows, *baselines])
 
 
 def _mean_and_spread(results: SeedResults) -> list[str]:
     return [f"{values.mean():.3f} ± {spread(values):.3f}" for values in (results.crop, results.full)]
+
+
+def _accuracies(result: ClassicalResult) -> list[str]:
+    return [f"{result.crop:.3f}", f"{result.full:.3f}"]
 
 
 def _row(run: Run) -> tuple[str, ...]:

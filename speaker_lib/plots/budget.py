@@ -59,7 +59,11 @@ def _styles(rows: Rows) -> dict[str, dict[str, object]]:
     networks = [model for model in models if not model.startswith(WITHOUT_NETWORK)]
     colours = {model: COLOURS[i % len(COLOURS)] for i, model in enumerate(networks)}
     return {
-        model: {"color": colours.get(model, GREY), "marker": MARKERS[i % len(MARKERS)], "linestyle": "-" if model in colours else ":"}
+        model: {
+            "color": colours.get(model, GREY),
+            "marker": MARKERS[i % len(MARKERS)],
+            "linestyle": "-" if model in colours else ":",
+        }
         for i, model in enumerate(models)
     }
 
