@@ -28,13 +28,15 @@
 # - say what a mel-spectrogram, a frame and a segment are, and why the model is fed segments of 128 frames;
 # - compute self-attention by hand and get PyTorch's own numbers;
 # - take the baseline model apart, layer by layer, with shapes and parameter counts;
-# - train it, measure it in two ways that do not agree, and say why they do not.
+# - train it, measure it in two ways that do not agree, and say why they do not;
+# - hold it against a baseline without a network, which needs a second.
 #
 # **學習目標**
 # - 說明什麼是梅爾頻譜圖、音框（frame）與片段（segment），以及為什麼輸入模型的是 128 個音框的片段；
 # - 親手算出 self-attention，得到與 PyTorch 相同的數字；
 # - 逐層拆解基準模型，看懂每一層的形狀與參數量；
-# - 訓練模型，用兩種方式衡量它，得到兩個不同的數字，並說明為什麼不同。
+# - 訓練模型，用兩種方式衡量它，得到兩個不同的數字，並說明為什麼不同；
+# - 拿它與只需要一秒鐘、不用神經網路的基準方法比較。
 #
 # You need: some Python, and to have seen a neural network trained once.
 
@@ -164,7 +166,7 @@ show(lengths_figure(corpus.labelled.lengths, segment_len, corpus.source))
 #
 # ## What is held out
 #
-# A model is judged by utterances that it was not trained on: a random tenth, the *validation set*. A *seed*, a number that
+# A model is evaluated on utterances that it was not trained on: a random tenth, the *validation set*. A *seed*, a number that
 # starts the random generator, decides which (`train.split_seed`). With the assignment's 56,666 utterances and its seed, this is how that tenth begins; your
 # classmates' must begin the same way, or your numbers cannot be compared:
 
@@ -188,6 +190,37 @@ print(
 # %% [markdown]
 # Always look at one batch before you train: the segments, `(batch, frames, mel bands)`; for each how many of its frames are real, not
 # padding; and its label, a number from 0 up for the speaker.
+#
+# ## What does one second give?
+#
+# Before any network, try the simplest method that could work. The mean of an utterance over time is 40 numbers, its *mean spectrum*. Average
+# those of each speaker. A new utterance belongs to the speaker with the nearest one. **In how many of the held-out utterances will that be
+# right? Write your guess down.**
+
+# %%
+utterances = corpus.labelled
+means = [torch.from_numpy(utterances.mel(i)).mean(dim=0) for i in range(len(utterances))]
+means, speaker = torch.stack(means), torch.from_numpy(utterances.labels)  # (utterances, 40)
+centres = [means[training][speaker[training] == s].mean(dim=0) for s in range(n_speakers)]
+centres = torch.stack(centres).nan_to_num(1e9)  # (speakers, 40); one without utterances is far away
+nearest = torch.cdist(means[validation], centres).argmin(dim=1)  # (held out,)
+right = (nearest == speaker[validation]).float().mean()
+print(f"nearest mean spectrum: {right:.3f} right; guessing: {1 / n_speakers:.3f}")
+
+# %% [markdown]
+# Voices differ in more than their mean: in how much each band varies, how fast it changes, and which parts of the spectrum rise together.
+# *Linear discriminant analysis* (LDA, Fisher 1936) takes such statistics and looks for the directions in which speakers lie far apart
+# compared with the spread within one speaker. It is a few lines of scikit-learn ([`classical.py`](../speaker_lib/experiments/classical.py)):
+
+# %%
+from speaker_lib.experiments import classical_baselines, classical_conclusion, classical_table
+
+classical = classical_baselines(corpus, config)
+print(classical_table(classical))
+
+# %% [markdown]
+# Each row uses the statistics of the rows above it, too. *full* counts whole utterances, *crop* random segments of the length that the
+# network is trained on. **These are the numbers to beat.** Whatever a network reaches below, ask: compared with what?
 #
 # ## Self-attention in ten lines
 #
@@ -216,7 +249,7 @@ print("attention weights:", [[round(w, 3) for w in row] for row in weights[0].to
 print("the same as PyTorch's layer:", torch.allclose(ours, theirs, atol=1e-6))
 
 # %% [markdown]
-# Row by row the weights say from which frames a frame takes. Several **heads** do this side by side, each with a share of the width:
+# Row by row the weights say from which frames a frame takes. Several **heads** do this side by side, each with a part of the width:
 # with two heads and 80 numbers per frame, 40 each.
 #
 # ## The model
@@ -297,7 +330,7 @@ print(f"loss {loss:.2f}; knowing nothing would be ln({n_speakers}) = {math.log(n
 # %% [markdown]
 # ## Training
 #
-# On a laptop the model that is trained is a smaller twin: 64 numbers per frame instead of 80, and as many answers as there are speakers
+# On a laptop the model that is trained is a scaled-down version: 64 numbers per frame instead of 80, and as many answers as there are speakers
 # here. `lesson.run("baseline")` opens a folder that keeps everything: the settings, a line per validation, the best weights, and the state to
 # go on from. If this machine vanishes, run the notebook again: it goes on where it was. To end training early, press *Stop training* (or
 # the notebook's ■): the run is saved first.
@@ -369,15 +402,19 @@ print(
     f"Right by guessing {1 / n_speakers:.4f}, crop {crop.accuracy:.4f} ± {crop.std:.4f},", end=" "
 )
 print(f"full {evaluation.full.accuracy:.4f}.")
+full, count = evaluation.full.accuracy, evaluation.n_utterances
+print(classical_conclusion(classical, "baseline", full, count))
 print("The report, 600 VoxCeleb2 speakers, best validation in 70,000 steps: 0.4834 (crop).")
 
 # %% [markdown]
 # **Recap.** Speech becomes frames of 40 log-mel values; random segments of 128 frames become batches; attention lets frames look at each
 # other; the mean over time makes one vector; an output head with a Sigmoid names the speaker. The same weights give two accuracies, because two
-# questions were asked.
+# questions were asked. And an accuracy means little until a simple method has had its turn: simulated voices differ in their statistics,
+# and in a thousand steps this small network learns less of them than LDA reads off in seconds. Lesson 3 asks where a network begins to pay.
 #
 # **重點回顧。** 語音先變成一個個 40 維的對數梅爾音框；隨機切出的 128 音框片段組成批次；self-attention 讓音框彼此參照；
 # 對時間取平均得到一個向量；帶有 Sigmoid 的輸出層判斷語者是誰。同一組權重得到兩種準確率，因為問的是兩個不同的問題。
+# 單看一個準確率意義不大，要先看簡單的方法能做到多少：不用神經網路的 LDA 只要幾秒鐘，就是最好的對照。
 #
 # **To try:** how short may a segment become before nothing is learned? `preset = lesson.profile.baseline.override({"train.segment_len": 16})`
 # makes a preset, `Run.create(lesson.runs / "segment-16", preset, corpus)` a run of it for `train`.

@@ -71,7 +71,7 @@ lesson = preflight(DATA, KEEP)
 corpus = lesson.corpus
 
 # %% [markdown]
-# ## Bug 1: people who overhear each other
+# ## Bug 1: people mixed in a batch
 #
 # A *Conformer* layer is a Transformer layer with a convolution over neighbouring frames in it. The assignment asks for one, and several
 # public solutions plug it in like this: the layer wants `(frames, batch, d_model)`, gets `(batch, frames, d_model)`, and does not complain,
@@ -94,8 +94,8 @@ answers = {
 }
 for name, answer in answers.items():
     (reach,) = torch.autograd.grad(answer[0, :, 0].sum(), mels, retain_graph=True)
-    heard = (reach.abs().amax(dim=(1, 2)) > 0).sum()
-    print(f"{name:<14} the first person's output hears {heard} of 3 people")
+    seen = (reach.abs().amax(dim=(1, 2)) > 0).sum()
+    print(f"{name:<14} the first person's output depends on {seen} of 3 people")
 
 # %% [markdown]
 # Fed as it is, the layer takes the people for moments of one recording: attention and convolution run *across the batch*. It still learns,
@@ -169,8 +169,8 @@ print(
 # ## Pooling: from frames to one vector
 #
 # On to improvements. The encoder gives a vector per frame, the head wants one per utterance. The report's models take the **mean**: every
-# frame counts the same, a vowel as much as a breath. **Self-attention pooling** learns a score for each frame, and softmax makes shares of
-# them. **Attentive statistics** also keeps the deviation: not only how a voice sounds on average, but how much it varies. Four frames of
+# frame counts the same, a vowel as much as a breath. **Self-attention pooling** learns a score for each frame, and softmax turns the scores into
+# weights with the sum 1. **Attentive statistics** also keeps the deviation: not only how a voice sounds on average, but how much it varies. Four frames of
 # two numbers, the third with the highest score:
 
 # %% tags=["NBVAL_CHECK_OUTPUT"]
@@ -226,7 +226,7 @@ explore(lambda hundredths: margin_figure(hundredths / 100), "hundredths", most=1
 
 # %% [markdown]
 # **What to see:** without a margin (slider at 0) the border is the dotted line, half-way between the two. With one, each speaker's own
-# territory draws back, and a strip opens between them that is nobody's: whoever lies there is named right and still pays. Training pushes
+# territory draws back, and a strip opens between them: an utterance in the strip is named right and still has a loss. Training pushes
 # each speaker's utterances together and the directions apart until the strip is empty. A margin on the angle makes a strip exactly as wide
 # as itself (0.20 radians are 11.5°); one on the cosine makes a strip whose width depends on how far apart the two directions are. Above some
 # 0.66 on the cosine even A's own direction is no longer good enough, as long as B is this close. On the right: the cosine margin lowers the
@@ -253,9 +253,10 @@ for step in ladder.results:
 # several seeds. Where the data know their recordings, whole recordings are held out: that is the harder question of lesson 3's end.
 
 # %%
-from speaker_lib.experiments import ladder_table
+from speaker_lib.experiments import classical_baselines, ladder_table
 
-print(ladder_table(ladder))
+few, held_out = lesson.ablation_corpus(), replace(profile.ladder.train, split=ladder.split)
+print(ladder_table(ladder, classical_baselines(few, held_out)))
 
 # %%
 from speaker_lib.plots import ladder_figure, save_figure
@@ -266,8 +267,8 @@ show(figure)
 
 # %% [markdown]
 # **What to see:** compare each blue bar with the one *above* it, each grey one, which was only tried, with the last blue one, and any step
-# with the spread over seeds. Taking each band's mean off takes away most of what a microphone does. Where the judged recordings are new, as
-# with the simulated voices, that gains much; where they were heard in training it costs, so `best`, meant for HW4, does without. A rung that gains
+# with the spread over seeds. Taking each band's mean off takes away most of what a microphone does. Where the held-out recordings are new, as
+# with the simulated voices, that gains much; where they are in the training data it costs, so `best`, meant for HW4, does without. A rung that gains
 # nothing is no proof that its idea is worthless: the order in which rungs are climbed decides how much each seems to be worth, as with the
 # four changes of lesson 3; some ideas (the average of the weights, the masks, the margin) are made for runs much longer than these; and the
 # nearer to 1, the less there is to gain. On the right, what a step costs: taking one vector for two frames makes it cheaper, the Conformer
@@ -292,7 +293,6 @@ from speaker_lib.models import pooling_weights
 from speaker_lib.plots import pooling_figure
 
 top = Run.open(lesson.runs / "ladder" / ladder.kept[-1].name / f"seed{profile.ladder.seeds[0]}")
-few = lesson.ablation_corpus()
 mel = SpeakerDataset(few.labelled).whole(heldout_indices(top, few)[:1]).mels[0]  # (frames, n_mels)
 weights = pooling_weights(top.load_model(), mel)  # (frames,)
 show(pooling_figure(mel, weights, "One held-out utterance, and how much each frame of it counts"))
@@ -301,7 +301,7 @@ show(pooling_figure(mel, weights, "One held-out utterance, and how much each fra
 # **What to see:** how far the blue line is from the dashed one. Where it is high, the model found that such frames tell the speaker; compare
 # them with the picture above. Where it hardly leaves the dashed line, the plain mean and deviation would do as well.
 #
-# ## People whom it has never heard
+# ## Speakers who are not in the training data
 #
 # Every model so far answers with a name from its list. Here are simulated voices from another seed, *strangers*. **What will it say of
 # them? And will it at least be less sure?**
@@ -315,8 +315,8 @@ for who, voices, chosen in (
     ("known", corpus, utterances),
     ("strangers", unseen_speakers, everyone),
 ):
-    unheard = SpeakerDataset(voices.labelled, device=lesson.device)
-    logits = full_outputs(tuned.load_model(lesson.device), unheard, chosen, lesson.device)
+    dataset = SpeakerDataset(voices.labelled, device=lesson.device)
+    logits = full_outputs(tuned.load_model(lesson.device), dataset, chosen, lesson.device)
     sure = logits.softmax(dim=1).amax(dim=1)  # (utterances,) the probability of its answer
     print(
         f"{who:<10} {len(sure):>5} utterances, sure to {sure.mean():.2f} on average; {(sure > 0.9).float().mean():.0%} above 0.9"
@@ -336,7 +336,7 @@ show(map_figure(embed(tuned, unseen_speakers, everyone, lesson.device)))
 # %% [markdown]
 # **What to see:** each colour with its marker is a stranger. Where one keeps together, the model has learned something about voices, not only
 # about the names on its list. (Near means alike; the distance between far groups means little on such a map. A group that falls into two
-# may be two recordings: the microphone is heard, too.)
+# may be two recordings: the microphone is part of the sound, too.)
 #
 # ## Verification: one person, or two?
 #
@@ -374,7 +374,7 @@ for name, found in results.items():
     print(f"{name:<18} trained on {found.trained_on}")
 
 # %% [markdown]
-# Read it with care. The runs have heard different numbers of voices, for different numbers of steps, and to recognise strangers needs *many
+# Read it with care. The runs were trained on different numbers of voices, for different numbers of steps, and to recognise strangers needs *many
 # known people* more than it needs many utterances of each. And the strangers are few, too: on ten real speakers of LibriSpeech an untrained
 # model did as well as a trained one (EER 0.152 and 0.169, 2026-11-26). So count the *people* before you conclude anything about voices;
 # benchmarks have a thousand and more.

@@ -6,9 +6,10 @@ __getattr__, __dir__, __all__ = exports(
     __name__,
     {
         "ablation": "STEPS changes_between run_ablation variants_of",
-        "classical": "classical_baseline classical_baselines",
+        "classical": "classical_baseline classical_baselines classical_conclusion",
         "conclusions": "ablation_conclusions ladder_conclusions measuring",
         "ladder": "run_ladder",
+        "published": "people_results",
         "tables": "ablation_table classical_table comparison_table ladder_table seeds_summary",
     },
 )

@@ -8,8 +8,9 @@ of that spread is shrunk (Ledoit & Wolf 2004), since there are few utterances fo
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -106,3 +107,18 @@ def saved_results(run: Run) -> list[ClassicalResult]:
     except TypeError:
         raise RunError(f"the classical baseline in {run.folder} cannot be read: run `evaluate --classical` again.") from None
     return results
+
+
+def classical_conclusion(results: Sequence[ClassicalResult], name: str, accuracy: float, n_utterances: int) -> str:
+    """Whether a network's ``accuracy`` on whole utterances is ahead of the baseline with all statistics.
+
+    Two accuracies on ``n_utterances`` count as level where they differ by less than two standard errors.
+    """
+    lda = results[-1]
+    gain = accuracy - lda.full
+    error = math.sqrt((accuracy * (1 - accuracy) + lda.full * (1 - lda.full)) / n_utterances)
+    verdict = "level with it" if abs(gain) <= 2 * error else f"{abs(gain):.3f} {'ahead of' if gain > 0 else 'behind'} it"
+    return (
+        f"Without a network, LDA names {lda.full:.3f} of {n_utterances:,} whole utterances right after {lda.cpu_seconds:.0f} s "
+        f"of training on one core. The {name} model names {accuracy:.3f}: it is {verdict}."
+    )

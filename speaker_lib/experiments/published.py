@@ -1,6 +1,15 @@
-"""The report's published validation curves: 600 VoxCeleb2 speakers, random 128-frame segments, steps 52,000 to 70,000."""
+"""Results that the lessons show and do not compute: the report's validation curves, and those of ``benchmarks.people``.
 
+The report's: 600 VoxCeleb2 speakers, random 128-frame segments, steps 52,000 to 70,000.
+"""
+
+import json
 from dataclasses import dataclass
+from pathlib import Path
+
+from ..utils.errors import RunError
+
+_PEOPLE = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "people"
 
 
 @dataclass(frozen=True)
@@ -26,3 +35,25 @@ REPORT_TUNED = PublishedCurve(
     accuracy=(0.74, 0.74, 0.74, 0.75, 0.75, 0.75, 0.76, 0.76, 0.76, 0.76),
     loss=(1.42, 1.40, 1.41, 1.42, 1.41, 1.41, 1.39, 1.36, 1.38, 1.38),
 )
+
+
+def people_results(part: str) -> tuple[list[dict[str, object]], str]:
+    """The committed rows of ``time`` or ``amount``, a dictionary per run, and a line on where they come from.
+
+    Those of ``amount`` include the runs of ``time`` with the same models and steps, on all people.  Raises RunError without the
+    course's repository, for the library alone does not carry them.
+    """
+    try:
+        rows, everyone = (
+            [json.loads(line) for line in (_PEOPLE / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+            for name in (part, "time")
+        )
+    except OSError:
+        raise RunError(f"{_PEOPLE / part}.jsonl is not there: get the course's repository, its benchmarks are in it.") from None
+    if part != "time":
+        shown = {(row["model"], row["steps"]) for row in rows}
+        rows += [row for row in everyone if (row["model"], row["steps"]) in shown]
+    first = everyone[0]
+    seeds = len({row["seed"] for row in rows})
+    source = f"{first['people']} Korean speakers reading aloud, 2 s each time; {seeds} seeds; {first['device']}, {first['date']}"
+    return rows, source
