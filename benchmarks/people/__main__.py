@@ -16,15 +16,24 @@ from pathlib import Path
 
 from speaker_lib import Corpus
 from speaker_lib.data.writer import write_subset
+from speaker_lib.experiments.published import people_results
 from speaker_lib.utils.parallel import parallel_map
 
+from .report import amount_table, draw, gain_table, time_table
 from .tasks import PARTS, SEEDS, Task, run_task
 
+FIRST = {"ablation": "baseline", "ladder": "tuned"}  # what the gains of these parts are measured from
 RESULTS = Path(__file__).parents[1] / "results" / "people"
 
 
 def main() -> None:
     options = parse_args()
+    if options.report:
+        tables = [time_table(people_results("time")[0]), amount_table(people_results("amount")[0])]
+        tables += [gain_table(read_rows(RESULTS / f"{part}.jsonl"), first) for part, first in FIRST.items()]
+        print("\n\n".join(tables))
+        draw(RESULTS.parents[2] / "docs" / "figures")
+        return
     corpus = Corpus.open(options.data)
     out = Path("build/people") if options.quick else options.out
     out.mkdir(parents=True, exist_ok=True)
@@ -55,7 +64,11 @@ def read_rows(path: Path) -> list[dict[str, object]]:
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, help="a folder in the layout of HW4")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--data", help="a folder in the layout of HW4")
+    what.add_argument(
+        "--report", action="store_true", help="the tables of the committed results, and the figures in docs/figures"
+    )
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS), help="what to measure (all)")
     parser.add_argument("--quick", action="store_true", help="one seed and a tenth of the steps, to see that all of it runs")
     parser.add_argument("--workers", type=int, help="runs side by side (one per core)")

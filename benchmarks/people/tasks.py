@@ -12,6 +12,7 @@ from pathlib import Path
 from speaker_lib import PRESETS, Corpus, Preset, Run, evaluate, train
 from speaker_lib.experiments.ablation import changes_between, variants_of
 from speaker_lib.experiments.classical import STATISTICS, classical_baseline
+from speaker_lib.experiments.ladder import cumulative_presets
 from speaker_lib.experiments.seeds import AblationPlan
 from speaker_lib.models.cost import parameters_of
 from speaker_lib.training.run import fit_to_data
@@ -36,7 +37,7 @@ STEPS = {
 # People, and utterances of each; the last of both is in part `time`.
 AMOUNTS = ((120, 5), (120, 10), (120, 25), (120, 50), (20, 100), (60, 100))
 AMOUNT_STEPS = {"baseline_relu": 2_000, "laptop_best": 600}
-ABLATION_PEOPLE, ABLATION_STEPS = 60, 600
+ABLATION_PEOPLE, ABLATION_STEPS, LADDER_STEPS = 60, 600, 600
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,15 @@ def ablation_tasks(corpus: Corpus, seeds: tuple[int, ...], fraction: float) -> I
             yield Task("ablation", variant.name, ABLATION_PEOPLE, most_utterances(corpus), seed, preset)
 
 
-PARTS = {"time": time_tasks, "ablation": ablation_tasks, "amount": amount_tasks}
+def ladder_tasks(corpus: Corpus, seeds: tuple[int, ...], fraction: float) -> Iterator[Task]:
+    """The steps of the ladder, each on top of all those below it that are kept."""
+    for seed in seeds:
+        for step, preset in cumulative_presets(PRESETS["laptop_tuned"]):
+            shorter = shortened(preset, LADDER_STEPS, fraction, seed)
+            yield Task("ladder", step.name, corpus.n_speakers, most_utterances(corpus), seed, shorter)
+
+
+PARTS = {"time": time_tasks, "ablation": ablation_tasks, "amount": amount_tasks, "ladder": ladder_tasks}
 
 
 def shortened(preset: Preset, steps: int, fraction: float, seed: int) -> Preset:

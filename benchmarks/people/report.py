@@ -1,0 +1,75 @@
+"""The rows of ``results/people`` as the tables and figures of docs/accuracy.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from speaker_lib.experiments.published import people_results
+from speaker_lib.experiments.seeds import spread
+from speaker_lib.plots import amount_figure, save_figure, time_figure
+
+from ..tables import markdown
+
+Rows = Sequence[dict[str, object]]
+
+
+def time_table(rows: Rows) -> str:
+    """A line per model and number of steps: mean and standard deviation over seeds."""
+    header = ["model", "steps", "parameters", "CPU seconds", "crop", "full"]
+    lines = []
+    for found in _groups(rows, "model", "steps"):
+        first = found[0]
+        counts = [f"{first[key]:,}" if first[key] else "" for key in ("steps", "parameters")]
+        seconds = np.mean([row["cpu_seconds"] for row in found])
+        lines.append([_name(first), *counts, f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.1f}", *_accuracies(found)])
+    return markdown(header, lines)
+
+
+def amount_table(rows: Rows) -> str:
+    """A line per model, a column per amount of data: accuracy on whole utterances."""
+    amounts = sorted({(row["people"], row["utterances"]) for row in rows}, key=lambda amount: (amount[0] * amount[1], amount))
+    header = ["model", *(f"{people} people x {utterances}" for people, utterances in amounts)]
+    lines = []
+    for found in _groups(rows, "model"):
+        cells = []
+        for amount in amounts:
+            values = np.array([row["full"] for row in found if (row["people"], row["utterances"]) == amount])
+            cells.append(f"{values.mean():.3f} ± {spread(values):.3f}" if len(values) else "")
+        lines.append([_name(found[0]), *cells])
+    return markdown(header, lines)
+
+
+def gain_table(rows: Rows, first: str) -> str:
+    """A line per variant: accuracy, and what it gains over the ``first``, paired by seed, with the standard error."""
+    base = {row["seed"]: row["full"] for row in rows if row["model"] == first}
+    lines = []
+    for found in _groups(rows, "model"):
+        gains = np.array([row["full"] - base[row["seed"]] for row in found])
+        error = spread(gains) / len(gains) ** 0.5
+        gain = "" if found[0]["model"] == first else f"{gains.mean():+.3f} ± {error:.3f}"
+        lines.append([_name(found[0]), f"{np.mean([row['cpu_seconds'] for row in found]):.0f}", *_accuracies(found), gain])
+    return markdown(["model", "CPU seconds", "crop", "full", "gain of full ± SE"], lines)
+
+
+def draw(folder: Path) -> None:
+    """The figures of docs and README."""
+    save_figure(time_figure(*people_results("time")), folder / "people_time.png")
+    save_figure(amount_figure(*people_results("amount")), folder / "people_amount.png")
+
+
+def _groups(rows: Rows, *keys: str) -> list[list[dict[str, object]]]:
+    """Rows that agree in ``keys``, in the order in which each was first seen."""
+    order = dict.fromkeys(tuple(row[key] for key in keys) for row in rows)
+    return [[row for row in rows if tuple(row[key] for key in keys) == group] for group in order]
+
+
+def _accuracies(found: Rows) -> list[str]:
+    values = {key: np.array([row[key] for row in found]) for key in ("crop", "full")}
+    return [f"{reached.mean():.3f} ± {spread(reached):.3f}" for reached in values.values()]
+
+
+def _name(row: dict[str, object]) -> str:
+    return str(row["model"]) if str(row["model"]).startswith("LDA") else f"`{row['model']}`"
