@@ -37,9 +37,10 @@ def main() -> None:
     corpus = Corpus.open(options.data)
     out = Path("build/people") if options.quick else options.out
     out.mkdir(parents=True, exist_ok=True)
-    seeds, fraction = (SEEDS[:1], 0.1) if options.quick else (SEEDS, 1.0)
-    for part in options.parts:
-        measure(list(PARTS[part](corpus, seeds, fraction)), corpus, out / f"{part}.jsonl", options.workers)
+    seeds, fraction = (SEEDS[:1], 0.1) if options.quick else (SEEDS[: options.seeds], 1.0)
+    for seed in seeds:  # all parts for one seed, then for the next: what is interrupted can be shown
+        for part in options.parts:
+            measure(list(PARTS[part](corpus, seed, fraction)), corpus, out / f"{part}.jsonl", options.workers)
 
 
 def measure(tasks: list[Task], corpus: Corpus, path: Path, workers: int | None) -> None:
@@ -71,6 +72,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS), help="what to measure (all)")
     parser.add_argument("--quick", action="store_true", help="one seed and a tenth of the steps, to see that all of it runs")
+    parser.add_argument("--seeds", type=int, default=len(SEEDS), help="how many (%(default)s)")
     parser.add_argument("--workers", type=int, help="runs side by side (one per core)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the results are written (%(default)s)")
     return parser.parse_args()

@@ -83,43 +83,39 @@ def run_task(job: tuple[Task, Path]) -> dict[str, object]:
     return rounded | {"device": device_name(get_device()), "date": datetime.date.today().isoformat()}
 
 
-def time_tasks(corpus: Corpus, seeds: tuple[int, ...], fraction: float) -> Iterator[Task]:
+def time_tasks(corpus: Corpus, seed: int, fraction: float) -> Iterator[Task]:
     """Each model for several times, with all people."""
     everyone = corpus.n_speakers, most_utterances(corpus)
-    for seed in seeds:
-        for name in STATISTICS:
-            yield Task("time", f"LDA: {name}", *everyone, seed)
-        for name, preset in MODELS.items():
-            for steps in STEPS[name]:
-                yield Task("time", name, *everyone, seed, shortened(preset, steps, fraction, seed))
+    for name in STATISTICS:
+        yield Task("time", f"LDA: {name}", *everyone, seed)
+    for name, preset in MODELS.items():
+        for steps in STEPS[name]:
+            yield Task("time", name, *everyone, seed, shortened(preset, steps, fraction, seed))
 
 
-def amount_tasks(corpus: Corpus, seeds: tuple[int, ...], fraction: float) -> Iterator[Task]:
+def amount_tasks(corpus: Corpus, seed: int, fraction: float) -> Iterator[Task]:
     """LDA and two networks with fewer people, and with fewer utterances of each."""
-    for seed in seeds:
-        for people, utterances in AMOUNTS:
-            for name in STATISTICS:
-                yield Task("amount", f"LDA: {name}", people, utterances, seed)
-            for name, steps in AMOUNT_STEPS.items():
-                yield Task("amount", name, people, utterances, seed, shortened(MODELS[name], steps, fraction, seed))
+    for people, utterances in AMOUNTS:
+        for name in STATISTICS:
+            yield Task("amount", f"LDA: {name}", people, utterances, seed)
+        for name, steps in AMOUNT_STEPS.items():
+            yield Task("amount", name, people, utterances, seed, shortened(MODELS[name], steps, fraction, seed))
 
 
-def ablation_tasks(corpus: Corpus, seeds: tuple[int, ...], fraction: float) -> Iterator[Task]:
+def ablation_tasks(corpus: Corpus, seed: int, fraction: float) -> Iterator[Task]:
     """The report's four changes, alone and added in both orders."""
     baseline, tuned = PRESETS["laptop_baseline"], PRESETS["laptop_tuned"]
     train = shortened(baseline, ABLATION_STEPS, fraction, 0).train
-    for seed in seeds:
-        for variant in variants_of(changes_between(baseline, tuned), sessions=False):
-            preset = variant.preset(baseline, AblationPlan(train, seeds), seed)
-            yield Task("ablation", variant.name, ABLATION_PEOPLE, most_utterances(corpus), seed, preset)
+    for variant in variants_of(changes_between(baseline, tuned), sessions=False):
+        preset = variant.preset(baseline, AblationPlan(train, (seed,)), seed)
+        yield Task("ablation", variant.name, ABLATION_PEOPLE, most_utterances(corpus), seed, preset)
 
 
-def ladder_tasks(corpus: Corpus, seeds: tuple[int, ...], fraction: float) -> Iterator[Task]:
+def ladder_tasks(corpus: Corpus, seed: int, fraction: float) -> Iterator[Task]:
     """The steps of the ladder, each on top of all those below it that are kept."""
-    for seed in seeds:
-        for step, preset in cumulative_presets(PRESETS["laptop_tuned"]):
-            shorter = shortened(preset, LADDER_STEPS, fraction, seed)
-            yield Task("ladder", step.name, corpus.n_speakers, most_utterances(corpus), seed, shorter)
+    for step, preset in cumulative_presets(PRESETS["laptop_tuned"]):
+        shorter = shortened(preset, LADDER_STEPS, fraction, seed)
+        yield Task("ladder", step.name, corpus.n_speakers, most_utterances(corpus), seed, shorter)
 
 
 PARTS = {"time": time_tasks, "ablation": ablation_tasks, "amount": amount_tasks, "ladder": ladder_tasks}

@@ -1,0 +1,53 @@
+"""The benchmark on recorded people: what was measured is not measured again, and the docs show the committed rows."""
+
+import json
+from pathlib import Path
+
+from benchmarks.people.__main__ import measure, read_rows
+from benchmarks.people.report import amount_table, gain_table, time_table
+from benchmarks.people.tasks import PARTS, Task, shortened
+from speaker_lib import PRESETS, Corpus
+from speaker_lib.experiments import people_results
+from speaker_lib.experiments.classical import STATISTICS
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def test_what_was_measured_is_not_measured_again(corpus, tmp_path):
+    rows = tmp_path / "time.jsonl"
+    tasks = [
+        Task("time", f"LDA: {STATISTICS[0]}", people=2, utterances=6, seed=0),
+        Task("time", "laptop_baseline", 2, 6, 0, shortened(PRESETS["laptop_baseline"], 20, 0.1, seed=0)),
+    ]
+    measure(tasks[:1], corpus, rows, workers=1)
+    begun = rows.read_text()
+    measure(tasks, corpus, rows, workers=1)
+
+    assert rows.read_text().startswith(begun)
+    classical, network = read_rows(rows)
+    assert (classical["model"], classical["steps"], classical["parameters"]) == ("LDA: mean and deviation", 0, None)
+    assert (network["model"], network["steps"], network["people"], network["utterances"]) == ("laptop_baseline", 2, 2, 6)
+    assert all(0 <= row["full"] <= 1 and row["cpu_seconds"] > 0 for row in (classical, network))
+    assert "| `laptop_baseline` | 2 |" in time_table(read_rows(rows)) and "2 people x 6" in amount_table(read_rows(rows))
+
+
+def test_a_gain_is_paired_by_seed():
+    rows = [
+        {"model": model, "seed": seed, "cpu_seconds": 1.0, "crop": 0.5, "full": full}
+        for model, seed, full in (("a", 0, 0.2), ("a", 1, 0.6), ("b", 0, 0.3), ("b", 1, 0.7))
+    ]
+    assert gain_table(rows, "a").splitlines()[-1].endswith("| +0.100 ± 0.000 |")
+
+
+def test_each_part_has_a_row_of_its_own_for_every_run(corpus_folder):
+    corpus = Corpus.open(corpus_folder)
+    for part in PARTS.values():
+        keys = [task.key for seed in (0, 1) for task in part(corpus, seed, 1.0)]
+        assert keys and len(set(keys)) == len(keys)
+
+
+def test_docs_show_the_committed_rows():
+    page = (DOCS / "accuracy.md").read_text(encoding="utf-8")
+    assert time_table(people_results("time")[0]) in page and amount_table(people_results("amount")[0]) in page
+    ablation = [json.loads(line) for line in (DOCS.parent / "benchmarks/results/people/ablation.jsonl").read_text().splitlines()]
+    assert gain_table(ablation, "baseline") in page
