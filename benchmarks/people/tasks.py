@@ -13,7 +13,6 @@ from speaker_lib import PRESETS, Corpus, Preset, Run, evaluate, train
 from speaker_lib.experiments.ablation import changes_between, variants_of
 from speaker_lib.experiments.classical import STATISTICS, classical_baseline
 from speaker_lib.experiments.ladder import cumulative_presets
-from speaker_lib.experiments.seeds import AblationPlan
 from speaker_lib.models.cost import parameters_of
 from speaker_lib.training.run import fit_to_data
 from speaker_lib.utils.device import get_device
@@ -105,9 +104,8 @@ def amount_tasks(corpus: Corpus, seed: int, fraction: float) -> Iterator[Task]:
 def ablation_tasks(corpus: Corpus, seed: int, fraction: float) -> Iterator[Task]:
     """The report's four changes, alone and added in both orders."""
     baseline, tuned = PRESETS["laptop_baseline"], PRESETS["laptop_tuned"]
-    train = shortened(baseline, ABLATION_STEPS, fraction, 0).train
     for variant in variants_of(changes_between(baseline, tuned), sessions=False):
-        preset = variant.preset(baseline, AblationPlan(train, (seed,)), seed)
+        preset = shortened(variant.preset(baseline), ABLATION_STEPS, fraction, seed)
         yield Task("ablation", variant.name, ABLATION_PEOPLE, most_utterances(corpus), seed, preset)
 
 
