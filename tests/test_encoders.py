@@ -19,7 +19,7 @@ from .reference import conformer as reference
 SMALL = ModelConfig(
     d_model=16, nhead=2, num_layers=2, dim_feedforward=24, kernel_size=5, n_speakers=7, dropout=0.0, attention_dropout=0.0
 )
-ENCODERS = ("transformer", "conformer", "mfa_conformer")
+ENCODERS = ("transformer", "conformer", "mfa_transformer", "mfa_conformer")
 POOLINGS = ("mean", "self_attention", "attentive_statistics")
 HEADS = ({}, {"head": "linear"}, {"head": "cosine", "d_embedding": 12})
 # Not every combination, which would be too many: each encoder with each stride, each pooling with each head.
@@ -111,10 +111,11 @@ def test_the_conformer_computes_what_torchaudios_does():
     torch.testing.assert_close(answers, torch.tensor(kept_numbers["answers"]), atol=1e-5, rtol=1e-5)
 
 
-def test_mfa_concatenates_the_outputs_of_all_blocks():
+@pytest.mark.parametrize("encoder", ["transformer", "conformer"])
+def test_mfa_concatenates_the_outputs_of_all_layers(encoder):
     torch.manual_seed(0)
-    config = replace(SMALL, encoder="mfa_conformer")
-    mfa, plain = Encoder(config).eval(), Encoder(replace(config, encoder="conformer")).eval()
+    config = replace(SMALL, encoder=f"mfa_{encoder}")
+    mfa, plain = Encoder(config).eval(), Encoder(replace(config, encoder=encoder)).eval()
     plain.layers.load_state_dict(mfa.layers.state_dict())
     hidden = torch.randn(2, 9, 16)
     with torch.inference_mode():
@@ -175,7 +176,7 @@ def test_a_cosine_head_ignores_the_length_of_its_vectors():
     [
         ({"kernel_size": 4}, "choose an odd number"),
         ({"d_embedding": 8}, "choose model.head = linear or cosine"),
-        ({"encoder": "lstm"}, "choose one of transformer, conformer, mfa_conformer"),
+        ({"encoder": "lstm"}, "choose one of transformer, conformer, mfa_transformer, mfa_conformer"),
     ],
 )
 def test_parts_that_do_not_go_together_are_refused(settings, said):

@@ -122,16 +122,27 @@ def test_a_shorter_run_keeps_the_fractions_of_its_phases():
     assert (shortest.final_steps, shortest.margin_ramp_steps) == (1, 1)
 
 
-def test_masks_are_intervals_no_wider_than_asked():
+@pytest.mark.parametrize(("axis", "widest"), [(1, 12), (2, 7)])
+def test_masks_are_intervals_of_every_width_and_at_every_place(axis, widest):
     torch.manual_seed(0)
-    mels = torch.randn(500, 40, 30)
-    for axis, widest in ((1, 12), (2, 7)):
-        hidden = random_mask(mels, axis, widest)
-        assert hidden.shape == ((500, 40, 1) if axis == 1 else (500, 1, 30))
-        widths = hidden.sum(dim=axis).flatten()
-        assert widths.max() in (widest, widest - 1) and widths.min() == 0
-        edges = hidden.squeeze().int().diff(dim=1).abs().sum(dim=1)
-        assert edges.max() <= 2  # one stretch each
+    mels = torch.randn(4_000, 40, 30)
+    hidden = random_mask(mels, axis, widest)
+    assert hidden.shape == ((4_000, 40, 1) if axis == 1 else (4_000, 1, 30))
+    widths, hidden = hidden.sum(dim=axis).flatten(), hidden.squeeze()  # (batch,), (batch, places)
+    torch.testing.assert_close(widths.bincount() / 4_000, torch.full((widest + 1,), 1 / (widest + 1)), atol=0.02, rtol=0)
+    assert hidden.int().diff(dim=1).abs().sum(dim=1).max() <= 2  # one interval each
+    often = hidden.float().mean(dim=0)  # (places,)
+    torch.testing.assert_close(often, often.flip(0), atol=0.03, rtol=0)
+    assert often[0] > 0.02  # the first frame, the lowest band
+
+
+def test_masks_do_not_count_padding():
+    torch.manual_seed(0)
+    lengths = torch.tensor([40, 15, 3]).repeat(500)
+    hidden = random_mask(torch.randn(1_500, 40, 30), 1, 12, lengths)[:, :, 0]  # (batch, frames)
+    assert not (hidden & padding_mask(lengths, 40)).any()
+    widths = hidden.sum(dim=1).view(500, 3).float().mean(dim=0)
+    torch.testing.assert_close(widths, torch.tensor([6.0, 6.0, 1.5]), atol=0.5, rtol=0)
 
 
 def test_masked_values_become_the_mean_of_their_band():

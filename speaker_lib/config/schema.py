@@ -22,7 +22,10 @@ class ModelConfig:
     n_mels: int = bounded(1, 40, most=1_000, help="mel bands per frame; set by the data")
     input_norm: str = choice("none", "mean", help="mean: per-utterance mean normalisation of each mel band (CMN)")
     subsampling: int = bounded(1, 1, most=8, help="time subsampling factor, by a strided convolution")
-    encoder: str = choice("transformer", "conformer", "mfa_conformer", help="mfa: multi-scale feature aggregation of all layers")
+    encoder: str = choice(
+        *("transformer", "conformer", "mfa_transformer", "mfa_conformer"),
+        help="mfa: multi-scale feature aggregation of all layers",
+    )
     d_model: int = bounded(1, 80, most=16_384, help="width of each frame's vector inside the encoder")
     nhead: int = bounded(1, 2, help="attention heads; each works on d_model / nhead dimensions")
     num_layers: int = bounded(1, 1, most=1_000, help="encoder layers")
@@ -52,7 +55,7 @@ class ModelConfig:
     @property
     def frame_width(self) -> int:
         """Width of a frame's vector after the encoder."""
-        return self.d_model * (self.num_layers if self.encoder == "mfa_conformer" else 1)
+        return self.d_model * (self.num_layers if self.encoder.startswith("mfa_") else 1)
 
     @property
     def pooled_width(self) -> int:

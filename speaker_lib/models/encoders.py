@@ -20,24 +20,27 @@ class Encoder(nn.Module):
     """A stack of layers.
 
     ``transformer``: Vaswani et al. (2017), section 3.1, post-norm as published, or pre-norm (Xiong et al. 2020, figure 1b)
-    with the final LayerNorm that pre-norm needs.  ``conformer``: Gulati et al. (2020).  ``mfa_conformer``: also concatenates
-    the outputs of all blocks and normalises them (Zhang et al. 2022, arXiv 2203.15249, section 2.2).
+    with the final LayerNorm that pre-norm needs.  ``conformer``: Gulati et al. (2020).  ``mfa_transformer`` and ``mfa_conformer``
+    concatenate the outputs of all layers and normalise them (Zhang et al. 2022, arXiv 2203.15249, section 2.2).
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.aggregates = config.encoder == "mfa_conformer"
-        if config.encoder == "transformer":  # all layers start with the same weights, as in nn.TransformerEncoder
+        self.aggregates = config.encoder.startswith("mfa_")
+        if config.encoder.endswith("transformer"):  # all layers start with the same weights, as in nn.TransformerEncoder
             layer = EncoderLayer(config)
             layers = [layer, *(copy.deepcopy(layer) for _ in range(config.num_layers - 1))]
-            norm = nn.LayerNorm(config.d_model) if config.norm == "pre" else None
         else:
             layers = [ConformerLayer(config) for _ in range(config.num_layers)]
-            norm = nn.LayerNorm(config.num_layers * config.d_model) if self.aggregates else None
+        norm = None
+        if self.aggregates:
+            norm = nn.LayerNorm(config.num_layers * config.d_model)
+        elif config.encoder == "transformer" and config.norm == "pre":
+            norm = nn.LayerNorm(config.d_model)
         self.layers, self.norm = nn.ModuleList(layers), norm
 
     def forward(self, hidden: torch.Tensor, padding: torch.Tensor | None = None) -> torch.Tensor:
-        """(batch, frames, d_model) to the same, or (batch, frames, num_layers * d_model) for ``mfa_conformer``.
+        """(batch, frames, d_model) to the same, or (batch, frames, num_layers * d_model) with MFA.
 
         ``padding`` (batch, frames) is true after an utterance's end; the output is undefined there.
         """

@@ -30,23 +30,24 @@ def augment(batch: Batch, n_frames: int, config: TrainConfig) -> Batch:
     # Masked values get the mean of their band over the utterance, which is zero after CMN, as in the paper (section 2).
     # Any other value would change the mean of the bands, which describes the voice.
     mean = mean_pooling(mels, padding)[:, None]  # (batch, 1, n_mels)
-    for axis, widest in ((1, config.time_mask), (2, config.freq_mask)):
+    for axis, widest, limit in ((1, config.time_mask, lengths), (2, config.freq_mask, None)):
         for _ in range(MASKS if widest else 0):
-            mels = torch.where(random_mask(mels, axis, widest), mean, mels)
+            mels = torch.where(random_mask(mels, axis, widest, limit), mean, mels)
     return batch._replace(mels=mels)
 
 
-def random_mask(mels: torch.Tensor, axis: int, widest: int) -> torch.Tensor:
-    """True in one random interval per utterance on an axis, 0 to ``widest`` long.
+def random_mask(mels: torch.Tensor, axis: int, widest: int, lengths: torch.Tensor | None = None) -> torch.Tensor:
+    """True in one random interval per utterance on an axis, 0 to ``widest`` long; on axis 1 within ``lengths`` (batch,) frames.
 
     (batch, frames, 1) for axis 1, (batch, 1, n_mels) for axis 2 (SpecAugment: Park et al. 2019, arXiv 1904.08779, section 2).
     """
-    size, shape = mels.shape[axis], [len(mels), 1, 1]
-    widths = torch.rand(shape, device=mels.device) * min(widest, size)  # (batch, 1, 1)
-    starts = torch.rand(shape, device=mels.device) * (size - widths)  # (batch, 1, 1)
-    shape[axis], shape[0] = size, 1
-    at = torch.arange(size, device=mels.device).view(shape)  # (1, frames, 1) or (1, 1, n_mels)
-    return (at >= starts) & (at < starts + widths)
+    places = torch.arange(mels.shape[axis], device=mels.device)
+    shape = (1, -1, 1) if axis == 1 else (1, 1, -1)
+    sizes = torch.full((len(mels),), mels.shape[axis], device=mels.device) if lengths is None else lengths.to(mels.device)
+    widths = (torch.rand(len(mels), device=mels.device) * (sizes.clamp(max=widest) + 1)).long()  # (batch,)
+    starts = (torch.rand(len(mels), device=mels.device) * (sizes - widths + 1)).long()  # (batch,)
+    starts, ends = starts.view(-1, 1, 1), (starts + widths).view(-1, 1, 1)  # (batch, 1, 1) each
+    return (places.view(shape) >= starts) & (places.view(shape) < ends)
 
 
 def speed_perturb(batch: Batch, n_frames: int, speed: float) -> Batch:
