@@ -26,6 +26,7 @@ from speaker_lib import (
     TrainConfig,
     get_cosine_schedule_with_warmup,
     set_seed,
+    split_utterances,
     train,
 )
 from speaker_lib.data.batches import Batch
@@ -303,6 +304,22 @@ def test_guessing_is_reported_in_training(tmp_path, capsys):
     corpus = Corpus.open(tmp_path / "corpus")
     train(Run.create(tmp_path / "run", PRESET, corpus), corpus)
     assert capsys.readouterr().err.count("no better than guessing among 5 speakers") == 1
+
+
+@pytest.mark.parametrize("split_seed", range(4))
+def test_a_speaker_with_nothing_to_train_on_is_named_with_what_that_costs(tmp_path, capsys, split_seed):
+    with CorpusWriter(tmp_path / "corpus", "random numbers") as writer:
+        for i in range(12):  # the split is random, so that some of six speakers lose both utterances
+            writer.add(np.random.default_rng(i).normal(size=(40, 40)).astype(np.float32), f"speaker{i % 6}")
+    corpus = Corpus.open(tmp_path / "corpus")
+    preset = PRESET.override({"train.valid_fraction": 0.6, "train.split_seed": split_seed, "train.total_steps": 2})
+    training_set, heldout = (corpus.labelled.labels[part] for part in split_utterances(corpus.labelled, preset.train))
+    missing = [label for label in range(6) if label not in training_set]
+    expected = np.mean([label in training_set for label in heldout])
+    train(Run.create(tmp_path / "run", preset, corpus), corpus)
+    said = capsys.readouterr().err
+    assert missing and f"of {len(missing)} speakers is left" in said and f"speaker{missing[0]}" in said
+    assert f"cannot exceed {expected:.4f}" in said
 
 
 def test_progress_bars_look_as_in_the_report(capsys, corpus, tmp_path):

@@ -1,11 +1,13 @@
-"""Diagnostics of training: one sentence with the likely cause if the loss is NaN or the model only guesses."""
+"""Diagnostics of training: one sentence if the loss is NaN, if the model only guesses, or if no model can name a speaker."""
 
 from __future__ import annotations
 
 import math
 
-from ..config.schema import Preset
-from ..utils.errors import TrainingDiverged
+from ..config.schema import Preset, TrainConfig
+from ..data.corpus import Corpus
+from ..data.splits import split_utterances
+from ..utils.errors import TrainingDiverged, escape_controls
 from .state import TrainState
 
 HIGH_LEARNING_RATE = 3e-3  # above it the learning rate is the most likely cause, with AdamW and a Transformer
@@ -18,6 +20,20 @@ def check_finite(loss: float, state: TrainState, preset: Preset) -> None:
     # Measured: a run that diverges in bfloat16 converges in float32, and in bfloat16 with gradient clipping.
     cause = _known_cause(preset) or "the gradients grew without bound (try train.clip_norm=5, or train.precision=float32)"
     raise TrainingDiverged(f"training diverged to NaN at step {state.step}, likely because {cause}; the last save is intact.")
+
+
+def ceiling_warning(corpus: Corpus, config: TrainConfig) -> str | None:
+    """A sentence if all utterances of some speakers are held out: no model can name them, which limits the accuracy."""
+    training, validation = (corpus.labelled.labels[part].tolist() for part in split_utterances(corpus.labelled, config))
+    missing = sorted(set(validation) - set(training))
+    if not missing:
+        return None
+    names = ", ".join(escape_controls(corpus.speakers[i]) for i in missing[:5]) + ", …" * (len(missing) > 5)
+    ceiling = sum(label not in missing for label in validation) / len(validation)
+    return (
+        f"No utterance of {len(missing)} speakers is left for training ({names}), so the validation accuracy cannot exceed "
+        f"{ceiling:.4f}: add utterances of them, or choose another train.valid_fraction or train.split_seed."
+    )
 
 
 def chance_warning(rows: list[dict[str, float]], n_validated: int, preset: Preset) -> str | None:

@@ -23,7 +23,7 @@ from ..utils.progress import log, progress_bar
 from ..utils.signals import stop_on_interrupt
 from .checkpoints import Checkpoints
 from .cuda_graph import choose_capture
-from .diagnostics import chance_warning, check_finite
+from .diagnostics import ceiling_warning, chance_warning, check_finite
 from .distributed import ALONE, Team
 from .run import Run
 from .state import Meter, TrainState
@@ -65,6 +65,8 @@ def train(
         train_batches, valid_batches, _ = get_dataloader(corpus, config, state.step, device, team.rank, team.size)
         step = TrainStep(run.preset, state, team.wrap(state.model), choose_capture(device, config.graph, team.size))
         batches, criterion = iter(train_batches), nn.CrossEntropyLoss()
+        if team.first and state.step == 0 and (warning := ceiling_warning(corpus, config)):
+            log(warning)
 
         def stopping() -> bool:
             return team.any_at(state.step, interrupted() or (stop is not None and stop.is_set()))
