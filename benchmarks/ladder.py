@@ -38,27 +38,28 @@ _TRANSFORMER = ("model.encoder", "transformer")
 FURTHER = (
     LadderStep("kept", "all rungs that are kept", "", _KEPT),
     LadderStep("smoothing", "tried: label smoothing of 0.1", "Szegedy et al. 2016", (("train.label_smoothing", 0.1),), False),
-    LadderStep("long", "tried: 150 frames in the last 100 steps", "Thienpondt et al. 2021", _LONG, False),
+    LadderStep("long", "tried: segments of 150 frames in the last 100 steps", "Thienpondt et al. 2021", _LONG, False),
     LadderStep(
         "angle",
-        "tried: margin 0.2 on the angle, that grows",
+        "tried: ArcFace, margin 0.2",
         "Deng et al. 2019",
         (*_MARGIN, ("train.margin_kind", "angle")),
         False,
     ),
     LadderStep(
         "long_margin",
-        "tried: margin on the cosine; in the last 100 steps 150 frames and 0.4",
+        "tried: AM-softmax, then large-margin fine-tuning (0.4, 150 frames)",
         "Thienpondt et al. 2021",
         (*_MARGIN, *_LONG, ("train.final_margin", 0.4)),
         False,
     ),
     # Where the Conformer's gain comes from: from the outputs of all blocks (MFA), or from its size, in depth or in width.
-    LadderStep(
-        "last_block", "instead: only the last block heard", "Gulati et al. 2020", (("model.encoder", "conformer"),), False
-    ),
+    LadderStep("last_block", "instead: Conformer without MFA", "Gulati et al. 2020", (("model.encoder", "conformer"),), False),
+    LadderStep("mfa", "instead: Transformer with MFA", "Zhang et al. 2022", (("model.encoder", "mfa_transformer"),), False),
     LadderStep("deep", "instead: a Transformer of 6 layers", "", (_TRANSFORMER, ("model.num_layers", 6)), False),
-    LadderStep("wide", "instead: a Transformer, 832 wide within", "", (_TRANSFORMER, ("model.dim_feedforward", 832)), False),
+    LadderStep(
+        "wide", "instead: a Transformer with dim_feedforward 832", "", (_TRANSFORMER, ("model.dim_feedforward", 832)), False
+    ),
 )
 
 

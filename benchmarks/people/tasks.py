@@ -114,6 +114,9 @@ def ladder_tasks(corpus: Corpus, seed: int, fraction: float) -> Iterator[Task]:
     for step, preset in cumulative_presets(PRESETS["laptop_tuned"]):
         shorter = shortened(preset, LADDER_STEPS, fraction, seed)
         yield Task("ladder", step.name, corpus.n_speakers, most_utterances(corpus), seed, shorter)
+    transformer = PRESETS["laptop_best"].override({"model.encoder": "mfa_transformer", "model.num_layers": 3})
+    shorter = shortened(transformer, LADDER_STEPS, fraction, seed)
+    yield Task("ladder", "mfa_transformer", corpus.n_speakers, most_utterances(corpus), seed, shorter)
 
 
 PARTS = {"time": time_tasks, "ablation": ablation_tasks, "amount": amount_tasks, "ladder": ladder_tasks}
