@@ -53,7 +53,6 @@ def people_results(part: str) -> tuple[list[dict[str, object]], str]:
     if part != "time":
         shown = {(row["model"], row["steps"]) for row in rows}
         rows += [row for row in everyone if (row["model"], row["steps"]) in shown]
-    first = everyone[0]
-    seeds = len({row["seed"] for row in rows})
-    source = f"{first['people']} Korean speakers reading aloud, 2 s each time; {seeds} seeds; {first['device']}, {first['date']}"
-    return rows, source
+    first, seeds = everyone[0], len({row["seed"] for row in rows})
+    measured = f"{seeds} seed{'s' * (seeds > 1)}; {first['device']}, {first['date']}"
+    return rows, f"{first['people']} Korean speakers reading aloud, 2 s each time; {measured}"

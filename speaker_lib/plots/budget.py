@@ -11,20 +11,26 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
+from ..experiments.classical import STATISTICS
 from .runs import COLOURS, GREY, MARKERS, finish
 
 Rows = Sequence[Mapping[str, object]]
 WITHOUT_NETWORK = "LDA"  # what the names of models without a network begin with
+NETWORKS = ("baseline", "laptop_tuned", "baseline_relu", "laptop_best", "laptop_strong")  # in the order of the colours
 
 
 def time_figure(rows: Rows, source: str) -> Figure:
     """Accuracy against seconds of training, a line per model through the mean over seeds, and a thin line per seed."""
     figure = Figure(figsize=(8, 4.8), layout="constrained")
     axes = figure.subplots()
-    for model, style in _styles(rows).items():
-        _lines(axes, [row for row in rows if row["model"] == model], "cpu_seconds", "steps", model, style)
+    for model in dict.fromkeys(str(row["model"]) for row in rows):
+        _lines(axes, [row for row in rows if row["model"] == model], "cpu_seconds", "steps", model)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("")
     finish(axes, f"What does a second of training give?\n{source}", "CPU seconds of training", "accuracy, whole utterances")
     return figure
 
@@ -42,8 +48,8 @@ def amount_figure(rows: Rows, source: str) -> Figure:
         strict=True,
     ):
         chosen = [row for row in rows if row[fixed] == most[fixed]]
-        for model, style in _styles(rows).items():
-            _lines(axes, [row for row in chosen if row["model"] == model], x, x, model, style)
+        for model in dict.fromkeys(str(row["model"]) for row in rows):
+            _lines(axes, [row for row in chosen if row["model"] == model], x, x, model)
         axes.set_xscale("log")
         ticks = sorted({int(row[x]) for row in chosen})
         axes.set_xticks(ticks, list(map(str, ticks)))
@@ -53,26 +59,20 @@ def amount_figure(rows: Rows, source: str) -> Figure:
     return figure
 
 
-def _styles(rows: Rows) -> dict[str, dict[str, object]]:
-    """Colour and marker of each model: grey without a network, the course's colours with one."""
-    models = list(dict.fromkeys(str(row["model"]) for row in rows))
-    networks = [model for model in models if not model.startswith(WITHOUT_NETWORK)]
-    colours = {model: COLOURS[i % len(COLOURS)] for i, model in enumerate(networks)}
-    return {
-        model: {
-            "color": colours.get(model, GREY),
-            "marker": MARKERS[i % len(MARKERS)],
-            "linestyle": "-" if model in colours else ":",
-        }
-        for i, model in enumerate(models)
-    }
+def _style(model: str) -> dict[str, object]:
+    """Grey and dotted without a network; a network keeps its colour in every figure."""
+    if model.startswith(WITHOUT_NETWORK):
+        return {"color": GREY, "linestyle": ":", "marker": MARKERS[STATISTICS.index(model.removeprefix(f"{WITHOUT_NETWORK}: "))]}
+    at = NETWORKS.index(model)
+    return {"color": COLOURS[at], "linestyle": "-", "marker": MARKERS[at]}
 
 
-def _lines(axes: Axes, rows: Rows, x: str, group: str, label: str, style: Mapping[str, object]) -> None:
-    """The mean over seeds of each group of rows, and a thin line per seed."""
+def _lines(axes: Axes, rows: Rows, x: str, group: str, model: str) -> None:
+    """The mean over seeds of each group of a model's rows, and a thin line per seed."""
+    style = _style(model)
     groups = sorted({row[group] for row in rows})
     for seed in {row["seed"] for row in rows}:
         of_seed = sorted((row for row in rows if row["seed"] == seed), key=lambda row: row[group])
         axes.plot([row[x] for row in of_seed], [row["full"] for row in of_seed], color=style["color"], linewidth=0.6, alpha=0.5)
     means = np.array([np.mean([(row[x], row["full"]) for row in rows if row[group] == key], axis=0) for key in groups])
-    axes.plot(*means.T, label=label, markersize=6, **style)
+    axes.plot(*means.T, label=model, markersize=6, **style)
