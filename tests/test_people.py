@@ -3,12 +3,16 @@
 import json
 from pathlib import Path
 
+import numpy as np
+import pytest
+
 from benchmarks.people.__main__ import measure, read_rows
 from benchmarks.people.report import amount_table, gain_table, time_table
 from benchmarks.people.tasks import PARTS, Task, shortened
-from speaker_lib import PRESETS, Corpus
-from speaker_lib.experiments import people_results
+from speaker_lib import PRESETS, Corpus, SpeakerError
+from speaker_lib.experiments import people_results, published
 from speaker_lib.experiments.classical import STATISTICS
+from speaker_lib.plots import amount_figure, time_figure
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -44,6 +48,35 @@ def test_each_part_has_a_row_of_its_own_for_every_run(corpus_folder):
     for part in PARTS.values():
         keys = [task.key for seed in (0, 1) for task in part(corpus, seed, 1.0)]
         assert keys and len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize("figure", [time_figure, amount_figure])
+def test_a_figure_goes_through_the_means_of_the_seeds(figure):
+    rows = [
+        {
+            "model": model,
+            "people": 9,
+            "utterances": n,
+            "steps": n,
+            "seed": seed,
+            "cpu_seconds": 1.0 * n,
+            "full": n / 100 + seed / 10,
+        }
+        for model in ("LDA: mean and deviation", "laptop_best")
+        for n in (5, 10)
+        for seed in (0, 1)
+    ]
+    axes = figure(rows, "of some people").axes[0]
+    for model in ("LDA: mean and deviation", "laptop_best"):
+        (line,) = [line for line in axes.lines if line.get_label() == model]
+        np.testing.assert_allclose(line.get_xydata(), [(5, 0.1), (10, 0.15)])
+    assert "of some people" in (axes.get_title() + axes.figure.get_suptitle())
+
+
+def test_without_the_repository_the_library_says_where_the_rows_are(monkeypatch, tmp_path):
+    monkeypatch.setattr(published, "PEOPLE", tmp_path)
+    with pytest.raises(SpeakerError, match="get the course's repository"):
+        people_results("time")
 
 
 def test_docs_show_the_committed_rows():

@@ -36,8 +36,7 @@ def amount_table(rows: Rows) -> str:
     for found in _groups(rows, "model"):
         cells = []
         for amount in amounts:
-            values = np.array([row["full"] for row in found if (row["people"], row["utterances"]) == amount])
-            cells.append(f"{values.mean():.3f} ± {spread(values):.3f}" if len(values) else "")
+            cells.append(_mean([row["full"] for row in found if (row["people"], row["utterances"]) == amount]))
         lines.append([_name(found[0]), *cells])
     return markdown(header, lines)
 
@@ -48,8 +47,8 @@ def gain_table(rows: Rows, first: str) -> str:
     lines = []
     for found in _groups(rows, "model"):
         gains = np.array([row["full"] - base[row["seed"]] for row in found])
-        error = spread(gains) / len(gains) ** 0.5
-        gain = "" if found[0]["model"] == first else f"{gains.mean():+.3f} ± {error:.3f}"
+        error = f" ± {spread(gains) / len(gains) ** 0.5:.3f}" * (len(gains) > 1)
+        gain = "" if found[0]["model"] == first else f"{gains.mean():+.3f}{error}"
         lines.append([_name(found[0]), f"{np.mean([row['cpu_seconds'] for row in found]):.0f}", *_accuracies(found), gain])
     return markdown(["model", "CPU seconds", "crop", "full", "gain of full ± SE"], lines)
 
@@ -67,8 +66,13 @@ def _groups(rows: Rows, *keys: str) -> list[list[dict[str, object]]]:
 
 
 def _accuracies(found: Rows) -> list[str]:
-    values = {key: np.array([row[key] for row in found]) for key in ("crop", "full")}
-    return [f"{reached.mean():.3f} ± {spread(reached):.3f}" for reached in values.values()]
+    return [_mean([row[key] for row in found]) for key in ("crop", "full")]
+
+
+def _mean(values: Sequence[float]) -> str:
+    """With the standard deviation where there are several."""
+    several = f" ± {spread(np.array(values)):.3f}" * (len(values) > 1)
+    return f"{np.mean(values):.3f}{several}" if values else ""
 
 
 def _name(row: dict[str, object]) -> str:

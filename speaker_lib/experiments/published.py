@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..utils.errors import RunError
 
-_PEOPLE = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "people"
+PEOPLE = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "people"
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,11 @@ def people_results(part: str) -> tuple[list[dict[str, object]], str]:
     """
     try:
         rows, everyone = (
-            [json.loads(line) for line in (_PEOPLE / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+            [json.loads(line) for line in (PEOPLE / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
             for name in (part, "time")
         )
     except OSError:
-        raise RunError(f"{_PEOPLE / part}.jsonl is not there: get the course's repository, its benchmarks are in it.") from None
+        raise RunError(f"{PEOPLE / part}.jsonl is not there: get the course's repository, its benchmarks are in it.") from None
     if part != "time":
         shown = {(row["model"], row["steps"]) for row in rows}
         rows += [row for row in everyone if (row["model"], row["steps"]) in shown]
