@@ -210,9 +210,10 @@ show(amount_figure(*people_results("amount")))
 
 # %% [markdown]
 # **What to see:** each thick line is the mean over seeds, each thin line one seed. In the first figure the grey points are LDA, trained in
-# seconds. At first every network is behind it. `laptop_best` and `laptop_strong` pass it after one to two minutes, `baseline_relu` comes
-# level after four, and the Sigmoid of `baseline` is still behind. `laptop_tuned` has all four changes of the report, and in equal time it is
-# behind the small baseline with ReLU: a step of it takes five times as long. So *compared with what?* also means: in how much time?
+# seconds. At first every network is behind it. `laptop_best` passes it within a minute and a half, `laptop_strong` within four minutes,
+# `baseline_relu` comes level after four, and the Sigmoid of `baseline` is still behind. `laptop_tuned` has all four changes of the report, and
+# even in somewhat more time it is behind the small baseline with ReLU: a step of it takes five times as long. So *compared with what?* also
+# means: in how much time?
 #
 # In the second figure the steps are fixed and the data grow. LDA with all statistics and `laptop_best` stay close together; only with five
 # utterances of each speaker is the network far ahead, and there only 60 utterances are held out. These people read aloud in one session each, and
