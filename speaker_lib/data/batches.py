@@ -176,15 +176,6 @@ class SpeakerDataset(Dataset):
         return self.cut(*self.locate(utterances, torch.zeros(len(utterances), dtype=torch.float64), longest), longest)
 
 
-def lengths_of_padded(mels: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor | None:
-    """``lengths`` (batch,), or None if no frame of mels (batch, frames, n_mels) is padding: a model is faster without a mask.
-
-    Lengths on a GPU are returned as they are: reading them would wait for it.
-    """
-    full = lengths is not None and lengths.device.type == "cpu" and bool((lengths == mels.shape[1]).all())
-    return None if full else lengths
-
-
 def frames_to_cut(n_frames: int, speed: float) -> int:
     """How many frames to cut, so that ``n_frames`` are left after a speed-up by the fraction ``speed``."""
     return n_frames if speed == 0 else math.ceil((n_frames - 1) * (1 + speed)) + 1

@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ..data.batches import EVALUATION_CROPS, Batch, SpeakerDataset, ValidBatches, lengths_of_padded
+from ..data.batches import EVALUATION_CROPS, Batch, SpeakerDataset, ValidBatches
 from ..data.corpus import Corpus
 from ..data.features import N_MELS, extract_features
 from ..data.splits import split_utterances
 from ..models.classifier import Classifier, count_parameters
+from ..models.pooling import lengths_of_padded
 from ..training.run import Run, digest
 from ..utils.device import sum_dtype
 from ..utils.errors import RunError

@@ -15,6 +15,15 @@ SCORE_WIDTH = 128  # hidden width of the network that scores frames in attentive
 MIN_VARIANCE = 1e-5  # below it the gradient of a square root is steep
 
 
+def lengths_of_padded(mels: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor | None:
+    """``lengths`` (batch,), or None if no frame of mels (batch, frames, n_mels) is padding: a model is faster without a mask.
+
+    Lengths on a GPU are returned as they are: reading them would wait for it.
+    """
+    full = lengths is not None and lengths.device.type == "cpu" and bool((lengths == mels.shape[1]).all())
+    return None if full else lengths
+
+
 def padding_mask(lengths: torch.Tensor, n_frames: int) -> torch.Tensor:
     """(batch, n_frames) bool, true after the first ``lengths`` (batch,) frames of each utterance."""
     return torch.arange(n_frames, device=lengths.device) >= lengths[:, None]

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 
 from ..config.schema import TrainConfig
-from ..data.batches import Batch, lengths_of_padded
-from ..models.pooling import mean_pooling, padding_mask
+from ..data.batches import Batch
+from ..models.pooling import lengths_of_padded, mean_pooling, padding_mask
 
 MASKS = 2  # of each kind, as in the paper's policy LD
 

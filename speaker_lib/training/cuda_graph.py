@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 import torch
 
-from ..data.batches import Batch, lengths_of_padded
+from ..data.batches import Batch
+from ..models.pooling import lengths_of_padded
 from ..utils.errors import first_line
 from ..utils.progress import log
 

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from ..config.schema import Preset
-from ..data.batches import Batch, lengths_of_padded
+from ..data.batches import Batch
+from ..models.pooling import lengths_of_padded
 from .augment import augment
 from .cuda_graph import Capture, GraphedStep
 from .losses import TrainingLoss
@@ -27,6 +28,7 @@ class TrainStep:
 
     def __init__(self, preset: Preset, state: TrainState, model: nn.Module | None = None, capture: Capture | None = None) -> None:
         self.config, self.state, self.criterion = preset.train, state, TrainingLoss(preset).to(state.device)
+        self.augments = bool(self.config.speed or self.config.freq_mask or self.config.time_mask)
         self.model = state.model if model is None else model
         self._run = self.compute if capture is None else GraphedStep(self.compute, state.optimizer, state.device, capture)
 
@@ -45,7 +47,8 @@ class TrainStep:
     def compute(self, batch: Batch) -> torch.Tensor:
         """The part of a step that runs on the device: mean loss and accuracy, (2,)."""
         state = self.state
-        batch = augment(batch, self.config.segment_len_at(state.step), self.config)
+        if self.augments:
+            batch = augment(batch, self.config.segment_len_at(state.step), self.config)
         state.optimizer.zero_grad()
         loss, accuracy = model_fn(batch, self.model, self.criterion, state.device, state.dtype)
         state.scaler.scale(loss).backward()
