@@ -40,8 +40,8 @@ REPORT_TUNED = PublishedCurve(
 def people_results(part: str) -> tuple[list[dict[str, object]], str]:
     """The committed rows of ``time`` or ``amount``, a dictionary per run, and a line on where they come from.
 
-    Those of ``amount`` include the runs of ``time`` with the same models and steps, on all people.  Raises RunError without the
-    course's repository, for the library alone does not carry them.
+    Those of ``amount`` include the runs of ``time`` with the same models, steps and seeds, on all people.  Raises RunError
+    without the course's repository, because the library alone does not have them.
     """
     try:
         rows, everyone = (
@@ -51,8 +51,8 @@ def people_results(part: str) -> tuple[list[dict[str, object]], str]:
     except OSError:
         raise RunError(f"{PEOPLE / part}.jsonl is not there: get the course's repository, its benchmarks are in it.") from None
     if part != "time":
-        shown = {(row["model"], row["steps"]) for row in rows}
-        rows += [row for row in everyone if (row["model"], row["steps"]) in shown]
+        shown = {(row["model"], row["steps"], row["seed"]) for row in rows}
+        rows += [row for row in everyone if (row["model"], row["steps"], row["seed"]) in shown]
     first, seeds = everyone[0], len({row["seed"] for row in rows})
     measured = f"{seeds} seed{'s' * (seeds > 1)}; {first['device']}, {first['date']}"
     return rows, f"{first['people']} Korean speakers reading aloud, 2 s each time; {measured}"
