@@ -16,23 +16,23 @@ from pathlib import Path
 
 from speaker_lib import Corpus
 from speaker_lib.data.writer import write_subset
-from speaker_lib.experiments.published import people_results
+from speaker_lib.experiments.published import PEOPLE, people_results, read_rows
 from speaker_lib.utils.parallel import parallel_map
 
 from .report import amount_table, draw, gain_table, time_table
-from .tasks import PARTS, SEEDS, Task, run_task
+from .tasks import KEY, PARTS, SEEDS, Task, run_task
 
 FIRST = {"ablation": "baseline", "ladder": "tuned"}  # what the gains of these parts are measured from
-RESULTS = Path(__file__).parents[1] / "results" / "people"
 
 
 def main() -> None:
     options = parse_args()
     if options.report:
         tables = [time_table(people_results("time")[0]), amount_table(people_results("amount")[0])]
-        tables += [gain_table(read_rows(RESULTS / f"{part}.jsonl"), first) for part, first in FIRST.items()]
+        measured = {part: PEOPLE / f"{part}.jsonl" for part in FIRST}
+        tables += [gain_table(read_rows(path), FIRST[part]) for part, path in measured.items() if path.exists()]
         print("\n\n".join(tables))
-        draw(RESULTS.parents[2] / "docs" / "figures")
+        draw(PEOPLE.parents[2] / "docs" / "figures")
         return
     corpus = Corpus.open(options.data)
     out = Path("build/people") if options.quick else options.out
@@ -45,7 +45,8 @@ def main() -> None:
 
 def measure(tasks: list[Task], corpus: Corpus, path: Path, workers: int | None) -> None:
     """Adds the rows that are missing in ``path``, one after the other as they are done."""
-    done = {tuple(row[name] for name in ("model", "people", "utterances", "steps", "seed")) for row in read_rows(path)}
+    path.touch()
+    done = {tuple(row[name] for name in KEY) for row in read_rows(path)}
     waiting = [task for task in tasks if task.key not in done]
     with tempfile.TemporaryDirectory() as scratch:
         folders = {amount: Path(scratch) / "{}-{}".format(*amount) for amount in {(t.people, t.utterances) for t in waiting}}
@@ -56,11 +57,6 @@ def measure(tasks: list[Task], corpus: Corpus, path: Path, workers: int | None) 
         for row in parallel_map(run_task, jobs, path.stem, "run", workers, ahead=0):
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
-
-
-def read_rows(path: Path) -> list[dict[str, object]]:
-    """The rows of a part; none where it was not begun."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
 def parse_args() -> argparse.Namespace:
@@ -74,7 +70,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one seed and a tenth of the steps, to see that all of it runs")
     parser.add_argument("--seeds", type=int, default=len(SEEDS), help="how many (%(default)s)")
     parser.add_argument("--workers", type=int, help="runs side by side (one per core)")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="where the results are written (%(default)s)")
+    parser.add_argument("--out", type=Path, default=PEOPLE, help="where the results are written (%(default)s)")
     return parser.parse_args()
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from speaker_lib.experiments.classical import NAME
+from speaker_lib.experiments.conclusions import Gain
 from speaker_lib.experiments.published import people_results
 from speaker_lib.experiments.seeds import spread
 from speaker_lib.plots import amount_figure, save_figure, time_figure
@@ -34,9 +36,7 @@ def amount_table(rows: Rows) -> str:
     header = ["model", *(f"{people} people x {utterances}" for people, utterances in amounts)]
     lines = []
     for found in _groups(rows, "model"):
-        cells = []
-        for amount in amounts:
-            cells.append(_mean([row["full"] for row in found if (row["people"], row["utterances"]) == amount]))
+        cells = [_mean([r["full"] for r in found if (r["people"], r["utterances"]) == amount]) for amount in amounts]
         lines.append([_name(found[0]), *cells])
     return markdown(header, lines)
 
@@ -46,10 +46,9 @@ def gain_table(rows: Rows, first: str) -> str:
     base = {row["seed"]: row["full"] for row in rows if row["model"] == first}
     lines = []
     for found in _groups(rows, "model"):
-        gains = np.array([row["full"] - base[row["seed"]] for row in found])
-        error = f" ± {spread(gains) / len(gains) ** 0.5:.3f}" * (len(gains) > 1)
-        gain = "" if found[0]["model"] == first else f"{gains.mean():+.3f}{error}"
-        lines.append([_name(found[0]), f"{np.mean([row['cpu_seconds'] for row in found]):.0f}", *_accuracies(found), gain])
+        gain = Gain(np.array([row["full"] - base[row["seed"]] for row in found]))
+        seconds = f"{np.mean([row['cpu_seconds'] for row in found]):.0f}"
+        lines.append([_name(found[0]), seconds, *_accuracies(found), "" if found[0]["model"] == first else str(gain)])
     return markdown(["model", "CPU seconds", "crop", "full", "gain of full ± SE"], lines)
 
 
@@ -76,4 +75,4 @@ def _mean(values: Sequence[float]) -> str:
 
 
 def _name(row: dict[str, object]) -> str:
-    return str(row["model"]) if str(row["model"]).startswith("LDA") else f"`{row['model']}`"
+    return str(row["model"]) if str(row["model"]).startswith(NAME) else f"`{row['model']}`"

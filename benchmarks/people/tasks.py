@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from speaker_lib import PRESETS, Corpus, Preset, Run, evaluate, train
 from speaker_lib.experiments.ablation import changes_between, variants_of
-from speaker_lib.experiments.classical import STATISTICS, classical_baseline
+from speaker_lib.experiments.classical import NAME, STATISTICS, classical_baseline
 from speaker_lib.experiments.ladder import cumulative_presets
 from speaker_lib.models.cost import parameters_of
 from speaker_lib.training.run import fit_to_data
@@ -21,9 +23,9 @@ from speaker_lib.utils.progress import quietly
 from ..machine import device_name
 
 SEEDS = (0, 1, 2)
-_FREE = {"model.head": "linear", "model.pooling_norm": "batch", "model.pooling": "attentive_statistics", "model.subsampling": 2}
 MODELS = {name: PRESETS[name] for name in ("baseline", "baseline_relu", "laptop_tuned", "laptop_best")} | {
-    "laptop_strong": PRESETS["laptop_tuned"].override(_FREE)  # `strong` in the size of the laptop presets
+    # `strong` in the size of the laptop presets: it has the ladder's settings up to this step.
+    "laptop_strong": next(preset for step, preset in cumulative_presets(PRESETS["laptop_tuned"]) if step.name == "half")
 }
 # 600 steps of each, and steps that take about the same time: some 30 and some 250 s of one core.
 STEPS = {
@@ -36,6 +38,7 @@ STEPS = {
 # People, and utterances of each; the last of both is in part `time`.
 AMOUNTS = ((120, 5), (120, 10), (120, 25), (120, 50), (20, 100), (60, 100))
 AMOUNT_STEPS = {"baseline_relu": 2_000, "laptop_best": 600}
+KEY = ("model", "people", "utterances", "steps", "seed")
 ABLATION_PEOPLE, ABLATION_STEPS, LADDER_STEPS = 60, 600, 600
 
 
@@ -57,17 +60,17 @@ class Task:
     @property
     def key(self) -> tuple[object, ...]:
         """What tells its row from all others of its part."""
-        return self.model, self.people, self.utterances, self.steps, self.seed
+        return tuple(getattr(self, name) for name in KEY)
 
 
 def run_task(job: tuple[Task, Path]) -> dict[str, object]:
     """Trains and evaluates; the seconds are those that the processor worked in training, not those on the wall."""
     task, folder = job
     corpus = Corpus.open(folder)
-    row = {"model": task.model, "people": task.people, "utterances": task.utterances, "steps": task.steps, "seed": task.seed}
+    row = dict(zip(KEY, task.key, strict=True))
     if task.preset is None:
         config = replace(PRESETS["baseline"].train, seed=task.seed)
-        found = classical_baseline(corpus, config, task.model.removeprefix("LDA: "))
+        found = classical_baseline(corpus, config, task.model.removeprefix(NAME))
         row |= {"crop": found.crop, "full": found.full, "cpu_seconds": found.cpu_seconds, "parameters": None}
     else:
         with tempfile.TemporaryDirectory() as scratch, quietly():
@@ -86,7 +89,7 @@ def time_tasks(corpus: Corpus, seed: int, fraction: float) -> Iterator[Task]:
     """Each model for several times, with all people."""
     everyone = corpus.n_speakers, most_utterances(corpus)
     for name in STATISTICS:
-        yield Task("time", f"LDA: {name}", *everyone, seed)
+        yield Task("time", NAME + name, *everyone, seed)
     for name, preset in MODELS.items():
         for steps in STEPS[name]:
             yield Task("time", name, *everyone, seed, shortened(preset, steps, fraction, seed))
@@ -96,7 +99,7 @@ def amount_tasks(corpus: Corpus, seed: int, fraction: float) -> Iterator[Task]:
     """LDA and two networks with fewer people, and with fewer utterances of each."""
     for people, utterances in AMOUNTS:
         for name in STATISTICS:
-            yield Task("amount", f"LDA: {name}", people, utterances, seed)
+            yield Task("amount", NAME + name, people, utterances, seed)
         for name, steps in AMOUNT_STEPS.items():
             yield Task("amount", name, people, utterances, seed, shortened(MODELS[name], steps, fraction, seed))
 
@@ -131,5 +134,4 @@ def shortened(preset: Preset, steps: int, fraction: float, seed: int) -> Preset:
 
 def most_utterances(corpus: Corpus) -> int:
     """Of the speaker who has the most."""
-    labels = corpus.labelled.labels.tolist()
-    return max(labels.count(label) for label in set(labels))
+    return int(np.bincount(corpus.labelled.labels).max())

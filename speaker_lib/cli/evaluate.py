@@ -24,10 +24,10 @@ def run(options: Namespace) -> int:
     from ..experiments import classical_baselines, classical_table
     from ..utils.device import get_device
 
-    runs, averaging = open_runs(options)
-    corpus = Corpus.open(options.data)
     if options.classical and options.all:
         raise ConfigError("--classical trains on a part of DATA_DIR and --all evaluates on all of it: omit one of them.")
+    runs, averaging = open_runs(options)
+    corpus = Corpus.open(options.data)
     if len(runs) == 1:
         result, logits, labels = evaluate(runs[0], corpus, get_device(), options.all)
     else:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
+import torch
 
 from ..config.schema import TrainConfig
 from ..data.batches import EVALUATION_CROPS, SpeakerDataset, ValidBatches
@@ -25,6 +26,7 @@ from ..training.run import Run
 from ..utils.errors import RunError
 
 STATISTICS = ("mean and deviation", "+ deviation of deltas", "+ correlations of cepstra")  # each with all those before it
+NAME = "LDA: "  # what the name of a model without a network begins with
 CEPSTRA = 20
 TRAIN_CROPS = 3  # random segments of each training utterance, besides the whole of it
 _BATCH = 256
@@ -40,6 +42,11 @@ class ClassicalResult:
     full: float  # accuracy on whole utterances
     cpu_seconds: float  # of training, statistics included
 
+    @property
+    def name(self) -> str:
+        """The name in tables and figures."""
+        return NAME + self.statistics
+
 
 def classical_baselines(corpus: Corpus, config: TrainConfig) -> list[ClassicalResult]:
     """`classical_baseline` with each of the `STATISTICS`: none of them is chosen by what it reaches."""
@@ -48,12 +55,12 @@ def classical_baselines(corpus: Corpus, config: TrainConfig) -> list[ClassicalRe
 
 def utterance_statistics(mels: np.ndarray, statistics: str) -> np.ndarray:
     """An utterance, mels (frames, n_mels), as one vector: of 40 mel bands 80, 120 or 310 numbers."""
-    from scipy.fft import dct
-
     parts = [mels.mean(axis=0), mels.std(axis=0)]  # (n_mels,) each
     if statistics != STATISTICS[0]:
         parts.append(np.diff(mels, axis=0, prepend=mels[:1]).std(axis=0))  # (n_mels,)
     if statistics == STATISTICS[2]:
+        from scipy.fft import dct
+
         cepstra = dct(mels, norm="ortho")[:, 1 : CEPSTRA + 1]  # (frames, CEPSTRA); the first is the loudness
         cepstra -= cepstra.mean(axis=0)
         cepstra /= np.maximum(np.linalg.norm(cepstra, axis=0), 1e-6)  # one that never changes has no correlation
@@ -76,10 +83,10 @@ def classical_baseline(corpus: Corpus, config: TrainConfig, statistics: str = ST
     training, heldout = split_utterances(utterances, config)
     dataset = SpeakerDataset(utterances, config.segment_len)
 
-    def whole(chosen: Iterable[int]) -> np.ndarray:
-        return np.stack([utterance_statistics(utterances.mel(int(i)), statistics) for i in chosen])  # (utterances, d)
+    def whole(chosen: torch.Tensor) -> np.ndarray:
+        return np.stack([utterance_statistics(utterances.mel(i), statistics) for i in chosen.tolist()])  # (utterances, d)
 
-    def crops(chosen, *draw: int) -> np.ndarray:
+    def crops(chosen: torch.Tensor, *draw: int) -> np.ndarray:
         batches = ValidBatches(dataset, chosen, _BATCH, *draw)
         cut = (mel[:length] for batch in batches for mel, length in zip(batch.mels.numpy(), batch.lengths, strict=True))
         return np.stack([utterance_statistics(mel, statistics) for mel in cut])  # (utterances, d)
@@ -96,9 +103,9 @@ def classical_baseline(corpus: Corpus, config: TrainConfig, statistics: str = ST
     return ClassicalResult(statistics, float(np.mean(by_crop)), float(np.std(by_crop)), float(full), seconds)
 
 
-def saved_results(run: Run) -> list[ClassicalResult]:
-    """What ``evaluate --classical`` saved with a run, often nothing. Raises RunError for what cannot be read."""
-    saved = (run.evaluation() or {}).get("classical", [])
+def saved_results(run: Run, evaluation: dict[str, object] | None) -> list[ClassicalResult]:
+    """What ``evaluate --classical`` saved in a run's `Run.evaluation`, often nothing. Raises RunError if it cannot be read."""
+    saved = (evaluation or {}).get("classical", [])
     try:
         results = [ClassicalResult(**found) for found in saved]
         numbers = [getattr(result, field.name) for result in results for field in fields(result)[1:]]

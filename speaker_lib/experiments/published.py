@@ -37,6 +37,11 @@ REPORT_TUNED = PublishedCurve(
 )
 
 
+def read_rows(path: Path) -> list[dict[str, object]]:
+    """The rows of a file of ``benchmarks.people``, a JSON object per line. Raises OSError."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
 def people_results(part: str) -> tuple[list[dict[str, object]], str]:
     """The committed rows of ``time`` or ``amount``, a dictionary per run, and a line on where they come from.
 
@@ -44,10 +49,7 @@ def people_results(part: str) -> tuple[list[dict[str, object]], str]:
     without the course's repository, because the library alone does not have them.
     """
     try:
-        rows, everyone = (
-            [json.loads(line) for line in (PEOPLE / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
-            for name in (part, "time")
-        )
+        rows, everyone = (read_rows(PEOPLE / f"{name}.jsonl") for name in (part, "time"))
     except OSError:
         raise RunError(f"{PEOPLE / part}.jsonl is not there: get the course's repository, its benchmarks are in it.") from None
     if part != "time":

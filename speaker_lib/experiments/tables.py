@@ -21,16 +21,17 @@ def comparison_table(runs: Sequence[Run], classical: Sequence[ClassicalResult] =
 
     Below them a line per baseline without a network: those of ``classical``, and what ``evaluate --classical`` saved with a run.
     """
-    found = dict.fromkeys([*classical, *(result for run in runs for result in saved_results(run))])
-    baselines = [(f"LDA: {r.statistics}", "-", "-", f"{r.crop:.4f} ± {r.crop_std:.4f}", f"{r.full:.4f}") for r in found]
-    return text_table([("run", "parameters", "step/s", "crop", "full"), *(_row(run) for run in runs), *baselines])
+    evaluations = [run.evaluation() for run in runs]
+    rows = [_row(run, evaluation) for run, evaluation in zip(runs, evaluations, strict=True)]
+    saved = [result for run, evaluation in zip(runs, evaluations, strict=True) for result in saved_results(run, evaluation)]
+    found = dict.fromkeys([*classical, *saved])
+    baselines = [(r.name, "-", "-", f"{r.crop:.4f} ± {r.crop_std:.4f}", f"{r.full:.4f}") for r in found]
+    return text_table([("run", "parameters", "step/s", "crop", "full"), *rows, *baselines])
 
 
 def classical_table(results: Sequence[ClassicalResult]) -> str:
     """A line per set of statistics: accuracy by both protocols, and the seconds that a processor core trained."""
-    rows = [
-        (f"LDA: {r.statistics}", f"{r.crop:.4f} ± {r.crop_std:.4f}", f"{r.full:.4f}", f"{r.cpu_seconds:.1f}") for r in results
-    ]
+    rows = [(r.name, f"{r.crop:.4f} ± {r.crop_std:.4f}", f"{r.full:.4f}", f"{r.cpu_seconds:.1f}") for r in results]
     return text_table([("without a network", "crop", "full", "CPU seconds"), *rows])
 
 
@@ -59,7 +60,7 @@ def ablation_table(ablation: Ablation, classical: Sequence[ClassicalResult] = ()
         )
         for variant, results in ablation.results.items()
     ]
-    baselines = [(f"LDA: {r.statistics}", "random", "-", "-", f"{r.cpu_seconds:.0f}", *_accuracies(r)) for r in classical]
+    baselines = [(r.name, "random", "-", "-", f"{r.cpu_seconds:.0f}", *_accuracies(r)) for r in classical]
     return text_table([header, *rows, *baselines])
 
 
@@ -78,7 +79,7 @@ def ladder_table(ladder: Ladder, classical: Sequence[ClassicalResult] = ()) -> s
         )
         for step, results in ladder.results.items()
     ]
-    baselines = [(f"LDA: {r.statistics}", "-", "-", *_accuracies(r)) for r in classical]
+    baselines = [(r.name, "-", "-", *_accuracies(r)) for r in classical]
     return text_table([header, *rows, *baselines])
 
 
@@ -90,9 +91,8 @@ def _accuracies(result: ClassicalResult) -> list[str]:
     return [f"{result.crop:.3f}", f"{result.full:.3f}"]
 
 
-def _row(run: Run) -> tuple[str, ...]:
+def _row(run: Run, evaluation: dict[str, object] | None) -> tuple[str, ...]:
     speeds = [row["steps_per_second"] for row in run.metrics()]
-    evaluation = run.evaluation()
     return (
         run.name,
         f"{parameters_of(run.preset.model):,}",

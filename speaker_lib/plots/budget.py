@@ -13,11 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from ..experiments.classical import STATISTICS
+from ..experiments.classical import NAME, STATISTICS
 from .runs import COLOURS, GREY, MARKERS, finish
 
 Rows = Sequence[Mapping[str, object]]
-WITHOUT_NETWORK = "LDA"  # what the names of models without a network begin with
 NETWORKS = ("baseline", "laptop_tuned", "baseline_relu", "laptop_best", "laptop_strong")  # in the order of the colours
 
 
@@ -61,8 +60,8 @@ def amount_figure(rows: Rows, source: str) -> Figure:
 
 def _style(model: str) -> dict[str, object]:
     """Grey and dotted without a network; a network keeps its colour in every figure."""
-    if model.startswith(WITHOUT_NETWORK):
-        return {"color": GREY, "linestyle": ":", "marker": MARKERS[STATISTICS.index(model.removeprefix(f"{WITHOUT_NETWORK}: "))]}
+    if model.startswith(NAME):
+        return {"color": GREY, "linestyle": ":", "marker": MARKERS[STATISTICS.index(model.removeprefix(NAME))]}
     at = NETWORKS.index(model)
     return {"color": COLOURS[at], "linestyle": "-", "marker": MARKERS[at]}
 

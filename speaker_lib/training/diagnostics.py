@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
-from ..config.schema import Preset, TrainConfig
+import torch
+
+from ..config.schema import Preset
 from ..data.corpus import Corpus
-from ..data.splits import split_utterances
 from ..utils.errors import TrainingDiverged, escape_controls
 from .state import TrainState
 
@@ -22,14 +23,17 @@ def check_finite(loss: float, state: TrainState, preset: Preset) -> None:
     raise TrainingDiverged(f"training diverged to NaN at step {state.step}, likely because {cause}; the last save is intact.")
 
 
-def ceiling_warning(corpus: Corpus, config: TrainConfig) -> str | None:
-    """A sentence if all utterances of some speakers are held out: no model can name them, which limits the accuracy."""
-    training, validation = (corpus.labelled.labels[part].tolist() for part in split_utterances(corpus.labelled, config))
-    missing = sorted(set(validation) - set(training))
+def ceiling_warning(corpus: Corpus, training: torch.Tensor, validation: torch.Tensor) -> str | None:
+    """A sentence if all utterances of some speakers are held out: no model can name them, which limits the accuracy.
+
+    ``training`` and ``validation`` are indices of labelled utterances, (n,) each.
+    """
+    learned, asked = (corpus.labelled.labels[part].tolist() for part in (training, validation))
+    missing = set(asked) - set(learned)
     if not missing:
         return None
-    names = ", ".join(escape_controls(corpus.speakers[i]) for i in missing[:5]) + ", …" * (len(missing) > 5)
-    ceiling = sum(label not in missing for label in validation) / len(validation)
+    names = ", ".join(escape_controls(corpus.speakers[i]) for i in sorted(missing)[:5]) + ", …" * (len(missing) > 5)
+    ceiling = sum(label not in missing for label in asked) / len(asked)
     return (
         f"No utterance of {len(missing)} speakers is left for training ({names}), so the validation accuracy cannot exceed "
         f"{ceiling:.4f}: add utterances of them, or choose another train.valid_fraction or train.split_seed."

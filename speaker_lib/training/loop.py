@@ -65,7 +65,8 @@ def train(
         train_batches, valid_batches, _ = get_dataloader(corpus, config, state.step, device, team.rank, team.size)
         step = TrainStep(run.preset, state, team.wrap(state.model), choose_capture(device, config.graph, team.size))
         batches, criterion = iter(train_batches), nn.CrossEntropyLoss()
-        if team.first and state.step == 0 and (warning := ceiling_warning(corpus, config)):
+        parts = train_batches.utterances, valid_batches.utterances
+        if team.first and state.step == 0 and (warning := ceiling_warning(corpus, *parts)):
             log(warning)
 
         def stopping() -> bool:
