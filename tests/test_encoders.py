@@ -27,7 +27,7 @@ BELOW = [
     replace(SMALL, encoder=encoder, subsampling=stride, norm=norm)
     for encoder, stride, norm in itertools.product(ENCODERS, (1, 2, 3), ("post", "pre"))
     if norm == "post" or encoder == "transformer"
-] + [replace(SMALL, input_norm="mean")]
+] + [replace(SMALL, input_norm=norm) for norm in ("mean", "global")]
 ABOVE = [
     replace(SMALL, encoder=encoder, pooling=pooling, pooling_norm=norm, **head)
     for encoder, pooling, norm, head in itertools.product(ENCODERS[::2], POOLINGS, ("none", "batch"), HEADS)

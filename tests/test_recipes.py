@@ -3,12 +3,13 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from speaker_lib import ModelConfig, Preset, Run, TrainConfig, get_dataloader, train
+from speaker_lib import Classifier, ModelConfig, Preset, Run, TrainConfig, get_dataloader, split_utterances, train
 from speaker_lib.data.batches import Batch, frames_to_cut
 from speaker_lib.models.pooling import padding_mask
 from speaker_lib.training.augment import augment, random_mask, speed_perturb
@@ -261,3 +262,17 @@ def test_training_and_validation_report_no_margin(corpus, tmp_path):
     train(run, corpus)
     row = run.metrics()[-1]
     assert row["train_loss"] > 5 * row["valid_loss"]
+
+
+def test_global_normalisation_is_that_of_the_training_set_and_saved_with_the_run(corpus, tmp_path):
+    run = Run.create(tmp_path / "run", Preset(replace(MODEL, input_norm="global"), replace(TRAIN, ema=0.9)), corpus)
+    train(run, corpus, CPU)
+    training, _ = split_utterances(corpus.labelled, run.preset.train)
+    frames = torch.from_numpy(np.concatenate([corpus.labelled.mel(int(i)) for i in training]))  # (frames, 40)
+    saved = run.load_model().eval()
+    torch.testing.assert_close(saved.input_mean, frames.mean(0), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(saved.input_std, frames.std(0, unbiased=False), atol=1e-3, rtol=1e-3)
+    plain = Classifier(MODEL).eval()
+    plain.load_state_dict({name: value for name, value in saved.state_dict().items() if not name.startswith("input_")})
+    mels = frames[None, :50]  # (1, 50, 40)
+    torch.testing.assert_close(saved(mels), plain((mels - saved.input_mean) / saved.input_std))

@@ -38,6 +38,10 @@ STEPS = {
 # People, and utterances of each; the last of both is in part `time`.
 AMOUNTS = ((120, 5), (120, 10), (120, 25), (120, 50), (20, 100), (60, 100))
 AMOUNT_STEPS = {"baseline_relu": 2_000, "laptop_best": 600}
+FURTHER = {  # tried on top of the ladder, beside its own steps
+    "mfa_transformer": {"model.encoder": "mfa_transformer", "model.num_layers": 3},
+    "global": {"model.input_norm": "global"},
+}
 KEY = ("model", "people", "utterances", "steps", "seed")
 ABLATION_PEOPLE, ABLATION_STEPS, LADDER_STEPS = 60, 600, 600
 
@@ -117,9 +121,9 @@ def ladder_tasks(corpus: Corpus, seed: int, fraction: float) -> Iterator[Task]:
     for step, preset in cumulative_presets(PRESETS["laptop_tuned"]):
         shorter = shortened(preset, LADDER_STEPS, fraction, seed)
         yield Task("ladder", step.name, corpus.n_speakers, most_utterances(corpus), seed, shorter)
-    transformer = PRESETS["laptop_best"].override({"model.encoder": "mfa_transformer", "model.num_layers": 3})
-    shorter = shortened(transformer, LADDER_STEPS, fraction, seed)
-    yield Task("ladder", "mfa_transformer", corpus.n_speakers, most_utterances(corpus), seed, shorter)
+    for name, settings in FURTHER.items():
+        shorter = shortened(PRESETS["laptop_best"].override(settings), LADDER_STEPS, fraction, seed)
+        yield Task("ladder", name, corpus.n_speakers, most_utterances(corpus), seed, shorter)
 
 
 PARTS = {"time": time_tasks, "ablation": ablation_tasks, "amount": amount_tasks, "ladder": ladder_tasks}

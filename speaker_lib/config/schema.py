@@ -20,7 +20,10 @@ class ModelConfig:
     """The shape of a `Classifier`. The defaults are the sample code's model with the Sigmoid head of 2023."""
 
     n_mels: int = bounded(1, 40, most=1_000, help="mel bands per frame; set by the data")
-    input_norm: str = choice("none", "mean", help="mean: per-utterance mean normalisation of each mel band (CMN)")
+    input_norm: str = choice(
+        *("none", "mean", "global"),
+        help="of each mel band; mean: per utterance (CMN); global: mean and variance of the training set",
+    )
     subsampling: int = bounded(1, 1, most=8, help="time subsampling factor, by a strided convolution")
     encoder: str = choice(
         *("transformer", "conformer", "mfa_transformer", "mfa_conformer"),

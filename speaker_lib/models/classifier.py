@@ -27,6 +27,9 @@ class Classifier(nn.Module):
             self.prenet = nn.Linear(config.n_mels, config.d_model)
         else:
             self.prenet = Subsampling(config.n_mels, config.d_model, config.subsampling)
+        if config.input_norm == "global":
+            self.register_buffer("input_mean", torch.zeros(config.n_mels))  # (n_mels,)
+            self.register_buffer("input_std", torch.ones(config.n_mels))  # (n_mels,)
         self.encoder = Encoder(config)
         self.pooling = make_pooling(config)
         self.pooling_norm = nn.BatchNorm1d(config.pooled_width) if config.pooling_norm == "batch" else nn.Identity()
@@ -41,6 +44,8 @@ class Classifier(nn.Module):
         padding = None if lengths is None else padding_mask(lengths, mels.shape[1])  # (batch, frames)
         if self.config.input_norm == "mean":  # CMN (Furui 1981, section III), on log-mels instead of cepstra
             mels = mels - mean_pooling(mels, padding)[:, None]  # (batch, frames, n_mels)
+        elif self.config.input_norm == "global":
+            mels = (mels - self.input_mean) / self.input_std  # (batch, frames, n_mels)
         stride = self.config.subsampling
         hidden = self.prenet(mels) if stride == 1 else self.prenet(mels, padding)  # (batch, frames / stride, d_model)
         padding = None if padding is None else padding[:, ::stride]  # (batch, frames / stride)

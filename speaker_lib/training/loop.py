@@ -63,6 +63,8 @@ def train(
         checkpoints = Checkpoints(run, team, backup)
         checkpoints.restore(state)
         train_batches, valid_batches, _ = get_dataloader(corpus, config, state.step, device, team.rank, team.size)
+        if run.preset.model.input_norm == "global" and state.step == 0:
+            state.normalise_input(*corpus.labelled.band_statistics(train_batches.utterances))
         step = TrainStep(run.preset, state, team.wrap(state.model), choose_capture(device, config.graph, team.size))
         batches, criterion = iter(train_batches), nn.CrossEntropyLoss()
         parts = train_batches.utterances, valid_batches.utterances

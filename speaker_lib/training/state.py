@@ -76,6 +76,12 @@ class TrainState:
         """The model that is validated and saved: the EMA if there is one, else the trained model."""
         return self.model if self.ema is None else self.ema.module
 
+    def normalise_input(self, mean: np.ndarray, std: np.ndarray) -> None:
+        """Sets each mel band's mean and standard deviation, (n_mels,) each, of ``model.input_norm=global``."""
+        for model in (self.model, self.eval_model):
+            model.input_mean.copy_(torch.from_numpy(mean))  # (n_mels,)
+            model.input_std.copy_(torch.from_numpy(std))  # (n_mels,)
+
     def state_dict(self) -> dict[str, object]:
         """Only tensors and plain values: ``torch.load(weights_only=True)`` can read them."""
         generator, keys, *rest = np.random.get_state()
