@@ -51,5 +51,5 @@ def test_a_package_whose_import_fails_is_one_sentence(package, raised):
 def test_a_missing_system_library_is_named(package, monkeypatch):
     package("soundfile", "raise OSError('sndfile library not found using ctypes.util.find_library')")
     monkeypatch.delitem(sys.modules, "soundfile", raising=False)
-    with pytest.raises(SpeakerError, match="sndfile library not found .*: install libsndfile .*apt-get install libsndfile1"):
+    with pytest.raises(SpeakerError, match=r"sndfile library not found .*: install libsndfile .*apt-get install libsndfile1"):
         optional("soundfile", "reading recordings")
