@@ -8,6 +8,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from ..data.corpus import Corpus
 from ..data.splits import split_utterances
 from ..training.run import Run
 from ..utils.errors import CorpusError, RunError, SpeakerError
-from ..utils.files import replacing
+from ..utils.files import make_folder, replacing
 from .identification import full_outputs
 
 PCA_WIDTH = 30  # dimensions of the input of t-SNE
@@ -38,6 +39,7 @@ class Embeddings:
 
     def save(self, out: str | os.PathLike[str]) -> None:
         """Writes an array per field, for `np.load`. Raises WriteError."""
+        make_folder(Path(out).parent)
         with replacing(out) as file:
             np.savez(file, **{name: np.array(value) for name, value in vars(self).items()})
 

@@ -16,7 +16,7 @@ from ..evaluation.identification import confusion_counts
 from ..experiments.published import REPORT_BASELINE, REPORT_TUNED
 from ..training.run import Run
 from ..utils.errors import RunError
-from ..utils.files import replacing
+from ..utils.files import make_folder, replacing
 
 GREY = "#777777"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -100,6 +100,7 @@ def plain(name: str) -> str:
 def save_figure(figure: Figure, out: str | os.PathLike[str]) -> None:
     """Writes a figure in the format of its file name. Raises RunError as `figure_format` does, and WriteError."""
     suffix = figure_format(out)
+    make_folder(Path(out).parent)
     with replacing(out) as file:
         figure.savefig(file, format=suffix, dpi=150)
 
