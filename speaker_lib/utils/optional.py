@@ -23,7 +23,7 @@ def optional(module: str, purpose: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if error.name == package:
+        if error.name in (package, module):
             raise SpeakerError(f"{purpose} needs the package {name}: run `pip install {name}`.") from None
         raise _broken(package, name, purpose, error) from error
     except Exception as error:  # a missing system library, two versions of NumPy, no place for a cache: nearly any error
