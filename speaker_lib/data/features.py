@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ..utils.errors import SpeakerError
-from .sound import LONGEST as LONGEST  # for those who import it from here
+from .decoder import LONGEST as LONGEST  # for those who import it from here
 from .sound import SAMPLE_RATE, read_audio
 
 N_FFT = WINDOW = 400  # samples, 25 ms
