@@ -40,11 +40,14 @@ def packages() -> tuple:
     """soundfile and soxr, which the rest of the library works without. Raises SpeakerError saying what to install."""
     try:
         import soundfile
-        import soxr
-    except OSError as error:  # soundfile's, where the C library is missing
+    except OSError as error:  # the C library is missing
         advice = "`apt-get install libsndfile1`, `conda install libsndfile` or `pip install --force-reinstall soundfile`"
         raise SpeakerError(f"reading recordings needs the library libsndfile ({first_line(error)}): run {advice}.") from error
     except Exception as error:  # a compiled package that does not fit its surroundings raises anything
+        raise broken(error) from error
+    try:
+        import soxr
+    except Exception as error:
         raise broken(error) from error
     return soundfile, soxr
 
@@ -91,7 +94,7 @@ def _decode(part: Part) -> tuple[Decoded, Part | None]:
         except soundfile.SoundFileError as error:
             problem = _reason(error)
         rate, read = file.samplerate, file.name  # the part that was opened
-        rest = read.rest() if file.format == "MP3" and read.stretch > 1 else None
+        rest = read.rest() if file.format == "MP3" and (read.stretch > 1 or n_samples < named - rate) else None
     if read.error:
         raise read.error
     if problem and not n_samples:
