@@ -4,7 +4,6 @@ Data: the folder in ``SPEAKER_DATA``, else HW4 in one of the usual folders, else
 """
 
 import os
-import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,13 +11,14 @@ import torch
 
 from ..config.schema import Preset
 from ..data.corpus import Corpus
+from ..data.download import download
 from ..data.writer import write_subset
 from ..evaluation.identification import evaluate
 from ..simulation.corpus import Simulation, simulate
 from ..training.loop import train
 from ..training.run import Run, fit_to_data
 from ..utils.device import get_device
-from ..utils.errors import ConfigError, CorpusError, RunError, SpeakerError, short_repr
+from ..utils.errors import ConfigError, CorpusError, DownloadError, RunError, SpeakerError, short_repr
 from .profiles import Profile, get_profile
 
 FOUND, DOWNLOAD = "what is here, else simulated voices", "download HW4"  # sources of the data
@@ -147,14 +147,10 @@ def _simulated(folder: Path, voices: Simulation, why: str) -> Path:
 
 
 def _download(home: Path) -> Path:
-    script, target = Path(__file__).parents[2] / "data" / "download.sh", home / "data" / "Dataset"
     try:
-        failed = subprocess.run(["bash", script, target]).returncode
-    except OSError as error:
-        raise CorpusError(f"HW4 cannot be fetched without bash ({error}): see data/README.md for other ways.") from error
-    if failed:
-        raise CorpusError(f"HW4 could not be fetched: see the line above, or choose {FOUND!r}.")
-    return target
+        return download("hw4", home / "data" / "Dataset")
+    except DownloadError as error:
+        raise CorpusError(f"HW4 is not here, so choose {FOUND!r} to go on without it: {error}") from error
 
 
 def _runs_home(home: Path, keep: str) -> Path:

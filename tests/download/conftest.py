@@ -1,8 +1,7 @@
-"""What the tests of data/download.sh share: a server, a small data set in an archive, the script."""
+"""What the tests of `download` share: a server, a small data set in an archive, the script that is its door."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -49,7 +48,7 @@ def archive(source) -> bytes:
 @pytest.fixture(scope="module")
 def expected(source, tmp_path_factory) -> Path:
     """What ``--describe`` says of it."""
-    done = subprocess.run(["bash", SCRIPT, "--describe", source], capture_output=True, text=True, check=True)
+    done = subprocess.run(["sh", SCRIPT, "--describe", source], capture_output=True, text=True, check=True)
     path = tmp_path_factory.mktemp("expected") / "small.expected"
     path.write_text(f"# a small one\n\n{done.stdout}")
     return path
@@ -61,26 +60,56 @@ def environment(monkeypatch, server, expected, tmp_path_factory):
     monkeypatch.setenv("SPEAKER_DATA_EXPECT", str(expected))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.delenv("SPEAKER_DATA", raising=False)
-    commands = tmp_path_factory.mktemp("commands")
-    monkeypatch.setenv("PATH", str(commands), prepend=os.pathsep)
-    stand_in(commands / "sleep", f'echo "$1" >>{commands}/pauses')  # nobody need wait between two tries here
-    return commands
+    hooks = tmp_path_factory.mktemp("hooks")
+    (hooks / "sitecustomize.py").write_text(HOOKS)  # every Python that starts imports it
+    monkeypatch.setenv("PYTHONPATH", str(hooks))
+    return hooks
 
 
-def stand_in(command: Path, text: str) -> None:
-    command.write_text(f"#!/usr/bin/env bash\n{text}\n")
-    command.chmod(0o755)
+HOOKS = """
+import os, pathlib, shutil, tarfile, time, urllib.request
+here = pathlib.Path(__file__).parent
+
+def sleep(seconds):  # nobody need wait between two tries here
+    with (here / "pauses").open("a") as file:
+        print(seconds, file=file)
+
+time.sleep = sleep
+
+if (here / "free").exists():
+    shutil.disk_usage = lambda path: shutil._ntuple_diskusage(0, 0, int((here / "free").read_text()))
+
+if (here / "github").exists():  # a server in its place
+    to_github, there = urllib.request.urlopen, (here / "github").read_text()
+
+    def urlopen(request, timeout):
+        request.full_url = request.full_url.replace("https://github.com", there)
+        return to_github(request, timeout=timeout)
+
+    urllib.request.urlopen = urlopen
+
+if (here / "stall").exists():  # in the middle of unpacking
+    plain = tarfile.TarFile.extract
+
+    def extract(self, member, path, **options):
+        plain(self, member, path, **options)
+        if member.isreg():
+            (here / "now").touch()
+            os.read(os.pipe()[0], 1)
+
+    tarfile.TarFile.extract = extract
+"""
 
 
 def download(*arguments: object) -> subprocess.CompletedProcess:
-    return subprocess.run(["bash", SCRIPT, *map(str, arguments)], capture_output=True, text=True, timeout=60)
+    return subprocess.run(["sh", SCRIPT, *map(str, arguments)], capture_output=True, text=True, timeout=60)
 
 
 def failure(code: int, *arguments: object) -> str:
     done = download(*arguments)
     assert done.returncode == code, done.stderr
     *_, last = done.stderr.splitlines()
-    assert last.endswith(".") and "download.sh: line" not in done.stderr
+    assert last.startswith("error: ") and last.endswith(".") and "Traceback" not in done.stderr
     return last
 
 
@@ -98,6 +127,6 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def big_disk(commands: Path, free: int = 20_000_000) -> None:
-    """From now on a disk seems to have so many KiB free."""
-    stand_in(commands / "df", f"echo Filesystem 1024-blocks Used Available; echo /dev/disk 99000000 1000000 {free}")
+def big_disk(hooks: Path, free: int = 20_000_000_000) -> None:
+    """From now on a disk seems to have so many bytes free."""
+    (hooks / "free").write_text(str(free))
