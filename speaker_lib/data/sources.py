@@ -88,7 +88,7 @@ SOURCES: dict[str, Source] = {"hw4": HW4} | {line.split()[0]: _librispeech(*line
 
 def table() -> str:
     """The sources as a Markdown table, as data/README.md has it."""
-    rows = ["| name | what | on disk | licence, to cite |", "|---|---|---|---|"]
+    rows = ["| name | what | on disk | licence |", "|---|---|---|---|"]
     for source in SOURCES.values():
-        rows.append(f"| `{source.name}` | {source.content} | {source.unpacked} GB | {source.licence}, {source.citation} |")
+        rows.append(f"| `{source.name}` | {source.content} | {source.unpacked} GB | {source.licence} |")
     return "\n".join(rows)

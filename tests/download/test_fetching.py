@@ -142,6 +142,24 @@ def test_a_server_that_cannot_go_on_in_the_middle_is_asked_anew(server, archive,
     assert_complete(tmp_path / "Dataset")
 
 
+@pytest.mark.parametrize("etags", [True, False], ids=["by its ETag", "by its length"])
+def test_a_part_that_changes_on_the_server_begins_anew(server, archive, source, tmp_path, etags):
+    server.files, server.etags, server.stuck = parts(archive), etags, {PREFIX + "ab"}
+    process = subprocess.Popen(["sh", SCRIPT, tmp_path / "Dataset"], stdout=subprocess.DEVNULL)
+    partial_there(server, tmp_path)
+    process.kill()
+    process.wait()
+    changed = parts(packed(source, "Another name for it all"))
+    assert changed[PREFIX + "aa"] != server.files[PREFIX + "aa"]
+    (kept,) = tmp_path.rglob("aa")
+    kept.write_bytes(changed[PREFIX + "aa"])  # as if it had changed before
+    server.files, server.stuck = changed, set()
+    server.end.set()
+    done = download(tmp_path / "Dataset")
+    assert done.returncode == 0 and "partab begins anew, because it has changed" in done.stderr
+    assert_complete(tmp_path / "Dataset")
+
+
 def no_part(server: PartServer) -> str:
     server.files = {}
     return "partaa cannot be had: the server answered 404"
@@ -315,6 +333,6 @@ def test_a_lesson_can_fetch_its_data(server, archive, lesson_folder, monkeypatch
 
 
 def test_a_lesson_says_that_its_data_cannot_be_fetched(lesson_folder):
-    with pytest.raises(CorpusError, match="choose .* to go on without it: .*partaa cannot be had: the server answered 404"):
+    with pytest.raises(CorpusError, match=r"choose .* to go on without it: .*partaa cannot be had: the server answered 404"):
         preflight(DOWNLOAD)
     assert list((lesson_folder / "data").iterdir()) == []
