@@ -60,18 +60,23 @@ def fetch(url: str, path: Path, n_bytes: int | None = None) -> None:
 
 def first_to_answer(urls: Iterable[str], seconds: float) -> str | None:
     """The first of some URLs whose server answers within that time, or None. All are asked at once."""
-    answers: queue.Queue[str] = queue.Queue()
+    urls, answers = list(urls), queue.Queue()
 
     def ask(url: str) -> None:
-        # Looking up a name has no time limit, so a thread that waits for it is left behind.
         head = urllib.request.Request(url, method="HEAD")
-        with contextlib.suppress(OSError, http.client.HTTPException), urllib.request.urlopen(head, timeout=seconds):
-            answers.put(url)
+        try:
+            with urllib.request.urlopen(head, timeout=seconds):
+                answers.put(url)
+        except (OSError, http.client.HTTPException):
+            answers.put(None)
 
-    for url in urls:
+    for url in urls:  # looking up a name has no time limit, so a thread that waits for it is left behind
         threading.Thread(target=ask, args=(url,), daemon=True).start()
+    end = time.monotonic() + seconds
     with contextlib.suppress(queue.Empty):
-        return answers.get(timeout=seconds)
+        for _ in urls:
+            if url := answers.get(timeout=max(0.0, end - time.monotonic())):
+                return url
     return None
 
 

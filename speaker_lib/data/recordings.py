@@ -17,10 +17,12 @@ from ..utils.errors import ConfigError, CorpusError, SpeakerError
 from ..utils.files import explain_os_errors
 from ..utils.parallel import parallel_map
 from .arrangement import FOLDER, Arrangement, Recording, compiled, read_folder
+from .audio import AUDIO, write_audio_folder
 from .census import by_reason, census_line, log_text
 from .features import FRAMES_PER_SECOND, LONGEST, Features, extract
 from .manifest import read_manifest
 from .sessions import FILE, describe_sessions, sessions_of
+from .sources import source_of
 from .tree import Skipped, Tree, read_tree
 from .writer import CorpusWriter
 
@@ -100,11 +102,13 @@ def prepare(
     recordings = [*found.recordings, *of_test]
     sessions = [*zip(names, sources, strict=True), *((recording.name, FILE) for recording in of_test)]
     frames = None if chunk is None else round(chunk * FRAMES_PER_SECOND)
-    with CorpusWriter(out, f"recordings of {Path(audio_folder).resolve().name}") as writer:
+    with CorpusWriter(out, source_of(Path(audio_folder).resolve())) as writer:
         outcome = _write(writer, recordings, sessions, frames, workers)
         if not outcome.n_utterances:
             first = outcome.skipped[0].reason
-            raise CorpusError(f"none of the {len(found.recordings):,} recordings of {audio_folder} can be used; the first: {first}")
+            raise CorpusError(
+                f"none of the {len(found.recordings):,} recordings of {audio_folder} can be used; the first: {first}"
+            )
         skipped = [*found.tree.skipped, *test.skipped, *outcome.skipped]
         prepared = Prepared(
             n_speakers=len(writer.speakers),
@@ -124,6 +128,9 @@ def prepare(
             seconds=outcome.seconds,
             seconds_left=outcome.seconds_left,
         )
+        with explain_os_errors(writer.folder / AUDIO):
+            base = Path(audio_folder)
+            write_audio_folder(writer.folder, base if base.is_dir() else base.parent, Path(out))
         files = [*outcome.log, *(("skipped", one.name, one.reason) for one in skipped)]
         with explain_os_errors(writer.folder / LOG):
             lines = [prepared.sessions, prepared.census, *prepared.unread, *prepared.warnings]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 CC_BY = "CC BY 4.0"
 
@@ -84,6 +85,13 @@ test-other 33 2939 5.3 328757843 d09c181bba5cf717b3dee7d4d592af11a3ee3a09e08ae02
 train-clean-100 251 28539 100.6 6387309499 d4ddd1d5a6ab303066f14971d768ee43278a5f2a0aa43dc716b0e64ecbbbf6e2
 """  # name, readers, recordings, hours, bytes and SHA-256 of the archive
 SOURCES: dict[str, Source] = {"hw4": HW4} | {line.split()[0]: _librispeech(*line.split()) for line in _SUBSETS.split("\n")[1:-1]}
+
+
+def source_of(recordings: Path) -> str:
+    """The sentence on where recordings come from, for figures and tables: LibriSpeech's licence asks for its name there."""
+    if recordings.parent.name == "LibriSpeech" and recordings.name in SOURCES:
+        return f"LibriSpeech {recordings.name} (Panayotov et al. 2015, {CC_BY})"
+    return f"recordings of {recordings.name}"
 
 
 def table() -> str:

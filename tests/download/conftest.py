@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import soundfile
 from pytest_httpserver import HTTPServer
 
 from speaker_lib import Corpus
+from speaker_lib.simulation.voices import draw_voice, numpy_stream, speak
 
 from ..conftest import write_corpus
 from .server import PREFIX, PartServer, packed
@@ -130,3 +134,52 @@ def until(condition: Callable[[], bool]) -> None:
 def big_disk(hooks: Path, free: int = 20_000_000_000) -> None:
     """From now on a disk seems to have so many bytes free."""
     (hooks / "free").write_text(str(free))
+
+
+PATH = "/dev-clean.tar.gz"
+SPEAKERS, CHAPTERS, UTTERANCES = (1272, 1462, 84), (3, 1), 2
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    """LibriSpeech's layout: three simulated voices, two chapters each, two sentences in a chapter."""
+    folder = tmp_path_factory.mktemp("library") / "LibriSpeech"
+    for speaker in SPEAKERS:
+        voice = draw_voice(numpy_stream(speaker))
+        for chapter in CHAPTERS:
+            name = f"{speaker}-{speaker + chapter}"
+            place = folder / "dev-clean" / str(speaker) / str(speaker + chapter)
+            place.mkdir(parents=True)
+            (place / f"{name}.trans.txt").write_text(f"{name}-0000 A SENTENCE\n")
+            for i in range(UTTERANCES):
+                samples = 0.5 * speak(voice, 3.0, numpy_stream(speaker, chapter, i))
+                soundfile.write(place / f"{name}-{i:04}.flac", samples, 16_000)
+    (folder / "SPEAKERS.TXT").write_text("; ID | SEX | SUBSET | MINUTES | NAME\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def speech_archive(library) -> bytes:
+    return packed(library, "LibriSpeech")
+
+
+@pytest.fixture
+def speech(server, speech_archive, tmp_path, monkeypatch, environment) -> bytes:
+    """The archive on the server, and a table in which it is dev-clean."""
+    server.files = {PATH: speech_archive}
+    expect = tmp_path.parent / f"{tmp_path.name}.expected"
+    expect.write_text(f"# small\ndev-clean.tar.gz {len(speech_archive)} {hashlib.sha256(speech_archive).hexdigest()}\n")
+    monkeypatch.setenv("SPEAKER_SPEECH_URL", server.root + "/")
+    monkeypatch.setenv("SPEAKER_SPEECH_EXPECT", str(expect))
+    return speech_archive
+
+
+def fetch(*arguments: object) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "speaker_lib", "download", *map(str, arguments)]
+    return subprocess.run(command, cwd=SCRIPT.parents[1], capture_output=True, text=True, timeout=60)
+
+
+def failing(code: int, *arguments: object) -> str:
+    done = fetch(*arguments)
+    assert done.returncode == code and "Traceback" not in done.stderr, done.stderr
+    return done.stderr.splitlines()[-1]

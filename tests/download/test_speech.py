@@ -1,6 +1,5 @@
 """`download dev-clean` and its like, with a small archive of LibriSpeech's layout on a server on loopback."""
 
-import hashlib
 import os
 import re
 import signal
@@ -8,63 +7,27 @@ import subprocess
 import sys
 
 import pytest
-import soundfile
 
 from speaker_lib import Corpus
 from speaker_lib.data.sources import SOURCES, table
-from speaker_lib.simulation.voices import draw_voice, numpy_stream, speak
 
 from ..conftest import call
-from .conftest import ARCHIVE, DISK, IN_THE_WAY, NETWORK, SCRIPT, USAGE, big_disk, download, until
-from .server import packed
-
-PATH = "/dev-clean.tar.gz"
-SPEAKERS, CHAPTERS, UTTERANCES = (1272, 1462, 84), (3, 1), 2
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory):
-    """LibriSpeech's layout: three simulated voices, two chapters each, two sentences in a chapter."""
-    folder = tmp_path_factory.mktemp("library") / "LibriSpeech"
-    for speaker in SPEAKERS:
-        voice = draw_voice(numpy_stream(speaker))
-        for chapter in CHAPTERS:
-            name = f"{speaker}-{speaker + chapter}"
-            place = folder / "dev-clean" / str(speaker) / str(speaker + chapter)
-            place.mkdir(parents=True)
-            (place / f"{name}.trans.txt").write_text(f"{name}-0000 A SENTENCE\n")
-            for i in range(UTTERANCES):
-                samples = 0.5 * speak(voice, 3.0, numpy_stream(speaker, chapter, i))
-                soundfile.write(place / f"{name}-{i:04}.flac", samples, 16_000)
-    (folder / "SPEAKERS.TXT").write_text("; ID | SEX | SUBSET | MINUTES | NAME\n")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def speech_archive(library) -> bytes:
-    return packed(library, "LibriSpeech")
-
-
-@pytest.fixture
-def speech(server, speech_archive, tmp_path, monkeypatch, environment) -> bytes:
-    """The archive on the server, and a table in which it is dev-clean."""
-    server.files = {PATH: speech_archive}
-    expect = tmp_path.parent / f"{tmp_path.name}.expected"
-    expect.write_text(f"# small\ndev-clean.tar.gz {len(speech_archive)} {hashlib.sha256(speech_archive).hexdigest()}\n")
-    monkeypatch.setenv("SPEAKER_SPEECH_URL", server.root + "/")
-    monkeypatch.setenv("SPEAKER_SPEECH_EXPECT", str(expect))
-    return speech_archive
-
-
-def fetch(*arguments: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "speaker_lib", "download", *map(str, arguments)]
-    return subprocess.run(command, cwd=SCRIPT.parents[1], capture_output=True, text=True, timeout=60)
-
-
-def failing(code: int, *arguments: object) -> str:
-    done = fetch(*arguments)
-    assert done.returncode == code and "Traceback" not in done.stderr, done.stderr
-    return done.stderr.splitlines()[-1]
+from .conftest import (
+    ARCHIVE,
+    CHAPTERS,
+    DISK,
+    IN_THE_WAY,
+    NETWORK,
+    PATH,
+    SCRIPT,
+    SPEAKERS,
+    USAGE,
+    big_disk,
+    download,
+    failing,
+    fetch,
+    until,
+)  # fmt: skip
 
 
 def test_an_archive_becomes_a_data_set_of_which_whole_chapters_are_held_out(speech, server, library, tmp_path):
@@ -80,15 +43,10 @@ def test_an_archive_becomes_a_data_set_of_which_whole_chapters_are_held_out(spee
     data, run = tmp_path / "data" / "dev-clean", tmp_path / "run"
     corpus = Corpus.open(data)
     assert corpus.speakers == tuple(sorted(map(str, SPEAKERS)))
-    chapters = {
-        (int(label), session.split("/")[0])
-        for label, session in zip(corpus.labelled.labels, corpus.labelled.sessions, strict=True)
-    }
-    assert len(chapters) == len(SPEAKERS) * len(CHAPTERS)
-    sizes = (
-        "model.d_model=16 train.segment_len=64 train.total_steps=4 train.valid_steps=2 train.save_steps=2 train.warmup_steps=1"
-    )
-    sets = [word for setting in (*sizes.split(), "train.split=session") for word in ("--set", setting)]
+    assert set(corpus.labelled.sessions) == {str(speaker + chapter) for speaker in SPEAKERS for chapter in CHAPTERS}
+    sizes = "d_model=16 segment_len=64 total_steps=4 valid_steps=2 save_steps=2 warmup_steps=1"
+    settings = [f"{'model' if size.startswith('d_') else 'train'}.{size}" for size in sizes.split()]
+    sets = [word for setting in (*settings, "train.split=session") for word in ("--set", setting)]
     done = call("train", "--data", data, "--preset", "laptop_baseline", "--run", run, *sets)
     assert done.returncode == 0, done.stderr
     done = call("evaluate", "--data", data, "--run", run)
