@@ -25,6 +25,7 @@ _HW4_LINE = re.compile(
     rf"|features (?P<count>\d+) (?P<total>\d+) (?P<digest>{_SUM}))?"
 )
 _ARCHIVE_LINE = re.compile(rf"(#.*|(?P<name>\S+) (?P<bytes>\d+) (?P<sum>{_SUM}))?")
+_LISTING_LINE = re.compile(rf"(?P<name>.+) (?P<bytes>\d+) (?P<sum>{_SUM})")
 
 
 @dataclass(frozen=True)
@@ -155,15 +156,17 @@ class ExpectedSpeech:
             return (
                 "" if found == self.recordings and not deep else f"it holds {found:,} recordings and no {listing.name} beside it"
             )
-        for line in listing.read_text(encoding="utf-8").splitlines():
-            name, size, hashed = line.rsplit(" ", 2)
-            path = folder / name
+        matches = [_LISTING_LINE.fullmatch(line) for line in listing.read_text(encoding="utf-8", errors="replace").splitlines()]
+        if not all(matches) or not matches:
+            return f"{listing.name} beside it is damaged"
+        for match in matches:
+            path = folder / match["name"]
             if not path.is_file():
-                return f"{name} is missing"
-            if path.stat().st_size != int(size):
-                return f"{name} has {path.stat().st_size} bytes, not {size}"
-            if deep and _size_and_hash(path)[1] != hashed:
-                return f"the content of {name} is not what it should be"
+                return f"{match['name']} is missing"
+            if path.stat().st_size != int(match["bytes"]):
+                return f"{match['name']} has {path.stat().st_size} bytes, not {match['bytes']}"
+            if deep and _size_and_hash(path)[1] != match["sum"]:
+                return f"the content of {match['name']} is not what it should be"
         return ""
 
     def write_listing(self, found: Path, target: Path) -> None:

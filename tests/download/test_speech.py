@@ -67,6 +67,11 @@ def test_the_same_call_again_says_that_it_is_complete_and_finds_damage(speech, s
     assert f"{two.name} is missing" in failing(IN_THE_WAY, "dev-clean", "--to", tmp_path)
     done = fetch("dev-clean", "--to", tmp_path, "--repair", "--deep")
     assert done.returncode == 0 and "2 files were put back" in done.stdout and one.read_bytes() == right and two.exists()
+    listing = tmp_path / "LibriSpeech" / "dev-clean.listing"
+    whole = listing.read_text()
+    listing.write_text(whole[:-9])
+    assert "dev-clean.listing beside it is damaged" in failing(IN_THE_WAY, "dev-clean", "--to", tmp_path)
+    assert fetch("dev-clean", "--to", tmp_path, "--repair").returncode == 0 and listing.read_text() == whole
 
 
 def test_an_archive_with_another_hash_is_never_unpacked(speech, server, tmp_path):
