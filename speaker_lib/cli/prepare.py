@@ -42,9 +42,10 @@ def run(options: Namespace) -> int:
     if done.without:
         names = ", ".join(done.without[:10]) + ", …" * (len(done.without) > 10)
         print(f"warning: nothing is left of {len(done.without):,} speakers: {escape_controls(names)}.", file=sys.stderr)
+    count = f"{done.n_speakers:,} speaker{'s' * (done.n_speakers > 1)}"
     speakers = f" ({', '.join(done.speakers)})" * (len(done.speakers) <= _NAMED)
     print(
-        f"{escape_controls(options.out)}: {done.n_utterances:,} utterances of {done.n_speakers} speakers{speakers} and "
+        f"{escape_controls(options.out)}: {done.n_utterances:,} utterances of {count}{escape_controls(speakers)} and "
         f"{done.n_test:,} for the test set, from {done.n_recordings:,} recordings; {len(done.skipped)} skipped."
     )
     if done.n_speakers == 1:

@@ -104,7 +104,9 @@ def prepare(
         outcome = _write(writer, recordings, sessions, frames, workers)
         if not outcome.n_utterances:
             first = outcome.skipped[0].reason
-            raise CorpusError(f"none of the {len(found.recordings):,} recordings of {audio_folder} can be used; the first: {first}")
+            raise CorpusError(
+                f"none of the {len(found.recordings):,} recordings of {audio_folder} can be used; the first: {first}"
+            )
         skipped = [*found.tree.skipped, *test.skipped, *outcome.skipped]
         prepared = Prepared(
             n_speakers=len(writer.speakers),
