@@ -63,7 +63,7 @@ def _rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
     header = text.lstrip("\n").split("\n", 1)[0]
     delimiter = max(",;\t", key=header.count)
     try:
-        lines = list(_numbered(csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)))
+        lines = list(_numbered(csv.reader(io.StringIO(text), delimiter=delimiter, strict=True, skipinitialspace=True)))
     except csv.Error as error:
         raise CorpusError(f"{path} cannot be read as CSV ({error}): check its quotes.") from None
     names = [name.strip().casefold() for name in lines[0][1]] if lines else []
