@@ -16,7 +16,6 @@ from .conftest import call, command_line
 from .recordings import write, write_all
 
 PLAIN = ["ada/1.wav", "ada/2.wav", "bo/1.wav", "bo/2.wav"]
-ODD = ["ada/called.dat", "loose.wav", "ada/.hidden.wav", ".trash/old.wav", "ada/UPPER.WAV"]
 ROOT = Path(__file__).parents[1]
 
 
