@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..utils.errors import ConfigError, CorpusError, is_text, short_repr
@@ -123,7 +122,8 @@ def _nothing(folder: Path, tree: Tree, speaker_from: str | None) -> str:
     if tree.unread and not tree.n_files:
         return f"{folder} holds no file that can be reached; the first problem: {tree.unread[0]}"
     if tree.recordings and speaker_from not in (None, FOLDER):
-        return f"--speaker-from {short_repr(speaker_from)} names no speaker; the first file: {tree.skipped[-len(tree.recordings)].reason}"
+        first = tree.skipped[-len(tree.recordings)].reason
+        return f"none of the {len(tree.recordings):,} recordings of {folder} has a speaker; the first: {first}"
     if tree.recordings:
         loose = f"{folder} has no folder of recordings in it, its {len(tree.recordings):,} lie loose"
         return f"{loose}: make one folder per speaker, or take the speakers from the files' names by --speaker-from."
@@ -136,22 +136,27 @@ def _nothing(folder: Path, tree: Tree, speaker_from: str | None) -> str:
 def _check_level(folder: Path, recordings: list[Recording]) -> None:
     """Raises CorpusError if what looks like speakers are the parts of a data set, each with folders of its own speakers.
 
-    So it is if there is one "speaker" with several folders; if nine recordings in ten lie two folders or more below their
-    "speaker" (VoxCeleb's ``id/video/file`` and LibriSpeech's ``speaker/chapter/file`` lie one below); or if they lie in
-    folders and all "speakers" have the names of parts and formats, such as train, test-clean or wav.
+    So it is if there is one "speaker" with several folders, or with a name of a part or a format (train, test-clean, wav);
+    if nine recordings in ten lie two folders or more below their "speaker" (VoxCeleb's ``id/video/file`` and LibriSpeech's
+    ``speaker/chapter/file`` lie one below); or if they lie in folders and all "speakers" have such names.
     """
     tops = sorted({recording.speaker for recording in recordings})
     depths = [len(recording.below) - 1 for recording in recordings]  # folders between speaker and file
     lower, deep = (sum(depth >= d for depth in depths) >= _MOST * len(depths) for d in (1, 2))
-    if not lower or not (len(tops) == 1 or deep or all(map(_PART.fullmatch, tops))):
-        return
-    meant, levels = _level_meant(recordings)
-    if meant is None:
+    parts = all(map(_PART.fullmatch, tops))
+    if not (len(tops) == 1 and (lower or parts)) and not (lower and (deep or parts)):
         return
     names = ", ".join(map(short_repr, tops[:3])) + ", …" * (len(tops) > 3)
-    found = f"{folder} gives {len(tops)} speaker{'s' * (len(tops) > 1)}, {names}, and folders of folders below"
-    every = "" if len(tops) == 1 else f"for all parts together --speaker-from '{'[^/]+/' * levels}([^/]+)/', "
-    raise CorpusError(f"{found}: did you mean {folder / meant}? If not: {every}--speaker-from folder for the speakers as they are.")
+    found = f"{folder} gives {len(tops)} speaker{'s' * (len(tops) > 1)}, {names}"
+    meant, levels = _level_meant(recordings)
+    if meant is None:
+        if len(tops) == 1 and parts:
+            advice = "its speakers may stand in the files' names (see --speaker-from) or in a list"
+            raise CorpusError(f"{found}: {advice}; if that is one, add --speaker-from folder.")
+        return
+    together = f", or all together with --speaker-from '{'[^/]+/' * levels}([^/]+)/'" * (len(tops) > 1)
+    theirs = "or, if those are the speakers, --speaker-from folder"
+    raise CorpusError(f"{found}, with folders of recordings below: did you mean {folder / meant}{together}, {theirs}?")
 
 
 def _level_meant(recordings: list[Recording]) -> tuple[Path | None, int]:
@@ -167,7 +172,9 @@ def _level_meant(recordings: list[Recording]) -> tuple[Path | None, int]:
 def _one_name(written: dict[str, set[str]]) -> list[str]:
     """macOS and other systems write an accent in two ways (NFD, NFC), which look the same."""
     twice = [name for name, forms in written.items() if len(forms) > 1]
-    return [f"{name!r} is written in two ways on this disk (Unicode NFC and NFD): both are taken for one speaker." for name in twice]
+    return [
+        f"{name!r} is written in two ways on this disk (Unicode NFC and NFD): both are taken for one speaker." for name in twice
+    ]
 
 
 def _alike(speakers: dict[str, set[str]]) -> list[str]:

@@ -16,6 +16,7 @@ import numpy as np
 from ..utils.errors import SpeakerError
 from .corpus import Corpus
 from .features import HOP, normalise_peak, remove_silence
+from .levels import remove_offset
 from .sound import read_audio
 
 AUDIO = "audio.json"
@@ -43,8 +44,9 @@ def utterance_audio(corpus: Corpus, i: int) -> np.ndarray | None:
         first -= 1  # the pieces of a recording lie one after the other
     begin, end = (int(corpus.labelled.offsets[at] - corpus.labelled.offsets[first]) for at in (i, i + 1))  # frames
     with contextlib.suppress(SpeakerError, ValueError):
-        samples = remove_silence(normalise_peak(read_audio(folder / names[i]).samples))  # (samples,)
-        return samples[begin * HOP : end * HOP]
+        samples, _ = remove_offset(read_audio(folder / names[i]).samples)  # (samples,)
+        speech = remove_silence(normalise_peak(samples))  # (samples that are no pause,)
+        return speech[begin * HOP : end * HOP]
     return None
 
 

@@ -37,8 +37,8 @@ def first_few(lines: Sequence[str], where: str) -> list[str]:
 def census_line(n_files: int, used: int, skipped: int, not_sound: Mapping[str, int]) -> str:
     """How many files there are, and what became of them; the numbers add up."""
     kinds = ", ".join(f"{kind} {count:,}" for kind, count in Counter(not_sound).most_common())
-    rest = sum(not_sound.values())
-    return f"Files: {n_files:,}, of which {used:,} used, {skipped:,} skipped, {rest:,} not sound" + f" ({kinds})" * bool(kinds) + "."
+    rest = f"{sum(not_sound.values()):,} not sound" + f" ({kinds})" * bool(kinds)
+    return f"Files: {n_files:,}, of which {used:,} used, {skipped:,} skipped, {rest}."
 
 
 def log_text(lines: Iterable[str], files: Iterable[tuple[str, str, str]]) -> str:

@@ -48,7 +48,8 @@ def read_manifest(path: Path) -> Arrangement:
             if first_line == line and file.is_file():
                 recordings.append(Recording(file, name, speaker, _below(raw, speaker), session or None))
                 continue
-            problem = f"names {raw}, " + (f"as line {first_line} does." if first_line != line else "which is no file: mend the path.")
+            why = f"as line {first_line} does." if first_line != line else "which is no file: mend the path."
+            problem = f"names {raw}, {why}"
         tree.skipped.append(Skipped(raw or f"line {line}", f"{where} {problem}"))
     if not recordings:
         first = f"; the first: {tree.skipped[0].reason}" if tree.skipped else ": add a line per recording."
@@ -62,14 +63,16 @@ def _rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
     header = text.lstrip("\n").split("\n", 1)[0]
     delimiter = max(",;\t", key=header.count)
     try:
-        lines = list(_numbered(csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)))
+        lines = list(_numbered(csv.reader(io.StringIO(text), delimiter=delimiter, strict=True, skipinitialspace=True)))
     except csv.Error as error:
         raise CorpusError(f"{path} cannot be read as CSV ({error}): check its quotes.") from None
     names = [name.strip().casefold() for name in lines[0][1]] if lines else []
     missing = [name for name in COLUMNS[:2] if name not in names]
     if missing:
         found = f"{path} has no column {' and no column '.join(missing)}"
-        raise CorpusError(f"{found} in its first line ({short_repr(header)}): begin it with path,speaker or path,speaker,session.")
+        raise CorpusError(
+            f"{found} in its first line ({short_repr(header)}): begin it with path,speaker or path,speaker,session."
+        )
     if twice := [name for name in COLUMNS if names.count(name) > 1]:
         raise CorpusError(f"{path} has the column {twice[0]} more than once: keep one.")
     for line, row in lines[1:]:
