@@ -54,7 +54,8 @@ def read_manifest(path: Path) -> Arrangement:
     if not recordings:
         first = f"; the first: {tree.skipped[0].reason}" if tree.skipped else ": add a line per recording."
         raise CorpusError(f"{path} names no recording that is there{first}")
-    return Arrangement(recordings, tree, {row["speaker"].strip() for _, row in rows} - {""}, notes)
+    speakers = {unicodedata.normalize("NFC", row["speaker"].strip()) for _, row in rows}
+    return Arrangement(recordings, tree, speakers - {""}, notes)
 
 
 def _rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:

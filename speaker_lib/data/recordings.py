@@ -151,7 +151,7 @@ def _find(source: Path, speaker_from: str | None, test_folder: str | os.PathLike
         test = Path(test_folder) if test_folder else None
         return read_folder(source, speaker_from, test if test and test.is_dir() else None)
     if not source.is_file():
-        raise CorpusError(f"{source} is not a folder: name the one that holds a folder of recordings per speaker.")
+        raise CorpusError(f"{source} is not a folder: name the one that holds a folder of recordings per speaker, or a CSV list.")
     if speaker_from not in (None, FOLDER):
         raise ConfigError(f"{source} is a list, which names the speakers: leave out --speaker-from.")
     return read_manifest(source)
