@@ -14,7 +14,8 @@ from ..utils.errors import ConfigError, escape_controls, short_repr
 
 _NAMES = "\n".join(f"  {source.name:<16} {source.content}; {source.unpacked} GB" for source in SOURCES.values())
 _CITATIONS = "\n".join(dict.fromkeys(f"  {source.licence}, cite {source.citation}" for source in SOURCES.values()))
-MORE = f"""
+MORE = f"""HW4, on another disk: download hw4 --to /mnt/big/hw4
+
 data sets, and the disk that they take (as much again while they are fetched):
 {_NAMES}
 
