@@ -21,7 +21,7 @@ from ..data.batches import EVALUATION_CROPS, SpeakerDataset, ValidBatches
 from ..data.corpus import Corpus
 from ..data.splits import split_utterances
 from ..evaluation.identification import CROP_SEEDS
-from ..training.run import Run
+from ..training.run import Run, check_several_speakers
 from ..utils.errors import RunError
 from ..utils.optional import optional
 
@@ -72,11 +72,12 @@ def utterance_statistics(mels: np.ndarray, statistics: str) -> np.ndarray:
 def classical_baseline(corpus: Corpus, config: TrainConfig, statistics: str = STATISTICS[-1]) -> ClassicalResult:
     """LDA trained on the training utterances of ``config``'s split, evaluated on those held out.
 
-    Raises CorpusError if the corpus cannot be split, SpeakerError without scikit-learn.
+    Raises CorpusError if the corpus has one speaker or cannot be split, SpeakerError without scikit-learn.
     """
     analysis, pipeline, scaling = (
         optional(f"sklearn.{name}", _PURPOSE) for name in ("discriminant_analysis", "pipeline", "preprocessing")
     )
+    check_several_speakers(corpus)
     utterances, labels = corpus.labelled, corpus.labelled.labels
     training, heldout = split_utterances(utterances, config)
     dataset = SpeakerDataset(utterances, config.segment_len)
