@@ -100,7 +100,7 @@ def _verify_pairs(options: Namespace, run) -> int:
         utterances = unseen_indices(run, corpus, options.all)
         trials = draw_trials(corpus, utterances, count, options.seed or 0, options.within_sessions)
     elif options.all or options.within_sessions or options.seed is not None:
-        raise ConfigError("--pairs names the pairs, so none are drawn: omit --all, --within-sessions and --seed.")
+        raise ConfigError("--pairs names the pairs, so none are drawn: omit --all and --seed, and --within-sessions.")
     else:
         trials = read_trials(options.pairs, corpus)
     result, scores = verify(run, corpus, trials, get_device())

@@ -136,19 +136,22 @@ def compare(
     return float(score_people(vectors[:1], vectors[1:], cohort_of(reference))[0, 0])
 
 
-def calibrate(reference: Reference, n_people: int, n_recordings: int, false_accepts: float = FALSE_ACCEPTS) -> Threshold:
+def calibrate(
+    reference: Reference, n_people: int, n_recordings: int, false_accepts: float = FALSE_ACCEPTS, normalised: bool = True
+) -> Threshold:
     """The threshold that so large a fraction of strangers' tests exceeds, for a book of that size.
 
     Each of a hundred simulated books enrols ``n_people`` of the reference's people, at most half of those who have tests, by at
     most ``n_recordings`` utterances.  The others are the strangers: the more people in a book, the likelier is one of them like
-    a stranger.  Raises ConfigError for a rate that is not between 0 and 1.
+    a stranger.  ``normalised`` is false for plain cosines although the reference has a cohort.  Raises ConfigError for a rate
+    that is not between 0 and 1.
     """
     if not 0 < false_accepts < 1:
         raise ConfigError(f"false-accepts is {false_accepts}: choose a fraction between 0 and 1, such as 0.05.")
     speakers, tests = reference.speakers, np.flatnonzero(reference.tests)
     testable = np.unique(speakers[tests])  # (speakers,)
     n_people = max(1, min(n_people, len(testable) // 2))
-    cohort, rng = cohort_of(reference), np.random.default_rng(0)
+    cohort, rng = cohort_of(reference) if normalised else None, np.random.default_rng(0)
     strangers, own, right = [], [], []
     for _ in range(_DRAWS):
         enrolled = rng.permutation(testable)[:n_people]  # (people,)
