@@ -21,7 +21,7 @@ import safetensors.numpy
 
 from ..training.run import Run, digest
 from ..utils.errors import ConfigError, RunError, SpeakerError, escape_controls, first_line, is_text, short_repr
-from ..utils.files import explain_os_errors, replacing
+from ..utils.files import explain_os_errors, make_folder, replacing
 
 BOOK = "people.safetensors"  # the book in a run's folder
 _FORMAT = "speaker_lib book 1"
@@ -98,8 +98,8 @@ class Book:
     def locked(path: str | os.PathLike[str]) -> Iterator[None]:
         """Around opening, changing and saving a book: another process that changes it waits."""
         path = Path(path)
+        make_folder(path.parent)
         with explain_os_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
             lock = filelock.FileLock(path.with_name(f".{path.name}.lock")).acquire()
         with lock:
             yield

@@ -15,6 +15,7 @@ import torch
 from torch.nn import functional as F
 
 from ..data.features import FRAMES_PER_SECOND, N_MELS, extract_features
+from ..data.tree import read_tree
 from ..models.classifier import Classifier
 from ..training.run import Run
 from ..utils.errors import RunError, SpeakerError
@@ -37,21 +38,20 @@ class Identified:
 
 
 def find_recordings(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[Path], list[str]]:
-    """The files among ``paths`` and all visible ones in folders, sorted by folder; and a sentence per folder without one."""
+    """The files among ``paths`` and the recordings in folders, at any depth; and a sentence per thing that is left out."""
     found, problems = [], []
     for path in map(Path, paths):
         if not path.is_dir():
             found.append(path)
             continue
-        inside = sorted(
-            Path(at) / name
-            for at, folders, names in os.walk(path, onerror=lambda error: problems.append(_refused(error)))
-            for name in names
-            if not any(part.startswith(".") for part in (Path(at) / name).relative_to(path).parts)
-        )
-        if not inside:
+        tree = read_tree(path)
+        found += tree.recordings
+        problems += [*tree.unread, *(skipped.reason for skipped in tree.skipped)]
+        if tree.not_sound:
+            kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(tree.not_sound.items()))
+            problems.append(f"{path} holds files that are not sound ({kinds}).")
+        if not tree.n_files:
             problems.append(f"{path} holds no file: name a folder of recordings.")
-        found += inside
     return list(dict.fromkeys(found)), problems
 
 
@@ -112,7 +112,3 @@ def identify(
         best = probabilities.topk(min(most, len(probabilities)))
         pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         yield Identified(str(path), len(mels) / FRAMES_PER_SECOND, tuple((run.data.speakers[i], p) for i, p in pairs))
-
-
-def _refused(error: OSError) -> str:
-    return f"{error.filename} may not be listed ({error.strerror}): check its permissions."

@@ -9,7 +9,6 @@ import torch
 
 from ..data.corpus import Corpus
 from ..utils.errors import ConfigError, CorpusError, first_line, short_repr
-from .embeddings import recording_names
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ def draw_trials(
             raise ConfigError(f"{name} is {value}: choose a whole number from {least} up.")
     chosen, sessions = utterances.numpy(), corpus.labelled.sessions
     if within_sessions:
-        sessions = getattr(corpus.labelled, "recordings", None)
+        sessions = corpus.labelled.recordings
     speakers = corpus.labelled.labels[chosen]  # (n,)
     groups = np.arange(len(chosen))  # (n,) without sessions every utterance counts as one
     if sessions is not None:
@@ -71,7 +70,7 @@ def draw_trials(
 def read_trials(path: str | os.PathLike[str], corpus: Corpus) -> Trials:
     """The pairs of a file in VoxCeleb's format, one line ``label path path`` per pair: 1 for one speaker, 0 for two.
 
-    A path is one in the corpus's metadata.json, or ``speaker/recording`` or ``speaker/session`` as they name it.
+    A path is one in the corpus's metadata.json, or a recording or ``speaker/session`` as they name it, where one utterance was cut from it.
     Raises CorpusError naming the file and the line.
     """
     path = Path(path)
@@ -94,17 +93,25 @@ def read_trials(path: str | os.PathLike[str], corpus: Corpus) -> Trials:
 
 
 def utterance_names(corpus: Corpus) -> list[str]:
-    """Names for people to read: ``speaker/recording`` where the data know it, else the file in the data folder."""
-    names = zip(corpus.labelled.labels, recording_names(corpus.labelled), corpus.labelled.paths, strict=True)
-    return [f"{corpus.speakers[label]}/{recording}" if recording else path for label, recording, path in names]
+    """Names for people to read: the recording as the data name it, else ``speaker/session``, else the file in the data folder."""
+    utterances = corpus.labelled
+    if utterances.recordings is not None:
+        return list(utterances.recordings)
+    if utterances.sessions is None:
+        return list(utterances.paths)
+    return [f"{corpus.speakers[k]}/{session}" for k, session in zip(utterances.labels, utterances.sessions, strict=True)]
 
 
 def _utterances_by_name(corpus: Corpus) -> dict[str, list[int]]:
-    sessions = corpus.labelled.sessions or ("",) * len(corpus.labelled)
-    columns = zip(corpus.labelled.paths, utterance_names(corpus), corpus.labelled.labels, sessions, strict=True)
+    """The utterances that a trial list may mean by a name: a path, a recording, or either name of `speaker/session`."""
+    utterances, names = corpus.labelled, utterance_names(corpus)
     found: dict[str, list[int]] = {}
-    for i, (path, name, label, session) in enumerate(columns):
-        for key in {path, name, f"{corpus.speakers[label]}/{session}"}:
+    for i, (path, name, label) in enumerate(zip(utterances.paths, names, utterances.labels, strict=True)):
+        speaker = corpus.speakers[label]
+        keys = {path, name, f"{speaker}/{name}"}
+        if utterances.sessions is not None:
+            keys.add(f"{speaker}/{utterances.sessions[i]}")
+        for key in keys:
             found.setdefault(key, []).append(i)
     return found
 
