@@ -17,7 +17,7 @@ from speaker_lib.simulation.corpus import simulated_recording
 
 from .conftest import SMALL, call, command
 
-COMMANDS = ("simulate", "prepare", "check", "train", "evaluate", "compare", "predict", "identify", "embed", "verify")
+COMMANDS = ("simulate", "prepare", "check", "train", "evaluate", "compare", "predict", "enrol", "identify", "embed", "verify")
 SHORT = ["--steps", "30", "--set", "train.segment_len=64", "--set", "train.split=session"]
 
 

@@ -23,6 +23,7 @@ from .report import enrolment_table, threshold_table
 
 ROWS = Path(__file__).parents[1] / "results" / "enrolment" / "rows.jsonl"
 SEEDS = 3
+CHUNK = 2.0  # seconds, of the recordings to train on
 
 
 def main() -> None:
@@ -31,7 +32,7 @@ def main() -> None:
         work, rows = options.work, options.out
         rows.parent.mkdir(parents=True, exist_ok=True)
         rows.touch()
-        corpora = [_prepared(options.train, work / "train", 2.0), _prepared(options.people, work / "people", None)]
+        corpora = [_prepared(options.train, work / "train", CHUNK), _prepared(options.people, work / "people", None)]
         done = {(row["model"], row["seed"]) for row in read_rows(rows)}
         for seed in range(options.seeds):
             for model in MODELS:

@@ -70,7 +70,7 @@ def draw_trials(
 def read_trials(path: str | os.PathLike[str], corpus: Corpus) -> Trials:
     """The pairs of a file in VoxCeleb's format, one line ``label path path`` per pair: 1 for one speaker, 0 for two.
 
-    A path is one in the corpus's metadata.json, or a recording or ``speaker/session`` as they name it, where one utterance was cut from it.
+    A path is one in the corpus's metadata.json, or a recording or ``speaker/session`` that it names, if that is one utterance.
     Raises CorpusError naming the file and the line.
     """
     path = Path(path)
