@@ -32,7 +32,10 @@ def main() -> None:
         work, rows = options.work, options.out
         rows.parent.mkdir(parents=True, exist_ok=True)
         rows.touch()
-        corpora = [_prepared(options.train, work / "train", CHUNK), _prepared(options.people, work / "people", None)]
+        corpora = [
+            _prepared(options.train, work / "train", CHUNK, options.workers),
+            _prepared(options.people, work / "people", None, options.workers),
+        ]
         done = {(row["model"], row["seed"]) for row in read_rows(rows)}
         for seed in range(options.seeds):
             for model in MODELS:
@@ -44,9 +47,9 @@ def main() -> None:
     print(f"{enrolment_table(rows)}\n\n{threshold_table(rows)}")
 
 
-def _prepared(audio: Path, folder: Path, chunk: float | None) -> Corpus:
+def _prepared(audio: Path, folder: Path, chunk: float | None, workers: int | None) -> Corpus:
     if not folder.exists():
-        prepare(audio, folder, chunk)
+        prepare(audio, folder, chunk, workers=workers)
     return Corpus.open(folder)
 
 
@@ -57,6 +60,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--report", action="store_true", help="the tables of the committed results")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="how many (%(default)s)")
     parser.add_argument("--steps", type=int, default=800, help="of training (%(default)s)")
+    parser.add_argument("--workers", type=int, help="processes that read recordings (one per core)")
     parser.add_argument("--work", type=Path, default=Path("build/enrolment"), help="for data and runs (%(default)s)")
     parser.add_argument("--out", type=Path, default=ROWS, help="the file of results (%(default)s)")
     options = parser.parse_args()
