@@ -64,7 +64,7 @@ def test_from_nothing_to_a_prediction(simulated, two_runs, tmp_path):
 
     done = call("evaluate", "--data", simulated, "--run", tuned, "--json")
     found = json.loads(done.stdout)
-    assert set(found) == {"crop", "full", "n_utterances", "n_parameters", "weights"}
+    assert set(found) == {"crop", "full", "n_utterances", "n_parameters", "weights", "confidence"}
     corpus = Corpus.open(simulated)
     sessions = split_utterances(corpus.labelled, Run.open(tuned).preset.train)[1]
     assert found["n_utterances"] == len(sessions) and 4 * 3 <= len(sessions) <= 4 * 4  # one of three sessions of each voice
@@ -84,7 +84,11 @@ def test_from_nothing_to_a_prediction(simulated, two_runs, tmp_path):
     done = call("identify", "--run", tuned, tmp_path / "voice.wav")
     best, said = done.stdout.split("\n\n")
     rows = [line.split() for line in best.splitlines()]
-    assert "One of the 4 speakers of the training data is always named" in said and len(rows) == 4 and sum(float(p) for p, _ in rows) == pytest.approx(1.0, abs=1e-3)
+    assert (
+        "One of the 4 speakers of the training data is always named" in said
+        and len(rows) == 4
+        and sum(float(p) for p, _ in rows) == pytest.approx(1.0, abs=1e-3)
+    )
     assert [float(p) for p, _ in rows] == sorted((float(p) for p, _ in rows), reverse=True)
 
 
