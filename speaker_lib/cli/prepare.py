@@ -12,17 +12,26 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("out", metavar="OUT", help="the folder of the new data set")
     parser.add_argument("--chunk", type=float, metavar="SECONDS", help="cut recordings into utterances of this length")
     parser.add_argument("--test", metavar="DIR", help="a folder of recordings without labels, for the test set")
+    parser.add_argument(
+        "--augment",
+        type=int,
+        default=0,
+        metavar="N",
+        help="add N copies of each utterance in other rooms, microphones, telephones and noise, for training only (%(default)s)",
+    )
     add_workers(parser)
 
 
 def run(options: Namespace) -> int:
     from ..data.recordings import prepare
 
-    done = prepare(options.audio, options.out, options.chunk, options.test, options.workers)
+    done = prepare(options.audio, options.out, options.chunk, options.test, options.workers, options.augment)
     for sentence in done.skipped:
         print(f"skipped: {escape_controls(sentence)}", file=sys.stderr)
     print(
         f"{escape_controls(options.out)}: {done.n_utterances:,} utterances of {done.n_speakers} speakers and {done.n_test:,} "
         f"for the test set, from {done.n_recordings:,} recordings; {len(done.skipped)} skipped."
     )
+    if options.augment:
+        print(f"Beside each labelled utterance stand {options.augment} augmented copies for training; none is held out.")
     return 0

@@ -90,10 +90,15 @@ def normalise_peak(samples: np.ndarray) -> np.ndarray:
 
 
 def remove_silence(samples: np.ndarray) -> np.ndarray:
-    """Cuts every pause out of (samples,). A pause is an RMS below 1% of full scale for at least 0.1 s.
+    """Cuts every pause out of (samples,), see `is_sound`. Raises ValueError if nothing is left."""
+    kept = samples[is_sound(samples)]
+    if len(kept) < WINDOW:
+        raise ValueError("holds no sound longer than a pause")
+    return kept
 
-    Raises ValueError if nothing is left.
-    """
+
+def is_sound(samples: np.ndarray) -> np.ndarray:
+    """(samples,) bool, false in a pause: an RMS below 1% of full scale for at least 0.1 s."""
     n_blocks = len(samples) // SILENCE_BLOCK
     blocks = samples[: n_blocks * SILENCE_BLOCK].reshape(n_blocks, SILENCE_BLOCK)  # (blocks, samples per block)
     quiet = np.sqrt(np.mean(blocks**2, axis=1)) < SILENCE_LEVEL  # (blocks,)
@@ -102,10 +107,7 @@ def remove_silence(samples: np.ndarray) -> np.ndarray:
     for begin, end in edges.reshape(-1, 2):  # (runs, 2)
         if end - begin >= SILENCE_BLOCKS:
             keep[begin * SILENCE_BLOCK : end * SILENCE_BLOCK] = False
-    kept = samples[keep]
-    if len(kept) < WINDOW:
-        raise ValueError("holds no sound longer than a pause")
-    return kept
+    return keep
 
 
 def log_mel(samples: np.ndarray) -> np.ndarray:

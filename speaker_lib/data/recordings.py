@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ import numpy as np
 
 from ..utils.errors import ConfigError, CorpusError, SpeakerError
 from ..utils.parallel import parallel_map
-from .features import FRAMES_PER_SECOND, LONGEST, extract_features
+from .channels import MOST_COPIES, augmented_copies, augmented_source
+from .features import FRAMES_PER_SECOND, LONGEST, extract_features, read_audio
 from .writer import CorpusWriter
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
@@ -34,15 +36,19 @@ def prepare(
     chunk: float | None = None,
     test_folder: str | os.PathLike[str] | None = None,
     workers: int | None = None,
+    augment: int = 0,
 ) -> Prepared:
     """Extracts the features of ``audio_folder/<speaker>/**/*.wav`` (FLAC, OGG, MP3 too) into a new corpus ``out``.
 
     Each recording is a session, and is cut into utterances of ``chunk`` seconds, see `cut`.  ``test_folder`` becomes the test
     set: its recordings are not cut, and are sorted by name.  Recordings that cannot be used are skipped and reported.
+    Beside each utterance stand ``augment`` copies of it in other channels, see `channels`, which are for training only.
     Raises CorpusError if none can be used, and ConfigError for a ``chunk`` that is too short or too long.
     """
     if chunk is not None and not 0.1 <= chunk <= LONGEST:  # NaN is neither
         raise ConfigError(f"chunk is {chunk}: choose a number of seconds from 0.1 up to {LONGEST:,}.")
+    if not 0 <= augment <= MOST_COPIES:
+        raise ConfigError(f"augment is {augment}: choose a whole number of copies from 0 up to {MOST_COPIES}.")
     audio_folder, kinds = Path(audio_folder), ", ".join(SUFFIXES)
     if not audio_folder.is_dir():
         raise CorpusError(f"{audio_folder} is not a folder: name the one that holds a folder of recordings per speaker.")
@@ -57,19 +63,25 @@ def prepare(
     frames = None if chunk is None else round(chunk * FRAMES_PER_SECOND)
     paths = [*labelled, *test]
     skipped, used_speakers, n_utterances, n_test = [], set(), 0, 0
-    with CorpusWriter(out, f"recordings of {audio_folder.resolve().name}") as writer:
-        for i, mel in enumerate(parallel_map(_extract, paths, "Prepare", "recording", workers)):  # mel (frames, 40)
-            if isinstance(mel, str):
-                skipped.append(mel)
+    names = [path.relative_to(audio_folder).as_posix() for path in labelled]  # decide the copies' channels
+    items = [*zip(labelled, names, strict=True), *((path, None) for path in test)]
+    source = f"recordings of {audio_folder.resolve().name}" + augmented_source(augment)
+    with CorpusWriter(out, source) as writer:
+        extract = functools.partial(_extract, frames, augment)
+        for i, pieces in enumerate(parallel_map(extract, items, "Prepare", "recording", workers)):
+            if isinstance(pieces, str):
+                skipped.append(pieces)
             elif i < len(labelled):
                 speaker, *rest = paths[i].relative_to(audio_folder).parts
-                pieces = cut(mel, frames)
-                for piece in pieces:
-                    writer.add(piece, speaker, session="/".join(rest))
+                session = "/".join(rest)
+                for piece, copies in pieces:
+                    original = writer.add(piece, speaker, session)
+                    for copy in copies:
+                        writer.add(copy, speaker, session, augmented_from=original)
                 used_speakers.add(speaker)
                 n_utterances += len(pieces)
             else:
-                writer.add_test(mel, session=paths[i].relative_to(test_folder).as_posix())
+                writer.add_test(pieces[0][0], session=paths[i].relative_to(test_folder).as_posix())
                 n_test += 1
         if not n_utterances:
             raise CorpusError(f"none of the {len(labelled):,} recordings of {audio_folder} can be used; the first: {skipped[0]}")
@@ -84,10 +96,15 @@ def cut(mel: np.ndarray, frames: int | None) -> list[np.ndarray]:
     return [piece for i, piece in enumerate(pieces) if i == 0 or 2 * len(piece) >= frames]
 
 
-def _extract(path: Path) -> np.ndarray | str:
-    """The features, or the sentence of their error: an exception would end the work on the other recordings."""
+def _extract(frames: int | None, augment: int, item: tuple[Path, str | None]) -> list[tuple[np.ndarray, list[np.ndarray]]] | str:
+    """The utterances with their copies, or the sentence of an error: an exception would end the work on the other recordings."""
+    path, name = item
     try:
-        return extract_features(path)
+        if name is None:
+            return [(extract_features(path), [])]
+        pieces = cut(extract_features(path), frames)  # (frames, 40) each
+        copies = augmented_copies(read_audio(path), [len(piece) for piece in pieces], augment, name) if augment else []
+        return list(zip(pieces, copies or [[] for _ in pieces], strict=True))
     except SpeakerError as problem:
         return str(problem)
 

@@ -45,10 +45,15 @@ class CorpusWriter:
             self.folder.mkdir(parents=True)
         return self
 
-    def add(self, mel: np.ndarray, speaker: str, session: str | None = None) -> None:
-        """A labelled utterance: ``mel`` (frames, n_mels) float32, natural log of mel power. Raises CorpusError."""
+    def add(self, mel: np.ndarray, speaker: str, session: str | None = None, augmented_from: str | None = None) -> str:
+        """A labelled utterance: ``mel`` (frames, n_mels) float32, natural log of mel power. Returns its file's name.
+
+        For an augmented copy, ``augmented_from`` is that name of its clean utterance.  Raises CorpusError.
+        """
         self._check_name(speaker)
-        self.speakers.setdefault(speaker, []).append(self._write(mel, session))
+        entry = self._write(mel, session) | ({} if augmented_from is None else {"augmented_from": augmented_from})
+        self.speakers.setdefault(speaker, []).append(entry)
+        return entry["feature_path"]
 
     def add_test(self, mel: np.ndarray, session: str | None = None) -> None:
         """An utterance of the test set, without a label: ``mel`` as for `add`. Raises CorpusError."""
@@ -100,18 +105,23 @@ class CorpusWriter:
 def write_subset(corpus: Corpus, out: str | os.PathLike[str], n_speakers: int, n_utterances: int | None = None) -> None:
     """Writes the labelled utterances of the first ``n_speakers`` speakers (by class id) to ``out``, of each all or the first few.
 
-    Raises CorpusError if ``out`` holds anything already.
+    Augmented copies go with their clean utterances, and are not counted.  Raises CorpusError if ``out`` holds anything already.
     """
     utterances, taken, chosen = corpus.labelled, Counter(), []
-    for i, label in enumerate(utterances.labels.tolist()):
+    for i in utterances.clean.tolist():
+        label = int(utterances.labels[i])
         if label < n_speakers and (n_utterances is None or taken[label] < n_utterances):
             taken[label] += 1
             chosen.append(i)
+    chosen += utterances.copies_of(np.array(chosen)).tolist()  # after all the clean ones, which they name
     source = f"the first {n_speakers} of {corpus.source}"
     if n_utterances is not None:
         source = f"{n_utterances} utterances of each of {source}"
     with CorpusWriter(out, source, corpus.n_mels) as writer, progress_bar(len(chosen), "Subset", "uttr") as bar:
+        names: dict[int, str] = {}
         for i in chosen:
             session = None if utterances.sessions is None else utterances.sessions[i]
-            writer.add(utterances.mel(i), corpus.speakers[int(utterances.labels[i])], session)
+            speaker = corpus.speakers[int(utterances.labels[i])]
+            original = i if utterances.originals is None else int(utterances.originals[i])
+            names[i] = writer.add(utterances.mel(i), speaker, session, names.get(original))
             bar.update()
