@@ -33,5 +33,5 @@ def run(options: Namespace) -> int:
         f"for the test set, from {done.n_recordings:,} recordings; {len(done.skipped)} skipped."
     )
     if options.augment:
-        print(f"Beside each labelled utterance stand {options.augment} augmented copies for training; none is held out.")
+        print(f"Beside them stand {options.augment * done.n_utterances:,} augmented copies, for training only.")
     return 0

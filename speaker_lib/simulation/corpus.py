@@ -32,24 +32,16 @@ class Simulation:
     augment: int = 0  # copies of each labelled utterance in other channels
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("speakers", 1),
-            ("utterances", 1),
-            ("test_utterances", 0),
-            ("sessions", 1),
-            ("seed", 0),
-            ("augment", 0),
-        ):
+        for name in ("speakers", "utterances", "test_utterances", "sessions", "seed", "augment"):
+            least = 1 if name in ("speakers", "utterances", "sessions") else 0
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} is {getattr(self, name)}: choose a whole number from {least} up.")
 
     @property
     def source(self) -> str:
         """The label of every figure and table of these data."""
-        return (
-            f"{self.speakers} simulated voices (not people), {self.utterances} utterances each, seed {self.seed}"
-            + augmented_source(self.augment)
-        )
+        voices = f"{self.speakers} simulated voices (not people), {self.utterances} utterances each, seed {self.seed}"
+        return voices + augmented_source(self.augment)
 
 
 def simulate(out: str | os.PathLike[str], simulation: Simulation = Simulation(), workers: int | None = None) -> None:
