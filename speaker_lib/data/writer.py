@@ -45,19 +45,29 @@ class CorpusWriter:
             self.folder.mkdir(parents=True)
         return self
 
-    def add(self, mel: np.ndarray, speaker: str, session: str | None = None, augmented_from: str | None = None) -> str:
+    def add(
+        self,
+        mel: np.ndarray,
+        speaker: str,
+        session: str | None = None,
+        recording: str | None = None,
+        augmented_from: str | None = None,
+    ) -> str:
         """A labelled utterance: ``mel`` (frames, n_mels) float32, natural log of mel power. Returns its file's name.
 
-        For an augmented copy, ``augmented_from`` is that name of its clean utterance.  Raises CorpusError.
+        ``session`` is the occasion on which it was recorded, ``recording`` the file that it was cut from, ``augmented_from`` the
+        name that was returned for the clean utterance of an augmented copy.  Raises CorpusError.
         """
         self._check_name(speaker)
-        entry = self._write(mel, session) | ({} if augmented_from is None else {"augmented_from": augmented_from})
+        entry = self._write(mel, session, recording)
+        if augmented_from is not None:
+            entry["augmented_from"] = augmented_from
         self.speakers.setdefault(speaker, []).append(entry)
         return entry["feature_path"]
 
-    def add_test(self, mel: np.ndarray, session: str | None = None) -> None:
+    def add_test(self, mel: np.ndarray, session: str | None = None, recording: str | None = None) -> None:
         """An utterance of the test set, without a label: ``mel`` as for `add`. Raises CorpusError."""
-        self.test.append(self._write(mel, session))
+        self.test.append(self._write(mel, session, recording))
 
     def write_index(self) -> None:
         """Writes the index files for ``speakers`` and ``test``, as also the end of the block does. Raises CorpusError."""
@@ -83,8 +93,10 @@ class CorpusWriter:
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _write(self, mel: np.ndarray, session: str | None) -> dict:
-        self._check_name(session or "")
+    def _write(self, mel: np.ndarray, session: str | None, recording: str | None) -> dict:
+        origin = {key: name for key, name in (("session", session), ("recording", recording)) if name is not None}
+        for name in origin.values():
+            self._check_name(name)
         mel = np.ascontiguousarray(mel, dtype=np.float32)  # (frames, n_mels)
         if mel.ndim != 2 or mel.shape[1] != self.n_mels or not len(mel):
             raise CorpusError(f"an utterance of shape {mel.shape} does not fit {self.out}: it takes (frames, {self.n_mels}).")
@@ -95,7 +107,7 @@ class CorpusWriter:
         self._written += 1
         with explain_os_errors(self.folder / name):
             (self.folder / name).write_bytes(tensor_bytes(torch.from_numpy(mel.copy())))
-        return {"feature_path": name, "mel_len": len(mel)} | ({} if session is None else {"session": session})
+        return {"feature_path": name, "mel_len": len(mel)} | origin
 
     def _check_name(self, name: str) -> None:
         if not is_text(name):
@@ -118,10 +130,10 @@ def write_subset(corpus: Corpus, out: str | os.PathLike[str], n_speakers: int, n
     if n_utterances is not None:
         source = f"{n_utterances} utterances of each of {source}"
     with CorpusWriter(out, source, corpus.n_mels) as writer, progress_bar(len(chosen), "Subset", "uttr") as bar:
-        names: dict[int, str] = {}
+        written: dict[int, str] = {}
         for i in chosen:
-            session = None if utterances.sessions is None else utterances.sessions[i]
-            speaker = corpus.speakers[int(utterances.labels[i])]
+            session, recording = (names and names[i] for names in (utterances.sessions, utterances.recordings))
             original = i if utterances.originals is None else int(utterances.originals[i])
-            names[i] = writer.add(utterances.mel(i), speaker, session, names.get(original))
+            speaker = corpus.speakers[int(utterances.labels[i])]
+            written[i] = writer.add(utterances.mel(i), speaker, session, recording, written.get(original))
             bar.update()
