@@ -1,6 +1,6 @@
 """Recognition across channels: people enrolled clean, recognised through noise, telephone, room, tilt, babble and codec.
 
-    python -m benchmarks.channels --train recordings/many --enrol recordings/few    # some 40 minutes on one core
+    python -m benchmarks.channels --train recordings/many --enrol recordings/few    # 3 seeds: some 40 minutes of one core
     python -m benchmarks.channels --train … --enrol … --quick      # one seed, a tenth of the steps, results in build/channels
     python -m benchmarks.channels --report                         # only the table, of the committed results
 
@@ -43,7 +43,8 @@ def main() -> None:
 def measure(training: Path, enrolled: Path, out: Path, seeds: tuple[int, ...], fraction: float) -> None:
     """Adds the rows that are missing in ``out``, one after the other as they are done."""
     done = {tuple(row[name] for name in KEY) for row in read_rows(out)}
-    waiting = [task for seed in seeds for task in tasks_of(seed) if task.key not in done]
+    every = sorted((task for seed in seeds for task in tasks_of(seed)), key=lambda task: task.seconds)  # stable: by seed
+    waiting = [task for task in every if task.key not in done]
     with tempfile.TemporaryDirectory() as scratch:
         clean, augmented, test = (Path(scratch) / name for name in ("clean", "augmented", "test"))
         prepare(training, clean, CHUNK, workers=1)
