@@ -16,10 +16,10 @@ from ..utils.errors import is_text
 from .sound import is_audio
 
 # Files with these names are tried whatever they hold, so that a damaged one is reported. Any other is taken by its content.
-SUFFIXES = frozenset(
-    (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64")
-    + (".m4a", ".aac", ".wma", ".amr", ".mp4", ".3gp", ".webm", ".mka")
-)
+SUFFIXES = {
+    *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64"),
+    *(".m4a", ".aac", ".wma", ".amr", ".mp4", ".3gp", ".webm", ".mka"),
+}
 
 
 class Skipped(NamedTuple):
