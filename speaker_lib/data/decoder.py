@@ -93,8 +93,10 @@ def _decode(part: Part) -> tuple[Decoded, Part | None]:
                     raise too_long(part.file.name, n_samples / file.samplerate, "more than ")
         except soundfile.SoundFileError as error:
             problem = _reason(error)
-        rate, read = file.samplerate, file.name  # the part that was opened
-        rest = read.rest() if file.format == "MP3" and (read.stretch > 1 or n_samples < named - rate) else None
+        rate, read, rest = file.samplerate, file.name, None  # the part that was opened
+        if file.format == "MP3" and (read.stretch > 1 or n_samples < named - rate):
+            rest = read.rest()
+            problem *= not n_samples  # a tag at the end is one, too
     if read.error:
         raise read.error
     if problem and not n_samples:
