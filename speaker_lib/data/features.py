@@ -1,7 +1,8 @@
 """The front end of HW4.  In: a recording.  Out: log-mel features (frames, 40), a frame per 10 ms.
 
 16 kHz mono, peak normalised to -3 dB, all pauses removed, power spectrum of 25 ms Hann windows every 10 ms,
-40 mel bands of equal height on the HTK scale from 50 Hz to 8 kHz, natural logarithm.
+40 mel bands of equal height on the HTK scale from 50 Hz to 8 kHz, natural logarithm.  What is done for recordings that HW4
+does not have stands in `sound` and `levels`; it does not change the features of an ordinary one.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import numpy as np
 import torch
 
 from ..utils.errors import SpeakerError
-from .sound import LONGEST as LONGEST  # for those who import it from here
+from .decoder import LONGEST as LONGEST  # for those who import it from here
+from .levels import BLOCK, block_levels, check_speech, loud_moment, note_on_pauses, remove_offset
 from .sound import SAMPLE_RATE, read_audio
 
 N_FFT = WINDOW = 400  # samples, 25 ms
@@ -25,7 +27,6 @@ F_MIN, F_MAX = 50.0, 8_000.0  # Hz
 POWER_FLOOR = 1e-9  # its logarithm, -20.72, is the lowest value of a feature
 PEAK = 10 ** (-3 / 20)  # -3 dB of full scale
 SILENCE_LEVEL = 0.01  # RMS, of full scale
-SILENCE_BLOCK = SAMPLE_RATE // 50  # samples: the level is measured over 20 ms
 SILENCE_BLOCKS = 5  # quiet blocks in a row, 0.1 s, are a pause
 
 
@@ -36,6 +37,7 @@ class Features:
     mel: np.ndarray  # (frames, 40) float32
     seconds: float  # of the recording, before pauses were cut
     notes: tuple[str, ...] = ()
+    samples: np.ndarray | None = None  # (samples,) at 16 kHz, from which the features were made
 
 
 def extract_features(path: str | os.PathLike[str]) -> np.ndarray:
@@ -44,13 +46,21 @@ def extract_features(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def extract(path: str | os.PathLike[str]) -> Features:
-    """`extract_features`, with the recording's length and the notes on it. Raises SpeakerError."""
+    """`extract_features`, with the recording's length and notes on it: what the file lacks, how little speech is in it.
+
+    Raises SpeakerError, also for a recording without speech.
+    """
     sound = read_audio(path)
     try:
-        mel = log_mel(remove_silence(normalise_peak(sound.samples)))  # (frames, 40)
+        samples, offset = remove_offset(sound.samples)  # (samples,)
+        normalised = normalise_peak(samples)
+        check_speech(samples)
+        speech = remove_silence(normalised)  # (samples that are no pause,)
+        mel = log_mel(speech)  # (frames, 40)
     except ValueError as error:
         raise SpeakerError(f"{path} {error}: leave it out or record it again.") from error
-    return Features(mel, len(sound.samples) / SAMPLE_RATE, sound.notes)
+    notes = [f"{path} {note}" for note in (offset, note_on_pauses(samples, speech)) if note]
+    return Features(mel, len(samples) / SAMPLE_RATE, (*sound.notes, *notes), samples)
 
 
 def normalise_peak(samples: np.ndarray) -> np.ndarray:
@@ -62,22 +72,22 @@ def normalise_peak(samples: np.ndarray) -> np.ndarray:
 
 
 def remove_silence(samples: np.ndarray) -> np.ndarray:
-    """Cuts every pause out of (samples,). A pause is an RMS below 1% of full scale for at least 0.1 s.
+    """Cuts every pause out of (samples,), see `is_sound`. Raises ValueError if nothing is left."""
+    kept = samples[is_sound(samples)]
+    if len(kept) < WINDOW:
+        raise ValueError(f"holds no sound longer than a pause{loud_moment(samples)}")
+    return kept
 
-    Raises ValueError if nothing is left.
-    """
-    n_blocks = len(samples) // SILENCE_BLOCK
-    blocks = samples[: n_blocks * SILENCE_BLOCK].reshape(n_blocks, SILENCE_BLOCK)  # (blocks, samples per block)
-    quiet = np.sqrt(np.mean(blocks**2, axis=1)) < SILENCE_LEVEL  # (blocks,)
+
+def is_sound(samples: np.ndarray) -> np.ndarray:
+    """(samples,) bool, false in a pause: an RMS below 1% of full scale for at least 0.1 s."""
+    quiet = block_levels(samples) < SILENCE_LEVEL  # (blocks,)
     edges = np.flatnonzero(np.diff(quiet, prepend=False, append=False))  # (2 * runs,) blocks where quiet runs begin and end
     keep = np.ones(len(samples), dtype=bool)  # (samples,)
     for begin, end in edges.reshape(-1, 2):  # (runs, 2)
         if end - begin >= SILENCE_BLOCKS:
-            keep[begin * SILENCE_BLOCK : end * SILENCE_BLOCK] = False
-    kept = samples[keep]
-    if len(kept) < WINDOW:
-        raise ValueError("holds no sound longer than a pause")
-    return kept
+            keep[begin * BLOCK : end * BLOCK] = False
+    return keep
 
 
 def log_mel(samples: np.ndarray) -> np.ndarray:

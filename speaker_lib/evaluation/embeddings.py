@@ -71,11 +71,11 @@ def recording_names(utterances: Utterances) -> tuple[str, ...]:
 def unseen_indices(run: Run, corpus: Corpus, everything: bool = False) -> torch.Tensor:
     """The labelled utterances that are not in the training data, (n,) int64: the held-out ones, or all of another corpus.
 
-    ``everything`` includes the training data.  Raises RunError if the corpus has other mel bands than the run.
+    ``everything`` includes the training data; augmented copies never are.  Raises RunError if the mel bands are not the run's.
     """
     _check_mels(run, corpus)
     if everything or corpus.digest != run.data.digest:
-        return torch.arange(len(corpus.labelled))
+        return torch.from_numpy(corpus.labelled.clean)  # (n,)
     return split_utterances(corpus.labelled, run.preset.train)[1]
 
 

@@ -97,7 +97,10 @@ def reference_utterances(run: Run, corpus: Corpus) -> tuple[np.ndarray, np.ndarr
         split = "session" if can_hold_out_sessions(corpus.labelled) else "random"
         config = replace(config, split=split, valid_fraction=0.5)
     rng = np.random.default_rng(0)
-    sides = [rng.permutation(side.numpy()) for side in split_utterances(corpus.labelled, config)]  # to enrol by; tests
+    sides = [
+        rng.permutation(np.intersect1d(side, corpus.labelled.clean))  # (n,) without augmented copies
+        for side in split_utterances(corpus.labelled, config)  # to enrol by; tests
+    ]
     new = [k for k, name in enumerate(corpus.speakers) if own or name not in run.data.speakers]
     first, second = (np.intersect1d(labels[side], new) for side in sides)  # the people on each side
     both = np.intersect1d(first, second)

@@ -80,13 +80,13 @@ def evaluate(
 
 
 def heldout_indices(run: Run, corpus: Corpus, everything: bool = False) -> torch.Tensor:
-    """The utterances to evaluate a run on, (n,) int64: the held-out ones of its training, or ``everything`` in the corpus.
+    """The utterances to evaluate a run on, (n,) int64: the held-out ones of its training, or ``everything`` but augmented copies.
 
     Raises RunError if the corpus has other speakers, or if it is not the training data and ``everything`` is false.
     """
     run.check_same_speakers(corpus)
     if everything:
-        return torch.arange(len(corpus.labelled))
+        return torch.from_numpy(corpus.labelled.clean)  # (n,)
     if corpus.digest != run.data.digest:
         problem = f"{corpus.folder} is not the training data of {run.folder}, so it has no held-out utterances"
         raise RunError(f"{problem}: use --all to evaluate on all utterances.")
