@@ -130,8 +130,11 @@ def test_a_folder_and_the_files_in_it_that_are_no_recordings(run, sounds, tmp_pa
     assert done.returncode == 0 and len(done.stdout.splitlines()) == 2 + 12 + 3
     assert "broken.wav" in done.stderr and "1 .txt" in done.stderr
     refused = call("enrol", "--run", run, "--name", "bo", tmp_path / "sounds")
-    assert refused.returncode != 0 and "Traceback" not in refused.stderr
+    assert refused.returncode == 1 and "error: " in refused.stderr and "broken.wav" in refused.stderr
     assert call("enrol", "--run", run, "--list").stdout.count("\n") == 3  # nothing was added by half
+    (tmp_path / "sounds" / "broken.wav").unlink()
+    added = call("enrol", "--run", run, "--name", "bo", tmp_path / "sounds", "--book", tmp_path / "new" / "book")
+    assert added.returncode == 0 and "by 12 recordings" in added.stdout and "1 .txt" in added.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """``enrol``: a book of people to recognise, by a few recordings of each and without training."""
 
+import sys
 from argparse import ArgumentParser, Namespace
 
 from ..utils.errors import ConfigError, CorpusError, escape_controls
@@ -79,8 +80,10 @@ def _add(run, path: str, options: Namespace) -> None:
     if options.name is not None:
         name = check_name(options.name)
         recordings, problems = find_recordings(options.recordings)
-        if problems:
+        if not recordings:
             raise ConfigError(problems[0])
+        for sentence in problems:
+            print(f"skipped: {escape_controls(sentence)}", file=sys.stderr)
         entries, vectors = make_entries(run, name, recordings, device)
     reference = book.reference if book else None
     if reference is None or options.data is not None:
