@@ -17,7 +17,7 @@ from speaker_lib.simulation.corpus import simulated_recording
 
 from .conftest import SMALL, call, command
 
-COMMANDS = ("simulate", "prepare", "check", "train", "evaluate", "compare", "predict", "identify", "embed", "verify")
+COMMANDS = ("simulate", "prepare", "check", "train", "evaluate", "compare", "predict", "enrol", "identify", "embed", "verify")
 SHORT = ["--steps", "30", "--set", "train.segment_len=64", "--set", "train.split=session"]
 
 
@@ -64,7 +64,7 @@ def test_from_nothing_to_a_prediction(simulated, two_runs, tmp_path):
 
     done = call("evaluate", "--data", simulated, "--run", tuned, "--json")
     found = json.loads(done.stdout)
-    assert set(found) == {"crop", "full", "n_utterances", "n_parameters", "weights"}
+    assert set(found) == {"crop", "full", "n_utterances", "n_parameters", "weights", "confidence"}
     corpus = Corpus.open(simulated)
     sessions = split_utterances(corpus.labelled, Run.open(tuned).preset.train)[1]
     assert found["n_utterances"] == len(sessions) and 4 * 3 <= len(sessions) <= 4 * 4  # one of three sessions of each voice
@@ -82,8 +82,13 @@ def test_from_nothing_to_a_prediction(simulated, two_runs, tmp_path):
 
     soundfile.write(tmp_path / "voice.wav", simulated_recording(SMALL, 2, 3), 16_000)
     done = call("identify", "--run", tuned, tmp_path / "voice.wav")
-    rows = [line.split() for line in done.stdout.splitlines()]
-    assert len(rows) == 4 and sum(float(p) for p, _ in rows) == pytest.approx(1.0, abs=1e-3)
+    best, said = done.stdout.split("\n\n")
+    rows = [line.split() for line in best.splitlines()]
+    assert (
+        "One of the 4 speakers of the training data is always named" in said
+        and len(rows) == 4
+        and sum(float(p) for p, _ in rows) == pytest.approx(1.0, abs=1e-3)
+    )
     assert [float(p) for p, _ in rows] == sorted((float(p) for p, _ in rows), reverse=True)
 
 

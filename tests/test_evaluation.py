@@ -74,7 +74,7 @@ def test_both_protocols_measure_the_utterances_that_were_held_out(trained):
     assert 0.5 < result.crop.accuracy <= 1.0 and result.crop.std < 0.2
     again, _, _ = evaluate(run, corpus, CPU)
     assert again == result
-    assert set(result.to_dict()) == {"crop", "full", "n_utterances", "n_parameters", "weights"}
+    assert set(result.to_dict()) == {"crop", "full", "n_utterances", "n_parameters", "weights", "confidence"}
     assert set(result.to_dict()["crop"]) == {"accuracy", "std", "loss"} and set(result.to_dict()["full"]) == {
         "accuracy",
         "top5",

@@ -332,7 +332,7 @@ def test_the_commands_do_what_they_say(trained, unseen_speakers, tmp_path, capsy
         ("verify --run {run} --data {data} --trials 0", 2, "trials is 0"),
         ("verify --run {run} --data {data} --seed -1", 2, "seed is -1"),
         ("verify --run {run} --data {data} --pairs none.txt --all", 2, "omit --all and --seed"),
-        ("verify --run {run} --data {single}", 1, "no speaker of"),
+        ("verify --run {run} --data {single}", 1, "no speaker in the utterances of"),
     ],
 )
 def test_problems_are_one_sentence(trained, unseen_speakers, single, tmp_path, monkeypatch, capsys, arguments, code, said):

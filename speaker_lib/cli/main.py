@@ -12,12 +12,18 @@ from collections.abc import Sequence
 from ..config.presets import ABOUT
 from ..config.schema import describe_settings
 from ..utils.errors import SpeakerError, escape_controls
-from . import check, compare, download, embed, evaluate, identify, predict, prepare, simulate, train, verify
+from . import check, compare, download, embed, enrol, evaluate, identify, predict, prepare, simulate, train, verify
 
 _SEVERAL = "several runs, which held out the same utterances: evaluate --data data/hw4 runs/a runs/b"
 _CROPS = "several runs, on five crops of four seconds: predict --data data/hw4 runs/a runs/b --crops 5 --crop-len 400"
 _PRESETS = "\n".join(f"  {name:<18} {about}" for name, about in ABOUT.items())
 _TRAIN = f"several GPUs: torchrun --nproc_per_node=2 -m -- speaker_lib train …\n\npresets:\n{_PRESETS}\n\n{describe_settings()}"
+_IDENTIFY = "--run runs/mine hello.wav recordings/today"
+_NOBODY = (
+    "Without a book one of the speakers of the training data is always named. With one, made by `enrol`, a stranger is nobody."
+)
+_VERIFY = "--run runs/tuned --data data/other --trials 10000"
+_TWO = "two recordings: verify --run runs/tuned a.wav b.wav"
 COMMANDS = {  # name: module, and for its --help the summary, an example and more
     "simulate": (simulate, "make a data set of simulated voices", "data/simulated --speakers 100 --seed 0", ""),
     "download": (download, "fetch open data, whole and verified, or nothing", "dev-clean", download.MORE),
@@ -27,9 +33,15 @@ COMMANDS = {  # name: module, and for its --help the summary, an example and mor
     "evaluate": (evaluate, "measure the accuracy of a run, or of an ensemble", "--data data/hw4 --run runs/tuned", _SEVERAL),
     "compare": (compare, "draw the curves of several runs", "runs/baseline runs/tuned --out comparison.png", ""),
     "predict": (predict, "write the competition's CSV for the test set", "--data data/hw4 --run runs/tuned", _CROPS),
-    "identify": (identify, "name the most probable speakers of a recording", "--run runs/tuned hello.wav", ""),
+    "enrol": (
+        enrol,
+        "add a person to a book by a few recordings, without training",
+        "--run runs/mine --name ada a.wav b.wav",
+        "",
+    ),
+    "identify": (identify, "say who speaks in recordings, of the people in a book or of those trained on", _IDENTIFY, _NOBODY),
     "embed": (embed, "write an embedding per utterance", "--run runs/tuned --data data/other --out vectors.npz", ""),
-    "verify": (verify, "verify speakers on pairs of utterances", "--run runs/tuned --data data/other --trials 10000", ""),
+    "verify": (verify, "verify speakers on pairs of utterances, or on two recordings", _VERIFY, _TWO),
 }
 
 

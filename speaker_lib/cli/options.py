@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
@@ -68,3 +69,9 @@ def check_figure(figure: str | None) -> None:
 def print_figure(figure: str | None) -> None:
     if figure:
         print(f"Figure: {escape_controls(figure)}")
+
+
+def check_threshold(threshold: float | None) -> None:
+    """Raises ConfigError for a threshold that is no number."""
+    if threshold is not None and not math.isfinite(threshold):
+        raise ConfigError(f"threshold is {threshold}: choose a finite number, as the scores that are printed.")

@@ -19,6 +19,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--speaker-from", metavar="PATTERN", help=f"{speaker} (with a / in it, for the path below AUDIO_DIR)")
     session = "what was recorded on one occasion: `folder`, the first below the speaker's, `file`, or a regular expression"
     parser.add_argument("--session-from", metavar="PATTERN", help=f"{session} (docs/recordings.md)")
+    augment = "add N copies of each utterance in other rooms, microphones, telephones and noise, for training only (%(default)s)"
+    parser.add_argument("--augment", type=int, default=0, metavar="N", help=augment)
     add_workers(parser)
 
 
@@ -34,6 +36,7 @@ def run(options: Namespace) -> int:
         options.workers,
         options.speaker_from,
         options.session_from,
+        options.augment,
     )
     log = f"{options.out}/{LOG}"
     for word, lines in (("skipped", (*done.unread, *done.skipped_by_reason)), ("warning", done.warnings), ("note", done.notes)):
@@ -47,6 +50,8 @@ def run(options: Namespace) -> int:
         f"{escape_controls(options.out)}: {done.n_utterances:,} utterances of {_speakers(done.n_speakers)}{named} and "
         f"{done.n_test:,} for the test set, from {done.n_recordings:,} recordings; {len(done.skipped)} skipped."
     )
+    if options.augment:
+        print(f"Beside them stand {options.augment * done.n_utterances:,} augmented copies, for training only.")
     if done.n_speakers == 1:
         print("One speaker: there is nothing to tell apart, so `train` refuses these data.")
     print(done.sessions)

@@ -97,10 +97,12 @@ def _problems(folder: Path, listing: Listing, part: str, seen: Repeats) -> list[
 
 
 def _summary(folder: Path, speakers: tuple[str, ...], metadata: Listing, testdata: Listing | None) -> list[str]:
+    n_copies = int((metadata.originals != np.arange(len(metadata))).sum())
+    copies = f" ({n_copies:,} of them augmented copies)" * (n_copies > 0)
     lengths, n_test = metadata.lengths, f"{len(testdata):,}" if testdata else "none"
     return [
         f"{folder}: {metadata.source or 'no source is given'}",
-        f"{len(speakers):,} speakers, {len(metadata):,} labelled utterances, {n_test} for the test set",
+        f"{len(speakers):,} speakers, {len(metadata):,} labelled utterances{copies}, {n_test} for the test set",
         f"{lengths.sum() / 360_000:.1f} hours; frames of 10 ms per utterance: min {lengths.min():,}, "
         f"median {np.median(lengths):,.0f}, max {lengths.max():,}; {metadata.n_mels} mel bands",
         _sessions(metadata),

@@ -30,6 +30,7 @@ class Utterances:
     sessions: tuple[str, ...] | None  # the occasion on which each utterance was recorded
     paths: tuple[str, ...]  # the file of each utterance in the data folder
     recordings: tuple[str, ...] | None = None  # the recording that each utterance was cut from
+    originals: np.ndarray | None = None  # (utterances,) int64, the clean utterance of an augmented copy, else itself
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -38,6 +39,19 @@ class Utterances:
     def lengths(self) -> np.ndarray:
         """(utterances,) int64, frames."""
         return np.diff(self.offsets)
+
+    @property
+    def clean(self) -> np.ndarray:
+        """(n,) int64, the utterances that are no augmented copies: only these are held out or evaluated."""
+        every = np.arange(len(self))  # (utterances,)
+        return every if self.originals is None else every[self.originals == every]  # (n,)
+
+    def copies_of(self, indices: np.ndarray) -> np.ndarray:
+        """(n,) int64, all augmented copies of some clean utterances."""
+        if self.originals is None:
+            return np.zeros(0, dtype=np.int64)
+        copies = np.isin(self.originals, indices) & (self.originals != np.arange(len(self)))  # (utterances,)
+        return np.flatnonzero(copies)  # (n,)
 
     def mel(self, i: int) -> np.ndarray:
         """One whole utterance, (frames, n_mels) float32."""
@@ -101,4 +115,5 @@ def read_listings(folder: Path) -> tuple[tuple[str, ...], Listing, Listing | Non
 def _utterances(folder: Path, listing: Listing, part: str) -> Utterances:
     frames = packed_frames(folder, listing, part)  # (total frames, n_mels)
     offsets = np.concatenate([[0], np.cumsum(listing.lengths)])  # (utterances + 1,)
-    return Utterances(frames, offsets, listing.labels, listing.sessions, listing.paths, listing.recordings)
+    names = (listing.sessions, listing.paths, listing.recordings)
+    return Utterances(frames, offsets, listing.labels, *names, listing.originals)

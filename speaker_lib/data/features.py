@@ -37,6 +37,7 @@ class Features:
     mel: np.ndarray  # (frames, 40) float32
     seconds: float  # of the recording, before pauses were cut
     notes: tuple[str, ...] = ()
+    samples: np.ndarray | None = None  # (samples,) at 16 kHz, from which the features were made
 
 
 def extract_features(path: str | os.PathLike[str]) -> np.ndarray:
@@ -59,7 +60,7 @@ def extract(path: str | os.PathLike[str]) -> Features:
     except ValueError as error:
         raise SpeakerError(f"{path} {error}: leave it out or record it again.") from error
     notes = [f"{path} {note}" for note in (offset, note_on_pauses(samples, speech)) if note]
-    return Features(mel, len(samples) / SAMPLE_RATE, (*sound.notes, *notes))
+    return Features(mel, len(samples) / SAMPLE_RATE, (*sound.notes, *notes), samples)
 
 
 def normalise_peak(samples: np.ndarray) -> np.ndarray:
@@ -71,20 +72,22 @@ def normalise_peak(samples: np.ndarray) -> np.ndarray:
 
 
 def remove_silence(samples: np.ndarray) -> np.ndarray:
-    """Cuts every pause out of (samples,). A pause is an RMS below 1% of full scale for at least 0.1 s.
+    """Cuts every pause out of (samples,), see `is_sound`. Raises ValueError if nothing is left."""
+    kept = samples[is_sound(samples)]
+    if len(kept) < WINDOW:
+        raise ValueError(f"holds no sound longer than a pause{loud_moment(samples)}")
+    return kept
 
-    Raises ValueError if nothing is left.
-    """
+
+def is_sound(samples: np.ndarray) -> np.ndarray:
+    """(samples,) bool, false in a pause: an RMS below 1% of full scale for at least 0.1 s."""
     quiet = block_levels(samples) < SILENCE_LEVEL  # (blocks,)
     edges = np.flatnonzero(np.diff(quiet, prepend=False, append=False))  # (2 * runs,) blocks where quiet runs begin and end
     keep = np.ones(len(samples), dtype=bool)  # (samples,)
     for begin, end in edges.reshape(-1, 2):  # (runs, 2)
         if end - begin >= SILENCE_BLOCKS:
             keep[begin * BLOCK : end * BLOCK] = False
-    kept = samples[keep]
-    if len(kept) < WINDOW:
-        raise ValueError(f"holds no sound longer than a pause{loud_moment(samples)}")
-    return kept
+    return keep
 
 
 def log_mel(samples: np.ndarray) -> np.ndarray:

@@ -1,9 +1,9 @@
 """Reads and validates the index files of the HW4 layout.  In: a data folder.  Out: speaker names, and `Listing`s.
 
 ``mapping.json`` numbers the speakers, ``metadata.json`` lists the labelled utterances by speaker, ``testdata.json`` the
-unlabelled ones.  Each utterance is one file, a float32 tensor (mel_len, n_mels).  Three keys are not HW4's: ``session`` of an
-utterance (the occasion on which it was recorded), ``recording`` (the file that it was cut from), and ``source`` in
-``metadata.json`` (a sentence on where the data come from).
+unlabelled ones.  Each utterance is one file, a float32 tensor (mel_len, n_mels).  Four keys are not HW4's: ``session`` of an
+utterance (the occasion on which it was recorded), ``recording`` (the file that it was cut from), ``augmented_from`` of an
+augmented copy (the file of its clean utterance), and ``source`` in ``metadata.json`` (a sentence on where the data come from).
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class Listing:
     labels: np.ndarray  # (utterances,) int64, class ids; -1 in a test set
     sessions: tuple[str, ...] | None  # the occasion on which each was recorded, if the index names it
     recordings: tuple[str, ...] | None  # the file each was cut from, if the index names it
+    originals: np.ndarray  # (utterances,) int64, the clean utterance that each is a copy of; a clean one is its own
     n_mels: int
     source: str | None
     digest: str  # SHA-256 of the index file
@@ -107,10 +108,27 @@ def _listing(path: Path, index: dict, entries: list, labels: list[int], digest: 
         labels=np.array(labels, dtype=np.int64),
         sessions=sessions,
         recordings=recordings,
+        originals=_originals(path, entries, labels),
         n_mels=n_mels,
         source=source,
         digest=digest,
     )
+
+
+def _originals(path: Path, entries: list[dict], labels: list[int]) -> np.ndarray:
+    """(utterances,) the index of each one's clean utterance. Raises CorpusError for a copy of none that is listed."""
+    clean = {entry["feature_path"]: i for i, entry in enumerate(entries) if "augmented_from" not in entry}
+    originals = np.arange(len(entries))  # (utterances,)
+    for i, entry in enumerate(entries):
+        if "augmented_from" in entry:
+            name = entry["augmented_from"]
+            original = clean.get(name) if isinstance(name, str) else None
+            same = original is not None and labels[original] == labels[i]
+            if not same or entries[original].get("session") != entry.get("session"):
+                wrong = f"augmented_from of {entry['feature_path']} is {short_repr(name)}"
+                raise CorpusError(f"{path}: {wrong}, no clean utterance of its speaker and session: make the data set again.")
+            originals[i] = original
+    return originals
 
 
 def _check_entry(path: Path, number: int, entry: object) -> None:

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from ..utils.parallel import parallel_map
 from .arrangement import FOLDER, Arrangement, Recording, compiled, read_folder
 from .audio import AUDIO, write_audio_folder
 from .census import by_reason, census_line, log_text
+from .channels import MOST_COPIES, augmented_copies, augmented_source
 from .features import FRAMES_PER_SECOND, LONGEST, Features, extract
 from .manifest import read_manifest
 from .sessions import FILE, describe_sessions, sessions_of
@@ -79,13 +81,15 @@ def prepare(
     workers: int | None = None,
     speaker_from: str | None = None,
     session_from: str | None = None,
+    augment: int = 0,
 ) -> Prepared:
     """Extracts the features of the recordings in ``audio_folder/<speaker>/``, at any depth, into a new corpus ``out``.
 
     ``audio_folder`` may also be a CSV list, see `read_manifest`.  ``speaker_from`` and ``session_from`` say whose recordings
     they are and on which occasion they were made, see `read_folder` and `sessions_of`.  Recordings are cut into utterances of
     ``chunk`` seconds, see `cut`.  ``test_folder`` becomes the test set: its recordings are not cut, and are sorted by name.
-    Recordings with the same features are one session of their speaker.
+    Recordings with the same features are one session of their speaker.  Beside each labelled utterance stand ``augment`` copies
+    of it in other channels, for training only, see `augmented_copies`.
 
     Recordings that cannot be used are skipped and reported, and ``out/prepare.log`` says what became of every file.  Raises
     CorpusError if none can be used or if ``audio_folder`` is one level too high, and ConfigError for a ``chunk`` that is too
@@ -93,6 +97,8 @@ def prepare(
     """
     if chunk is not None and not 0.1 <= chunk <= LONGEST:  # NaN is neither
         raise ConfigError(f"chunk is {chunk}: choose a number of seconds from 0.1 up to {LONGEST:,}.")
+    if not 0 <= augment <= MOST_COPIES:
+        raise ConfigError(f"augment is {augment}: choose a whole number of copies from 0 up to {MOST_COPIES}.")
     for option, pattern in (("--speaker-from", speaker_from), ("--session-from", session_from)):
         compiled(pattern or "", option)
     found = _find(Path(audio_folder), speaker_from, test_folder)
@@ -102,8 +108,9 @@ def prepare(
     recordings = [*found.recordings, *of_test]
     sessions = [*zip(names, sources, strict=True), *((recording.name, FILE) for recording in of_test)]
     frames = None if chunk is None else round(chunk * FRAMES_PER_SECOND)
-    with CorpusWriter(out, source_of(Path(audio_folder).resolve())) as writer:
-        outcome = _write(writer, recordings, sessions, frames, workers)
+    source = f"{source_of(Path(audio_folder).resolve())}{augmented_source(augment)}"
+    with CorpusWriter(out, source) as writer:
+        outcome = _write(writer, recordings, sessions, frames, augment, workers)
         if not outcome.n_utterances:
             first = outcome.skipped[0].reason
             raise CorpusError(
@@ -169,13 +176,14 @@ def _write(
     recordings: list[Recording],
     sessions: list[tuple[str, str]],
     frames: int | None,
+    augment: int,
     workers: int | None,
 ) -> _Outcome:
     """Extracts, cuts and writes. A recording without a speaker is the test set's."""
-    outcome, first_of, copies = _Outcome(), {}, []  # first_of: by features, and by features and speaker
-    paths = [recording.path for recording in recordings]
-    results = parallel_map(_extract, paths, "Prepare", "recording", workers)
-    for recording, session, result in zip(recordings, sessions, results, strict=True):
+    outcome, first_of, repeats = _Outcome(), {}, []  # first_of: by features, and by features and speaker
+    extracted = functools.partial(_extract, frames=frames, augment=augment)
+    results = parallel_map(extracted, recordings, "Prepare", "recording", workers)
+    for recording, session, (result, copies_of_pieces) in zip(recordings, sessions, results, strict=True):
         if isinstance(result, str):
             outcome.skipped.append(Skipped(recording.name, result))
             continue
@@ -183,14 +191,16 @@ def _write(
         first, _ = first_of.setdefault(digest, (recording, session))
         twin, session = first_of.setdefault((digest, speaker), (recording, session))
         if twin is not recording:
-            copies.append(f"{recording.name} (as {twin.name})")
+            repeats.append(f"{recording.name} (as {twin.name})")
         elif speaker != first.speaker:
             advice = "copied to the wrong folder?" if speaker else "a training recording in the test set?"
             outcome.warnings.append(f"{first.name} and {recording.name} are the same sound: {advice}")
         if speaker:
             pieces = cut(result.mel, frames)
-            for piece in pieces:
-                writer.add(piece, speaker, session[0], recording.name)
+            for piece, copies in zip(pieces, copies_of_pieces or [()] * len(pieces), strict=True):
+                original = writer.add(piece, speaker, session[0], recording.name)
+                for copy in copies:
+                    writer.add(copy, speaker, session[0], recording.name, original)
             outcome.sessions.append((speaker, *session))
             outcome.n_utterances += len(pieces)
         else:
@@ -203,15 +213,23 @@ def _write(
         what = f"speaker {speaker}, session {session[0]}" if speaker else "test set"
         notes = "".join(f"; {note}" for note in result.notes)
         outcome.log.append(("used", recording.name, f"{what}, {left:.1f} of {result.seconds:.1f} s{notes}"))
-    if copies:
-        few = ", ".join(copies[:3]) + ", …" * (len(copies) > 3)
-        outcome.notes.append(f"{len(copies):,} recordings repeat another of their speaker and share its session: {few}.")
+    if repeats:
+        few = ", ".join(repeats[:3]) + ", …" * (len(repeats) > 3)
+        outcome.notes.append(f"{len(repeats):,} recordings repeat another of their speaker and share its session: {few}.")
     return outcome
 
 
-def _extract(path: Path) -> Features | str:
-    """The features, or the sentence of their error: an exception would end the work on the other recordings."""
+def _extract(recording: Recording, frames: int | None, augment: int) -> tuple[Features | str, list[list[np.ndarray]]]:
+    """The features and the copies of each utterance.
+
+    Instead of the features, the sentence of their error: an exception would end the work on the other recordings.
+    """
     try:
-        return extract(path)
+        features = extract(recording.path)
     except SpeakerError as problem:
-        return str(problem)
+        return str(problem), []
+    copies = []
+    if augment and recording.speaker:
+        lengths = [len(piece) for piece in cut(features.mel, frames)]
+        copies = augmented_copies(features.samples, lengths, augment, recording.name)
+    return replace(features, samples=None), copies  # the samples stay in this process: they are large

@@ -18,19 +18,22 @@ def split_utterances(utterances: Utterances, config: TrainConfig) -> tuple[torch
     Only ``config.split_seed`` decides, so that runs of several seeds hold out the same utterances.  ``random`` is the
     sample code's split bit for bit: ``torch.manual_seed(split_seed)``, then ``random_split(dataset, [0.9 n, rest])``.
     ``session`` holds out whole recordings: about ``valid_fraction`` of each speaker's, and at least one of two or more.
+    Only clean utterances are held out. An augmented copy is trained on with its original, or left out with it.
     Raises CorpusError if one side would be empty.
     """
+    clean = torch.from_numpy(utterances.clean)  # (n,) int64
     if config.split == "session":
-        held_out = _held_out_sessions(utterances, config)
-        training, validation = torch.nonzero(~held_out)[:, 0], torch.nonzero(held_out)[:, 0]  # (n,) each
+        held_out = _held_out_sessions(utterances, config)[clean]  # (n,)
+        training, validation = clean[~held_out], clean[held_out]  # (n,) each
     else:
-        n_train = int((1 - config.valid_fraction) * len(utterances))
-        order = torch.randperm(len(utterances), generator=torch.Generator().manual_seed(config.split_seed))  # (utterances,)
-        training, validation = order[:n_train], order[n_train:]  # (n,) each
+        n_train = int((1 - config.valid_fraction) * len(clean))
+        order = torch.randperm(len(clean), generator=torch.Generator().manual_seed(config.split_seed))  # (n,)
+        training, validation = clean[order[:n_train]], clean[order[n_train:]]  # (n,) each
     if not len(training) or not len(validation):
         setting = f"train.valid_fraction = {config.valid_fraction}"
-        raise CorpusError(f"{len(utterances)} utterances cannot be split with {setting}: take more, or change that setting.")
-    return training, validation
+        raise CorpusError(f"{len(clean)} utterances cannot be split with {setting}: take more, or change that setting.")
+    copies = torch.from_numpy(utterances.copies_of(training.numpy()))  # (copies,)
+    return torch.cat([training, copies]), validation  # (n + copies,) and (n,)
 
 
 def can_hold_out_sessions(utterances: Utterances) -> bool:

@@ -45,13 +45,25 @@ class CorpusWriter:
             self.folder.mkdir(parents=True)
         return self
 
-    def add(self, mel: np.ndarray, speaker: str, session: str | None = None, recording: str | None = None) -> None:
-        """A labelled utterance: ``mel`` (frames, n_mels) float32, natural log of mel power. Raises CorpusError.
+    def add(
+        self,
+        mel: np.ndarray,
+        speaker: str,
+        session: str | None = None,
+        recording: str | None = None,
+        augmented_from: str | None = None,
+    ) -> str:
+        """A labelled utterance: ``mel`` (frames, n_mels) float32, natural log of mel power. Returns its file's name.
 
-        ``session`` is the occasion on which it was recorded, ``recording`` the file that it was cut from.
+        ``session`` is the occasion on which it was recorded, ``recording`` the file that it was cut from, ``augmented_from`` the
+        name that was returned for the clean utterance of an augmented copy.  Raises CorpusError.
         """
         self._check_name(speaker)
-        self.speakers.setdefault(speaker, []).append(self._write(mel, session, recording))
+        entry = self._write(mel, session, recording)
+        if augmented_from is not None:
+            entry["augmented_from"] = augmented_from
+        self.speakers.setdefault(speaker, []).append(entry)
+        return entry["feature_path"]
 
     def add_test(self, mel: np.ndarray, session: str | None = None, recording: str | None = None) -> None:
         """An utterance of the test set, without a label: ``mel`` as for `add`. Raises CorpusError."""
@@ -105,18 +117,23 @@ class CorpusWriter:
 def write_subset(corpus: Corpus, out: str | os.PathLike[str], n_speakers: int, n_utterances: int | None = None) -> None:
     """Writes the labelled utterances of the first ``n_speakers`` speakers (by class id) to ``out``, of each all or the first few.
 
-    Raises CorpusError if ``out`` holds anything already.
+    Augmented copies go with their clean utterances, and are not counted.  Raises CorpusError if ``out`` holds anything already.
     """
     utterances, taken, chosen = corpus.labelled, Counter(), []
-    for i, label in enumerate(utterances.labels.tolist()):
+    for i in utterances.clean.tolist():
+        label = int(utterances.labels[i])
         if label < n_speakers and (n_utterances is None or taken[label] < n_utterances):
             taken[label] += 1
             chosen.append(i)
+    chosen += utterances.copies_of(np.array(chosen)).tolist()  # after all the clean ones, which they name
     source = f"the first {n_speakers} of {corpus.source}"
     if n_utterances is not None:
         source = f"{n_utterances} utterances of each of {source}"
     with CorpusWriter(out, source, corpus.n_mels) as writer, progress_bar(len(chosen), "Subset", "uttr") as bar:
+        written: dict[int, str] = {}
         for i in chosen:
             session, recording = (names and names[i] for names in (utterances.sessions, utterances.recordings))
-            writer.add(utterances.mel(i), corpus.speakers[int(utterances.labels[i])], session, recording)
+            original = i if utterances.originals is None else int(utterances.originals[i])
+            speaker = corpus.speakers[int(utterances.labels[i])]
+            written[i] = writer.add(utterances.mel(i), speaker, session, recording, written.get(original))
             bar.update()

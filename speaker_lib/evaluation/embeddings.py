@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from ..data.batches import SpeakerDataset
-from ..data.corpus import Corpus
+from ..data.corpus import Corpus, Utterances
 from ..data.splits import split_utterances
 from ..training.run import Run
 from ..utils.errors import CorpusError, RunError
@@ -32,6 +32,7 @@ class Embeddings:
     vectors: np.ndarray  # (utterances, d) float32
     lengths: np.ndarray  # (utterances,) int64, frames
     paths: tuple[str, ...]  # the utterance's file in the data folder
+    recordings: tuple[str, ...]  # what it was cut from, see `recording_names`
     speakers: tuple[str, ...]  # empty strings in a test set
     source: str  # of the corpus; every figure of the vectors shows it
     trained_on: str  # the source of the run's training data
@@ -58,18 +59,23 @@ def embed(run: Run, corpus: Corpus, utterances: torch.Tensor | None, device: tor
     chosen = utterances.numpy()
     vectors = full_outputs(run.load_model(device).embed, SpeakerDataset(part, device=device), utterances, device)  # (n, d)
     speakers = tuple("" if label < 0 else corpus.speakers[label] for label in part.labels[chosen])
-    paths = tuple(part.paths[i] for i in chosen)
-    return Embeddings(vectors.numpy(), part.lengths[chosen], paths, speakers, corpus.source, run.data.source)
+    paths, recordings = (tuple(names[i] for i in chosen) for names in (part.paths, recording_names(part)))
+    return Embeddings(vectors.numpy(), part.lengths[chosen], paths, recordings, speakers, corpus.source, run.data.source)
+
+
+def recording_names(utterances: Utterances) -> tuple[str, ...]:
+    """The recording that each utterance was cut from, or its session; empty strings where the data do not name them."""
+    return utterances.recordings or utterances.sessions or ("",) * len(utterances)
 
 
 def unseen_indices(run: Run, corpus: Corpus, everything: bool = False) -> torch.Tensor:
     """The labelled utterances that are not in the training data, (n,) int64: the held-out ones, or all of another corpus.
 
-    ``everything`` includes the training data.  Raises RunError if the corpus has other mel bands than the run.
+    ``everything`` includes the training data; augmented copies never are.  Raises RunError if the mel bands are not the run's.
     """
     _check_mels(run, corpus)
     if everything or corpus.digest != run.data.digest:
-        return torch.arange(len(corpus.labelled))
+        return torch.from_numpy(corpus.labelled.clean)  # (n,)
     return split_utterances(corpus.labelled, run.preset.train)[1]
 
 

@@ -4,12 +4,10 @@ Models that were trained independently make different mistakes, so their average
 network ensembles").  Runs are evaluated one after another, and only the sum is kept in memory.
 """
 
-import csv
 import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -18,7 +16,8 @@ from ..data.corpus import Corpus
 from ..models.classifier import Classifier
 from ..training.run import Run
 from ..utils.errors import ConfigError, CorpusError, RunError
-from ..utils.files import make_folder, replacing
+from ..utils.files import write_csv
+from .embeddings import recording_names
 from .identification import FullResult, Model, full_outputs, full_result, heldout_indices
 
 AVERAGES = ("probabilities", "logits")
@@ -82,10 +81,12 @@ def predict(
     out: str | os.PathLike[str],
     device: torch.device,
     averaging: EnsembleConfig = EnsembleConfig(),
+    names: str | os.PathLike[str] | None = None,
 ) -> int:
     """Writes the competition's CSV for the test set, in the order of testdata.json; returns its number of rows.
 
-    Several runs predict by their average.  Raises CorpusError if there is no test set, RunError if the corpus has other speakers
+    Several runs predict by their average.  ``names`` is a second CSV, with the recording's own name in each row.
+    Raises CorpusError if there is no test set, RunError if the corpus has other speakers
     than a run.
     """
     runs = [runs] if isinstance(runs, Run) else runs
@@ -96,11 +97,11 @@ def predict(
     dataset = SpeakerDataset(corpus.test, device=device)
     logits = ensemble_logits(runs, dataset, torch.arange(len(dataset)), device, averaging)  # (utterances, n_speakers)
     best = logits.argmax(dim=1).tolist()  # (utterances,)
-    make_folder(Path(out).parent)
-    with replacing(out, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["Id", "Category"])
-        writer.writerows((path, corpus.speakers[i]) for path, i in zip(corpus.test.paths, best, strict=True))
+    speakers = [corpus.speakers[i] for i in best]
+    write_csv(out, ("Id", "Category"), zip(corpus.test.paths, speakers, strict=True))
+    if names is not None:
+        rows = zip(corpus.test.paths, recording_names(corpus.test), speakers, strict=True)
+        write_csv(names, ("Id", "Recording", "Category"), rows)
     return len(best)
 
 

@@ -4,9 +4,14 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from ..training.run import Run
+from ..utils.errors import escape_controls
 from ..utils.text import text_table
+from .book import Reference
+from .enrolment import Recognised, Threshold, cohort_of
 from .ensemble import EnsembleEvaluation
 from .identification import Evaluation, most_confused, speaker_accuracy
+from .recordings import Identified
 from .verification import Verification
 
 
@@ -46,6 +51,12 @@ def verification_text(result: Verification) -> str:
     ]
     if result.n_heard:
         lines.append(f"seen        {result.n_heard:,} of the utterances, in training, so the errors are too low")
+    elif result.n_same_names:
+        lines.append(
+            f"seen        {result.n_same_names:,} speakers have names of the training data's, but none of these utterances"
+        )
+    if not result.training_found:
+        lines.append("seen        cannot be told: the training data are not where they were, or have changed")
     return "\n".join(lines)
 
 
@@ -54,3 +65,65 @@ def verification_table(results: Mapping[str, Verification]) -> str:
     priors = list(next(iter(results.values())).min_dcf)
     rows = [(name, f"{r.eer:.4f}", *(f"{r.min_dcf[p]:.4f}" for p in priors)) for name, r in results.items()]
     return text_table([("run", "EER", *(f"minDCF {p}" for p in priors)), *rows])
+
+
+def identified_text(found: Sequence[Identified], run: Run) -> str:
+    """The most probable speakers of one recording, or a line per recording; and what the probabilities cannot say."""
+    if len(found) == 1:
+        lines = [f"{probability:7.4f}  {speaker}" for speaker, probability in found[0].best]
+    else:
+        rows = [(escape_controls(one.recording), one.best[0][0], f"{one.best[0][1]:.4f}") for one in found]
+        lines = [text_table([("recording", "speaker", "probability"), *rows])]
+    n_speakers = len(run.data.speakers)
+    lines.append(
+        f"\nOne of the {n_speakers:,} speakers of the training data is always named; `enrol` makes a book that can say nobody."
+    )
+    confidence = (run.evaluation() or {}).get("confidence")
+    if not confidence:
+        lines.append("`evaluate` this run once, and held-out utterances will stand here for comparison.")
+    else:
+        low, median = confidence[1], confidence[10]
+        below = sum(one.best[0][1] < low for one in found)
+        which = (
+            f"{below:,} of the {len(found):,} recordings have"
+            if len(found) > 1
+            else "this one has"
+            if below
+            else "this one has not"
+        )
+        lines.append(
+            f"Of held-out utterances 95 % have a probability of {low:.2f} or more, half {median:.2f}; {which} a lower one."
+        )
+    return "\n".join(lines)
+
+
+def recognised_text(found: Sequence[Recognised], threshold: float) -> str:
+    """A line per recording: its name in the book or nobody's, the score, and who is most similar."""
+    rows = [
+        (escape_controls(one.recording), one.name(threshold) or "nobody in the book", f"{score:.3f}", similar)
+        for one in found
+        for similar, score in one.scores[:1]
+    ]
+    return text_table([("recording", "name", "score", "most similar"), *rows])
+
+
+def score_kind(reference: Reference | None) -> str:
+    """What a score is, in words."""
+    return "cosine" if cohort_of(reference) is None else "normalised cosine (AS-norm)"
+
+
+def threshold_text(threshold: Threshold, reference: Reference) -> str:
+    """The error rates that a threshold stands for, and what they were counted on."""
+    if threshold.n_people == threshold.n_recordings == 1:
+        errors = (
+            f"{threshold.false_accepts:.1%} of pairs of two people reach it, {threshold.false_rejects:.1%} of one person's do not"
+        )
+    else:
+        people = f"{threshold.n_people} {'person' if threshold.n_people == 1 else 'people'}"
+        by = f"{threshold.n_recordings} recording{'s' * (threshold.n_recordings > 1)} each"
+        wrong = f"{threshold.false_rejects:.1%} of enrolled people are rejected or taken for another"
+        errors = f"{threshold.false_accepts:.1%} of strangers reach it in a book of {people} by {by}, {wrong}"
+    return (
+        f"Threshold {threshold.score:.3f}, a {score_kind(reference)}: {errors}.\n"
+        f"Counted on {threshold.n_tests:,} {reference.source}; another room or microphone errs more often."
+    )

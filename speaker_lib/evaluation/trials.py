@@ -24,17 +24,22 @@ class Trials:
         return len(self.same)
 
 
-def draw_trials(corpus: Corpus, utterances: torch.Tensor, count: int = 20_000, seed: int = 0) -> Trials:
+def draw_trials(
+    corpus: Corpus, utterances: torch.Tensor, count: int = 20_000, seed: int = 0, within_sessions: bool = False
+) -> Trials:
     """At most ``count`` different pairs of the labelled ``utterances`` (n,), half of them of one speaker, half of two.
 
     Every possible pair is equally likely.  If the corpus names sessions, the two utterances of one speaker come from different
-    ones: within a session they share the room and the microphone, which are easier to recognise than a voice.  Raises
-    ConfigError for a count below 2 or a seed below 0, CorpusError if no pair of a kind is possible.
+    ones: within a session they share the room and the microphone, which are easier to recognise than a voice.
+    ``within_sessions`` allows such pairs, of two recordings where the data name them.  Raises ConfigError for a count below 2 or
+    a seed below 0, CorpusError if no pair of a kind is possible.
     """
     for name, value, least in (("trials", count, 2), ("seed", seed, 0)):
         if value < least:
             raise ConfigError(f"{name} is {value}: choose a whole number from {least} up.")
     chosen, sessions = utterances.numpy(), corpus.labelled.sessions
+    if within_sessions:
+        sessions = corpus.labelled.recordings
     speakers = corpus.labelled.labels[chosen]  # (n,)
     groups = np.arange(len(chosen))  # (n,) without sessions every utterance counts as one
     if sessions is not None:
@@ -48,7 +53,8 @@ def draw_trials(corpus: Corpus, utterances: torch.Tensor, count: int = 20_000, s
     others = len(chosen) - end_of_speaker  # (n,) how many form a non-target
     if not targets.sum():
         what = "utterances" if sessions is None else "utterances from two sessions"
-        raise CorpusError(f"no speaker of {corpus.folder} has two {what} to compare: use other data, or --all, or --pairs.")
+        advice = "use other data, or --all" if within_sessions else "allow one session (--within-sessions), or use --all"
+        raise CorpusError(f"no speaker in the utterances of {corpus.folder} to compare has two {what}: {advice}, or --pairs.")
     if not others.sum():
         raise CorpusError(f"{corpus.folder} has utterances of one speaker only to compare: use other data, or --all.")
     half = int(min(count // 2, targets.sum(), others.sum()))
@@ -56,25 +62,28 @@ def draw_trials(corpus: Corpus, utterances: torch.Tensor, count: int = 20_000, s
     pairs = [_draw(counts, first, half, rng) for counts, first in ((targets, end_of_session), (others, end_of_speaker))]
     first, second = chosen[np.concatenate(pairs, axis=1)]  # (2 * half,) each
     rule = "pairs of one speaker are from two sessions" if sessions is not None else "sessions are not known"
+    if within_sessions:
+        rule = "pairs of one speaker may be from one session, which is easier"
     return Trials(first, second, np.repeat([True, False], half), f"drawn with seed {seed}, {rule}")
 
 
 def read_trials(path: str | os.PathLike[str], corpus: Corpus) -> Trials:
     """The pairs of a file in VoxCeleb's format, one line ``label path path`` per pair: 1 for one speaker, 0 for two.
 
-    The paths are those in the corpus's metadata.json.  Raises CorpusError naming the file and the line.
+    A path is one in the corpus's metadata.json, or a recording or ``speaker/session`` that it names, if that is one utterance.
+    Raises CorpusError naming the file and the line.
     """
     path = Path(path)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
         raise CorpusError(f"{path} cannot be read ({first_line(error)}): name a file of lines like `1 path path`.") from error
-    number_of = {name: i for i, name in enumerate(corpus.labelled.paths)}
+    names = _utterances_by_name(corpus)
     trials = []
     for number, line in enumerate(lines, start=1):
         if line.strip():
             try:
-                trials.append(_trial(line, number_of, corpus.labelled.labels))
+                trials.append(_trial(line, names, corpus.labelled.labels))
             except ValueError as problem:
                 raise CorpusError(f"{path}, line {number} {problem}: write it as `1 path path` or `0 path path`.") from None
     columns = np.array(trials, dtype=np.int64).reshape(-1, 3)  # (trials, 3)
@@ -83,15 +92,41 @@ def read_trials(path: str | os.PathLike[str], corpus: Corpus) -> Trials:
     return Trials(columns[:, 1], columns[:, 2], columns[:, 0].astype(bool), f"the pairs in {path.name}")
 
 
-def _trial(line: str, number_of: dict[str, int], labels: np.ndarray) -> tuple[bool, int, int]:
+def utterance_names(corpus: Corpus) -> list[str]:
+    """Names for people to read: the recording as the data name it, else ``speaker/session``, else the file in the data folder."""
+    utterances = corpus.labelled
+    if utterances.recordings is not None:
+        return list(utterances.recordings)
+    if utterances.sessions is None:
+        return list(utterances.paths)
+    return [f"{corpus.speakers[k]}/{session}" for k, session in zip(utterances.labels, utterances.sessions, strict=True)]
+
+
+def _utterances_by_name(corpus: Corpus) -> dict[str, list[int]]:
+    """The utterances that a trial list may mean by a name: a path, a recording, or either name of `speaker/session`."""
+    utterances, names = corpus.labelled, utterance_names(corpus)
+    found: dict[str, list[int]] = {}
+    for i, (path, name, label) in enumerate(zip(utterances.paths, names, utterances.labels, strict=True)):
+        speaker = corpus.speakers[label]
+        keys = {path, name, f"{speaker}/{name}"}
+        if utterances.sessions is not None:
+            keys.add(f"{speaker}/{utterances.sessions[i]}")
+        for key in keys:
+            found.setdefault(key, []).append(i)
+    return found
+
+
+def _trial(line: str, names: dict[str, list[int]], labels: np.ndarray) -> tuple[bool, int, int]:
     """Raises ValueError saying what is wrong with a line."""
     words = line.split()
     if len(words) != 3 or words[0] not in ("0", "1"):
         raise ValueError(f"is {short_repr(line)}")
     for name in words[1:]:
-        if name not in number_of:
+        if name not in names:
             raise ValueError(f"names {short_repr(name)}, which is no labelled utterance of the data")
-    same, first, second = words[0] == "1", *(number_of[name] for name in words[1:])
+        if (count := len(names[name])) > 1:
+            raise ValueError(f"names {short_repr(name)}, which {count} utterances of the data were cut from")
+    same, first, second = words[0] == "1", *(names[name][0] for name in words[1:])
     if first == second:
         raise ValueError("compares an utterance with itself")
     if same != (labels[first] == labels[second]):

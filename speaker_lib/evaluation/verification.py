@@ -13,7 +13,8 @@ from ..data.corpus import Corpus
 from ..training.run import Run
 from ..utils.errors import SpeakerError
 from ..utils.optional import optional
-from .embeddings import embed, unit_vectors, unseen_indices
+from .embeddings import embed, unit_vectors
+from .overlap import trained_on
 from .trials import Trials
 
 P_TARGETS = (0.01, 0.05)  # prior probability of a target trial, for the detection cost
@@ -38,11 +39,13 @@ class Verification:
     n_targets: int
     n_nontargets: int
     n_utterances: int
-    n_heard: int  # utterances in the training data, which say nothing about new speakers
+    n_heard: int  # utterances in the training data by their content, which say nothing about new speakers
     n_speakers: int
     rule: str  # how the pairs were chosen
     trained_on: str
     verified_on: str
+    training_found: bool = True  # whether the training data were there, so that `n_heard` could be counted
+    n_same_names: int = 0  # speakers of other data who have the name of a speaker in the training data
 
 
 def verify(run: Run, corpus: Corpus, trials: Trials, device: torch.device) -> tuple[Verification, np.ndarray]:
@@ -54,6 +57,8 @@ def verify(run: Run, corpus: Corpus, trials: Trials, device: torch.device) -> tu
     optional("sklearn.metrics", "verification")  # an error comes before the work
     used, where = np.unique(np.stack([trials.first, trials.second]), return_inverse=True)
     found = embed(run, corpus, torch.from_numpy(used), device)
+    heard, training_found = trained_on(run, corpus, used)
+    other = corpus.digest != run.data.digest
     scores = cosine_scores(found.vectors, *where.reshape(2, -1))  # (trials,)
     rates = error_rates(scores, trials.same)
     eer, threshold = equal_error_rate(rates)
@@ -64,11 +69,13 @@ def verify(run: Run, corpus: Corpus, trials: Trials, device: torch.device) -> tu
         n_targets=int(trials.same.sum()),
         n_nontargets=int((~trials.same).sum()),
         n_utterances=len(used),
-        n_heard=len(np.setdiff1d(used, unseen_indices(run, corpus).numpy())),
+        n_heard=int(heard.sum()),
         n_speakers=len(set(found.speakers)),
         rule=trials.rule,
         trained_on=run.data.source,
         verified_on=corpus.source,
+        training_found=training_found,
+        n_same_names=len({*found.speakers} & {*run.data.speakers}) if other else 0,
     )
     return result, scores
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..data.channels import augmented_copies, augmented_source
 from ..data.features import log_mel, normalise_peak, remove_silence
 from ..data.writer import CorpusWriter
 from ..utils.errors import ConfigError
@@ -28,16 +29,19 @@ class Simulation:
     test_utterances: int = 2  # of the test set, per speaker
     sessions: int = 4  # per speaker; utterances are assigned to them in turn
     seed: int = 0
+    augment: int = 0  # copies of each labelled utterance in other channels
 
     def __post_init__(self) -> None:
-        for name, least in (("speakers", 1), ("utterances", 1), ("test_utterances", 0), ("sessions", 1), ("seed", 0)):
+        for name in ("speakers", "utterances", "test_utterances", "sessions", "seed", "augment"):
+            least = 1 if name in ("speakers", "utterances", "sessions") else 0
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} is {getattr(self, name)}: choose a whole number from {least} up.")
 
     @property
     def source(self) -> str:
         """The label of every figure and table of these data."""
-        return f"{self.speakers} simulated voices (not people), {self.utterances} utterances each, seed {self.seed}"
+        voices = f"{self.speakers} simulated voices (not people), {self.utterances} utterances each, seed {self.seed}"
+        return voices + augmented_source(self.augment)
 
 
 def simulate(out: str | os.PathLike[str], simulation: Simulation = Simulation(), workers: int | None = None) -> None:
@@ -48,10 +52,12 @@ def simulate(out: str | os.PathLike[str], simulation: Simulation = Simulation(),
     items = [(s, u) for s in range(simulation.speakers) for u in range(simulation.utterances + simulation.test_utterances)]
     features = parallel_map(functools.partial(_features, simulation), items, "Simulate", "uttr", workers)
     with CorpusWriter(out, simulation.source) as writer:
-        for (speaker, utterance), mel in zip(items, features, strict=True):
+        for (speaker, utterance), (mel, copies) in zip(items, features, strict=True):
             session = f"{speaker_name(speaker)}-{utterance % simulation.sessions}"
             if utterance < simulation.utterances:
-                writer.add(mel, speaker_name(speaker), session)
+                original = writer.add(mel, speaker_name(speaker), session)
+                for copy in copies:
+                    writer.add(copy, speaker_name(speaker), session, augmented_from=original)
             else:
                 writer.add_test(mel, session)
 
@@ -69,5 +75,9 @@ def speaker_name(speaker: int) -> str:
     return f"sim{speaker:04d}"
 
 
-def _features(simulation: Simulation, item: tuple[int, int]) -> np.ndarray:
-    return log_mel(remove_silence(normalise_peak(simulated_recording(simulation, *item))))
+def _features(simulation: Simulation, item: tuple[int, int]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The features of an utterance (frames, 40), and those of its augmented copies."""
+    samples = simulated_recording(simulation, *item)  # (samples,)
+    mel, (_, utterance) = log_mel(remove_silence(normalise_peak(samples))), item  # (frames, 40)
+    copies = simulation.augment if utterance < simulation.utterances else 0
+    return mel, augmented_copies(samples, [len(mel)], copies, f"{simulation.seed}/{speaker_name(item[0])}/{utterance}")[0]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..data.acoustics import band_pass, ripple, room_response, tilt
 from ..data.features import SAMPLE_RATE
 
 
@@ -42,35 +43,15 @@ def draw_session(rng: np.random.Generator) -> Session:
 def apply_session(samples: np.ndarray, session: Session, rng: np.random.Generator) -> np.ndarray:
     """Speech (samples,) at 16 kHz with the session's echo, noise and microphone: (samples,) float32."""
     n = len(samples)
-    echo = _echo(session, rng)
+    echo = room_response(session.reverberation, session.distance, rng)  # (samples,)
     n_fft = 1 << (n + len(echo) - 1).bit_length()  # the FFT is fastest for a power of two
     frequency = np.fft.rfftfreq(n_fft, 1 / SAMPLE_RATE)  # (bins,) Hz
-    noise = np.fft.rfft(rng.normal(0.0, 1.0, n), n_fft) * _tilt(frequency, session.noise_tilt)  # (bins,)
+    noise = np.fft.rfft(rng.normal(0.0, 1.0, n), n_fft) * tilt(frequency, session.noise_tilt)  # (bins,)
     speech = np.fft.rfft(samples, n_fft) * np.fft.rfft(echo, n_fft)  # (bins,)
     noise *= 10 ** (session.noise_level / 20) * _level(speech) / _level(noise)
-    return np.fft.irfft((speech + noise) * _channel(frequency, session), n_fft)[:n].astype(np.float32)
-
-
-def _echo(session: Session, rng: np.random.Generator) -> np.ndarray:
-    """The impulse response of the room (samples,): the direct sound, then decaying noise."""
-    time = np.arange(int(session.reverberation * SAMPLE_RATE)) / SAMPLE_RATE  # (samples,) seconds
-    tail = rng.normal(0.0, 1.0, len(time)) * 10 ** (-3.0 * time / session.reverberation)  # (samples,)
-    tail *= session.distance / np.sqrt((tail**2).sum())
-    tail[0] += 1.0
-    return tail
-
-
-def _channel(frequency: np.ndarray, session: Session) -> np.ndarray:
-    """The gain of the microphone at each frequency (bins,)."""
-    x = np.log2(np.maximum(frequency, 60.0) / 60.0) / np.log2(SAMPLE_RATE / 2 / 60.0)  # (bins,) 0 to 1
-    ripple = sum(gain * np.cos(np.pi * (k + 1) * x) for k, gain in enumerate(session.ripple))
-    low = 1 / np.sqrt(1 + (session.low_cut / np.maximum(frequency, 1.0)) ** 4)  # (bins,) second-order slopes
-    high = 1 / np.sqrt(1 + (frequency / session.high_cut) ** 8)
-    return low * high * 10 ** (ripple / 20)
-
-
-def _tilt(frequency: np.ndarray, decibels_per_octave: float) -> np.ndarray:
-    return 10 ** (decibels_per_octave * np.log2(np.maximum(frequency, 100.0) / 100.0) / 20)
+    microphone = band_pass(frequency, session.low_cut, session.high_cut, low_order=2, high_order=4)  # (bins,)
+    microphone *= ripple(frequency, session.ripple)
+    return np.fft.irfft((speech + noise) * microphone, n_fft)[:n].astype(np.float32)
 
 
 def _level(spectrum: np.ndarray) -> float:

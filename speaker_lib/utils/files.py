@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import errno
 import io
 import os
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -45,6 +46,15 @@ def replacing(path: str | os.PathLike[str], mode: str = "wb", **open_options: ob
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
+
+
+def write_csv(out: str | os.PathLike[str], header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Replaces a CSV file, and makes its folder. Raises WriteError."""
+    make_folder(Path(out).parent)
+    with replacing(out, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
 
 
 def create_file(path: str | os.PathLike[str], content: bytes) -> None:
