@@ -239,6 +239,16 @@ def test_more_than_two_hours_are_refused_whatever_the_header_names(tmp_path):
         file.truncate(24 + 4000 * 7300)
     with pytest.raises(SpeakerError, match=r"lasts (more than )?2\.0 hours: cut it into pieces"):
         read_audio(path)
+    assert is_audio(path)
+
+
+def test_a_recording_that_is_refused_is_a_recording_all_the_same(tmp_path):
+    content = written(tmp_path / "a.flac", "flac", sound(1.0))
+    for first in (0x00, 0x0F):  # the upper four of 36 bits that count the samples: 3 hours, and the impossible
+        (tmp_path / "a.flac").write_bytes(patched(content, (21, bytes([content[21] & 0xF0 | first])), (22, b"\x0a\x4c\xb8\x00")))
+        assert is_audio(tmp_path / "a.flac")
+        with pytest.raises(SpeakerError, match=r"lasts 3\.0 hours|not a readable recording"):
+            read_audio(tmp_path / "a.flac")
 
 
 # ffmpeg

@@ -19,7 +19,7 @@ LONGEST = 2 * 3600  # seconds: a longer recording needs more memory than a lapto
 IMPOSSIBLE = 24 * 3600  # seconds: a header that claims more is damaged
 UNKNOWN = 2**63 - 1  # samples: libsndfile's word for a length that the header does not name
 SLOWEST, FASTEST = 4_000, 768_000  # Hz, sampling rates of recordings
-BLOCK = 2**11  # samples of each channel read at a time: an error may cost as many
+BLOCK = 2**12  # samples of each channel read at a time: an error may cost as many
 
 
 class Undecodable(Exception):
@@ -111,12 +111,14 @@ def too_long(path: Path, seconds: float, more: str = "") -> SpeakerError:
 
 
 def can_open(part: Part) -> bool:
-    """Whether libsndfile knows the format."""
+    """Whether libsndfile knows the format, be the recording usable or not."""
     soundfile, _ = packages()
     try:
         _open(part)[0].close()
-    except (soundfile.SoundFileError, TypeError, ValueError):
+    except soundfile.SoundFileError:
         return False
+    except (SpeakerError, ValueError):  # too long, or at an impossible rate
+        pass
     return True
 
 
@@ -147,7 +149,10 @@ def _named(part: Part, length: int) -> int:
     """The length in the header, which libsndfile cuts down to what a file can hold: it is asked about two larger ones."""
     soundfile, _ = packages()
     try:
-        lengths = [file.frames for stretch in (1000, 2000) for file in [_forward(part.stretched(stretch))]]
+        lengths = []
+        for stretch in (1000, 2000):
+            with _forward(part.stretched(stretch)) as file:
+                lengths.append(file.frames)
     except soundfile.SoundFileError:
         return length
     return lengths[0] if lengths[0] == lengths[1] else 0  # a header that names none gives what the file holds

@@ -19,7 +19,7 @@ import numpy as np
 from ..utils.errors import SpeakerError
 from . import ffmpeg
 from .containers import parts
-from .decoder import Decoded, Undecodable, broken, can_open, decode, packages
+from .decoder import LONGEST, Decoded, Undecodable, broken, can_open, decode, packages, too_long
 
 SAMPLE_RATE = 16_000  # Hz
 
@@ -71,7 +71,13 @@ def read_audio(path: str | os.PathLike[str]) -> Sound:
 
 def _decoded(file: BinaryIO, path: Path) -> list[Decoded]:
     try:
-        return [piece for part in parts(file) for piece in decode(part)]
+        pieces, seconds = [], 0.0
+        for piece in (piece for part in parts(file) for piece in decode(part)):
+            pieces.append(piece)
+            seconds += len(piece.samples) / piece.rate
+            if seconds > LONGEST:
+                raise too_long(path, seconds, "at least ")
+        return pieces
     except Undecodable as error:
         kind, reason = ffmpeg.kind_of(file), str(error)
         if kind and (ffmpeg.is_here() or ffmpeg.is_needed_for(kind)):
