@@ -44,11 +44,10 @@ def run(options: Namespace) -> int:
             print(f"{word}: {escape_controls(line)}", file=sys.stderr)
     if done.without:
         names = ", ".join(done.without[:10]) + ", …" * (len(done.without) > 10)
-        print(f"warning: nothing is left of {len(done.without):,} speakers: {escape_controls(names)}.", file=sys.stderr)
-    count = f"{done.n_speakers:,} speaker{'s' * (done.n_speakers > 1)}"
-    speakers = f" ({', '.join(done.speakers)})" * (len(done.speakers) <= _NAMED)
+        print(f"warning: nothing is left of {_speakers(len(done.without))}: {escape_controls(names)}.", file=sys.stderr)
+    named = escape_controls(f" ({', '.join(done.speakers)})" * (len(done.speakers) <= _NAMED))
     print(
-        f"{escape_controls(options.out)}: {done.n_utterances:,} utterances of {count}{escape_controls(speakers)} and "
+        f"{escape_controls(options.out)}: {done.n_utterances:,} utterances of {_speakers(done.n_speakers)}{named} and "
         f"{done.n_test:,} for the test set, from {done.n_recordings:,} recordings; {len(done.skipped)} skipped."
     )
     if options.augment:
@@ -60,3 +59,7 @@ def run(options: Namespace) -> int:
     print(f"Without pauses {done.seconds_left:,.0f} of {done.seconds:,.0f} s are left ({share:.0%}).")
     print(done.census)
     return 0
+
+
+def _speakers(count: int) -> str:
+    return f"{count:,} speaker{'s' * (count != 1)}"

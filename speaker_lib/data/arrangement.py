@@ -6,6 +6,7 @@ arrangement: see `speaker_by_pattern`.
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from dataclasses import dataclass, field
@@ -114,8 +115,9 @@ def _speaker_by_folder(parts: tuple[str, ...]) -> tuple[str, tuple[str, ...], st
 
 def _folders(folder: Path, without: Path | None) -> list[Path]:
     """The visible folders in ``folder``."""
-    found = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".") and is_text(path.name)]
-    return [path for path in found if without is None or not path.samefile(without)]
+    paths = [path for path in folder.iterdir() if not path.name.startswith(".") and is_text(path.name)]
+    folders = [path for path in paths if os.path.isdir(path)]  # noqa: PTH112 - as in `read_tree`
+    return [path for path in folders if without is None or not os.path.samefile(path, without)]  # noqa: PTH121
 
 
 def _nothing(folder: Path, tree: Tree, speaker_from: str | None) -> str:

@@ -54,7 +54,8 @@ def read_manifest(path: Path) -> Arrangement:
     if not recordings:
         first = f"; the first: {tree.skipped[0].reason}" if tree.skipped else ": add a line per recording."
         raise CorpusError(f"{path} names no recording that is there{first}")
-    return Arrangement(recordings, tree, {row["speaker"].strip() for _, row in rows} - {""}, notes)
+    speakers = {unicodedata.normalize("NFC", row["speaker"].strip()) for _, row in rows}
+    return Arrangement(recordings, tree, speakers - {""}, notes)
 
 
 def _rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
@@ -63,7 +64,7 @@ def _rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
     header = text.lstrip("\n").split("\n", 1)[0]
     delimiter = max(",;\t", key=header.count)
     try:
-        lines = list(_numbered(csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)))
+        lines = list(_numbered(csv.reader(io.StringIO(text), delimiter=delimiter, strict=True, skipinitialspace=True)))
     except csv.Error as error:
         raise CorpusError(f"{path} cannot be read as CSV ({error}): check its quotes.") from None
     names = [name.strip().casefold() for name in lines[0][1]] if lines else []

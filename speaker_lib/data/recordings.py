@@ -18,11 +18,13 @@ from ..utils.errors import ConfigError, CorpusError, SpeakerError
 from ..utils.files import explain_os_errors
 from ..utils.parallel import parallel_map
 from .arrangement import FOLDER, Arrangement, Recording, compiled, read_folder
+from .audio import AUDIO, write_audio_folder
 from .census import by_reason, census_line, log_text
 from .channels import MOST_COPIES, augmented_copies, augmented_source
 from .features import FRAMES_PER_SECOND, LONGEST, Features, extract
 from .manifest import read_manifest
 from .sessions import FILE, describe_sessions, sessions_of
+from .sources import source_of
 from .tree import Skipped, Tree, read_tree
 from .writer import CorpusWriter
 
@@ -106,7 +108,7 @@ def prepare(
     recordings = [*found.recordings, *of_test]
     sessions = [*zip(names, sources, strict=True), *((recording.name, FILE) for recording in of_test)]
     frames = None if chunk is None else round(chunk * FRAMES_PER_SECOND)
-    source = f"recordings of {Path(audio_folder).resolve().name}{augmented_source(augment)}"
+    source = source_of(Path(audio_folder).resolve()) + augmented_source(augment)
     with CorpusWriter(out, source) as writer:
         outcome = _write(writer, recordings, sessions, frames, augment, workers)
         if not outcome.n_utterances:
@@ -133,6 +135,9 @@ def prepare(
             seconds=outcome.seconds,
             seconds_left=outcome.seconds_left,
         )
+        with explain_os_errors(writer.folder / AUDIO):
+            base = Path(audio_folder)
+            write_audio_folder(writer.folder, base if base.is_dir() else base.parent, Path(out))
         files = [*outcome.log, *(("skipped", one.name, one.reason) for one in skipped)]
         with explain_os_errors(writer.folder / LOG):
             lines = [prepared.sessions, prepared.census, *prepared.unread, *prepared.warnings]
@@ -153,7 +158,7 @@ def _find(source: Path, speaker_from: str | None, test_folder: str | os.PathLike
         test = Path(test_folder) if test_folder else None
         return read_folder(source, speaker_from, test if test and test.is_dir() else None)
     if not source.is_file():
-        raise CorpusError(f"{source} is not a folder: name the one that holds a folder of recordings per speaker.")
+        raise CorpusError(f"{source} is not a folder: name the one that holds a folder of recordings per speaker, or a CSV list.")
     if speaker_from not in (None, FOLDER):
         raise ConfigError(f"{source} is a list, which names the speakers: leave out --speaker-from.")
     return read_manifest(source)
@@ -192,8 +197,8 @@ def _write(
             outcome.warnings.append(f"{first.name} and {recording.name} are the same sound: {advice}")
         if speaker:
             pieces = cut(result.mel, frames)
-            for piece, copies in zip(pieces, copies_of_pieces or [()] * len(pieces), strict=True):
-                original = writer.add(piece, speaker, session[0], recording.name)
+            originals = [writer.add(piece, speaker, session[0], recording.name) for piece in pieces]
+            for original, copies in zip(originals, copies_of_pieces, strict=bool(augment)):
                 for copy in copies:
                     writer.add(copy, speaker, session[0], recording.name, original)
             outcome.sessions.append((speaker, *session))

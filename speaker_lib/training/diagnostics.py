@@ -33,7 +33,7 @@ def ceiling_warning(corpus: Corpus, training: torch.Tensor, validation: torch.Te
 
     ``training`` and ``validation`` are indices of labelled utterances, (n,) each.
     """
-    learned, asked = (corpus.labelled.labels[part].tolist() for part in (training, validation))
+    learned, asked = (corpus.labelled.labels[part.numpy()].tolist() for part in (training, validation))
     missing = set(asked) - set(learned)
     if not missing:
         return None
@@ -47,7 +47,7 @@ def ceiling_warning(corpus: Corpus, training: torch.Tensor, validation: torch.Te
 
 def coverage_warning(corpus: Corpus, validation: torch.Tensor, split: str) -> str | None:
     """A sentence if some speakers have no utterance among those held out, ``validation`` (n,): they are never evaluated."""
-    missing = set(range(corpus.n_speakers)) - set(corpus.labelled.labels[validation].tolist())
+    missing = set(range(corpus.n_speakers)) - set(corpus.labelled.labels[validation.numpy()].tolist())
     if not missing:
         return None
     advice = "record them on a second occasion" if split == "session" else "choose a larger train.valid_fraction"
