@@ -34,14 +34,16 @@ def write_audio_folder(folder: Path, recordings: Path, out: Path) -> None:
 def utterance_audio(corpus: Corpus, i: int) -> np.ndarray | None:
     """Labelled utterance ``i`` as (samples,) float32 at 16 kHz, peak at -3 dB and without pauses: the sound of its features.
 
-    None if the recording is not at hand, as with HW4 and simulated voices.
+    None if the recording is not at hand, as with HW4 and simulated voices, and for an augmented copy.
     """
+    if i not in corpus.labelled.clean:
+        return None
     names, folder = corpus.labelled.recordings, _audio_folder(corpus.folder)
     if names is None or folder is None or not (folder / names[i]).is_file():
         return None
     first = i
     while first and names[first - 1] == names[i] and corpus.labelled.labels[first - 1] == corpus.labelled.labels[i]:
-        first -= 1  # the pieces of a recording lie one after the other
+        first -= 1  # the pieces of a recording lie one after the other, then their copies
     begin, end = (int(corpus.labelled.offsets[at] - corpus.labelled.offsets[first]) for at in (i, i + 1))  # frames
     with contextlib.suppress(SpeakerError, ValueError):
         samples, _ = remove_offset(read_audio(folder / names[i]).samples)  # (samples,)

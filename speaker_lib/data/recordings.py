@@ -108,7 +108,7 @@ def prepare(
     recordings = [*found.recordings, *of_test]
     sessions = [*zip(names, sources, strict=True), *((recording.name, FILE) for recording in of_test)]
     frames = None if chunk is None else round(chunk * FRAMES_PER_SECOND)
-    source = f"{source_of(Path(audio_folder).resolve())}{augmented_source(augment)}"
+    source = source_of(Path(audio_folder).resolve()) + augmented_source(augment)
     with CorpusWriter(out, source) as writer:
         outcome = _write(writer, recordings, sessions, frames, augment, workers)
         if not outcome.n_utterances:
@@ -197,8 +197,8 @@ def _write(
             outcome.warnings.append(f"{first.name} and {recording.name} are the same sound: {advice}")
         if speaker:
             pieces = cut(result.mel, frames)
-            for piece, copies in zip(pieces, copies_of_pieces or [()] * len(pieces), strict=True):
-                original = writer.add(piece, speaker, session[0], recording.name)
+            originals = [writer.add(piece, speaker, session[0], recording.name) for piece in pieces]
+            for original, copies in zip(originals, copies_of_pieces, strict=bool(augment)):
                 for copy in copies:
                     writer.add(copy, speaker, session[0], recording.name, original)
             outcome.sessions.append((speaker, *session))
