@@ -1,5 +1,5 @@
 # make course             the whole course: data, four lessons from their first cell to their last, the comparison
-# make lab                opens the lessons in JupyterLab, to step through them
+# make lab                opens copies of the lessons (build/lab) in JupyterLab, to step through them
 # make test               everything that CI runs but the two below
 # make test-long          what takes minutes: fifty kills over one training, two thousand spoiled files
 # make audit              known holes in the packages that CI installs, where that can be asked
@@ -8,7 +8,7 @@
 # make house              after moving a module: draws the picture of the library anew
 # make check-notebooks    says what is wrong with the committed notebooks
 # make repository URL=…   gives the course another address; every badge, cell and page follows
-# make clean              removes what the targets above made, but no data and no runs
+# make clean              removes what the targets above made, but no data, no runs and no copies of lessons
 
 PYTHON ?= python3
 VENV := .venv
@@ -25,7 +25,8 @@ course: $(VENV)/.installed
 	@$(BIN)/python -m tools.course
 
 lab: $(VENV)/.installed-dev
-	$(BIN)/jupyter lab notebooks
+	@$(TOOLS) lab
+	$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/build/lab/01_baseline.ipynb
 
 # A process to a core, with one thread each: most tests wait for a Python that starts. Those of a file share what it trains.
 test: $(VENV)/.installed-dev
@@ -65,7 +66,8 @@ repository: $(VENV)/.installed-dev
 	@$(TOOLS) repository "$(URL)"
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache build *.egg-info
+	rm -rf $(VENV) .pytest_cache .ruff_cache *.egg-info
+	if [ -d build ]; then find build -mindepth 1 -maxdepth 1 ! -name lab -exec rm -rf {} +; fi
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

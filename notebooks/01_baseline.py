@@ -103,11 +103,16 @@ voice_mels = [log_mel(waveform) for waveform in waveforms]
 print("waveform", waveforms[0].shape, "-> log-mel", voice_mels[0].shape, "(frames, mel bands)")
 
 # %%
+from speaker_lib.data import median_pitch
+
+for speaker, waveform in zip(speakers, waveforms, strict=True):
+    print(f"{speaker_name(speaker)}: pitch {median_pitch(waveform):.0f} Hz")
 show(voices_figure(waveforms, voice_mels, [speaker_name(speaker) for speaker in speakers]))
 
 # %% [markdown]
-# **What to see:** in the waveforms, loud and soft, little else. In the spectrograms each column is a frame. The bright bands that move up
-# and down, between bands 5 and 30, are *formants*, resonances of the mouth and throat; a longer throat puts them lower. They change with
+# **What to see:** most people hear first that the second voice is higher. That is its **pitch**, how often per second the vocal folds open and
+# close; the horizontal lines at the bottom of the second spectrogram are its multiples. In the waveforms you see loud and soft, little else. In the spectrograms each column is a frame. The bright bands that move up
+# and down, between bands 5 and 30, are *formants*, resonances of the vocal tract (throat and mouth); a longer one puts them lower. They change with
 # every sound, yet their average belongs to the speaker. Not every difference is the voice, though: the dark strip at the top right is a
 # microphone that hears little above 5 kHz. Remember it for lesson 3.
 #
@@ -120,7 +125,7 @@ last = len(mel) - 128
 explore(lambda start: utterance_figure(mel, start, other=other), "first frame", most=last)
 
 # %% [markdown]
-# **What to see:** the orange curve stays near the dashed one, its own speaker's, and away from the dotted one. Nobody is the same in every
+# **What to see:** the solid curve stays near the dashed one, its own speaker's, and away from the dotted one. Nobody is the same in every
 # second, but 1.28 seconds already tell a lot. A model that is to name the speaker has to find in them what does *not* move.
 #
 # ## The data as they lie on disk
@@ -254,15 +259,23 @@ print("the same as PyTorch's layer:", torch.allclose(ours, theirs, atol=1e-6))
 #
 # ## The model
 #
-# The assignment's `Classifier`, here with the sizes of the report's baseline. This is its way from frames to an answer, as the library
-# has it:
+# The assignment's `Classifier`, here with the sizes of the report's baseline, from the waveform to the names. On each arrow stands the shape of what
+# is handed on, for one segment:
+
+# %%
+from speaker_lib import PRESETS, Classifier
+from speaker_lib.plots import architecture_figure
+
+show(architecture_figure(PRESETS["baseline"]))
+
+# %% [markdown]
+# Here is the forward pass, from frames to answer, as the library has it:
 
 # %% tags=["NBVAL_CHECK_OUTPUT"]
 import inspect
 
-from speaker_lib import PRESETS, Classifier
-
 print(inspect.getsource(Classifier.forward))
+print(inspect.getsource(Classifier.embed))
 
 # %% [markdown]
 # - `prenet` widens each frame from 40 numbers to `d_model` = 80;
@@ -361,7 +374,7 @@ run.save_evaluation(evaluation.to_dict())
 print(evaluation_text(evaluation, logits, labels, corpus.speakers))
 
 # %% [markdown]
-# The number after ± is the standard deviation over ten ways to cut the same utterances: two models closer to each other than that cannot be
+# *SD over cuts* is the standard deviation over ten ways to cut the same utterances: two models closer to each other than that cannot be
 # told apart by a single validation. (It says nothing of other utterances, or of another seed: see lesson 3.) *top 5* counts an answer as
 # right if the speaker is among the five likeliest. Utterances are longer than segments, so *full* hears more of the speaker than *crop*.
 #
@@ -373,7 +386,7 @@ from speaker_lib.plots import confusion_figure
 show(confusion_figure(logits, labels, corpus.speakers))
 
 # %% [markdown]
-# **What to see:** the diagonal holds the right answers. A bright square off it: the speaker of that row was taken for that of the column. A
+# **What to see:** the diagonal, in grey, holds the right answers. A bright square off it: the speaker of that row was taken for that of the column. A
 # column with several of them is a speaker whom the model names when it does not know.
 #
 # ## Handing in
@@ -398,10 +411,8 @@ else:
 last, crop = run.metrics()[-1], evaluation.crop
 print(f"On {corpus.source}: {last['step']:,} steps at {last['steps_per_second']:.0f} a second.")
 print(f"Loss: knowing nothing {math.log(n_speakers):.2f}, now {last['valid_loss']:.2f}.")
-print(
-    f"Right by guessing {1 / n_speakers:.4f}, crop {crop.accuracy:.4f} ± {crop.std:.4f},", end=" "
-)
-print(f"full {evaluation.full.accuracy:.4f}.")
+print(f"Right by guessing {1 / n_speakers:.4f}, crop {crop.accuracy:.4f}", end=" ")
+print(f"(SD over cuts {crop.std:.4f}), full {evaluation.full.accuracy:.4f}.")
 full, count = evaluation.full.accuracy, evaluation.n_utterances
 print(classical_conclusion(classical, "baseline", full, count))
 print("The report, 600 VoxCeleb2 speakers, best validation in 70,000 steps: 0.4834 (crop).")

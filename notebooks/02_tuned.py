@@ -81,6 +81,14 @@ for setting, (before, after) in baseline.differences(tuned).items():
     print(f"{setting:<18} {before!s:>8} -> {after}")
 
 # %% [markdown]
+# The same in the drawing of lesson 1, with what changes marked:
+
+# %%
+from speaker_lib.plots import architecture_figure
+
+show(architecture_figure(tuned, changed_from=baseline))
+
+# %% [markdown]
 # Four are the report's. The fifth, `norm`, is ours; discovery 2 below shows why six layers of that size need it.
 #
 # ## Change 1: `d_model`, from 80 to 512
@@ -135,10 +143,10 @@ dataset = SpeakerDataset(corpus.labelled, trained_baseline.preset.train.segment_
 held_out = split_utterances(corpus.labelled, trained_baseline.preset.train)[1]
 mel = dataset[int(held_out[0])][0]  # (frames, n_mels)
 maps = attention_maps(trained_baseline.load_model(), mel)  # (layers, heads, frames, frames)
-show(attention_figure(maps[0], "Attention of lesson 1's baseline, its only layer"))
+show(attention_figure(maps[0], mel, "Attention of lesson 1's baseline, its only layer"))
 
 # %% [markdown]
-# **What to see:** vertical stripes. Nearly every frame looks at the same few; with no sense of order in the model, a frame is looked at for
+# **What to see:** vertical stripes; the spectrogram above shows which sounds they stand under. Nearly every frame looks at the same few; with no sense of order in the model, a frame is looked at for
 # what it sounds like, not for where it stands. We look again at the end, at the tuned model.
 #
 # ## Change 3: layers, from 1 to 6
@@ -270,7 +278,7 @@ for deep in deep_runs:
 # %%
 from speaker_lib.plots import comparison_figure
 
-show(comparison_figure(deep_runs, report=False))
+show(comparison_figure(deep_runs))
 
 # %%
 for deep in deep_runs:
@@ -324,7 +332,7 @@ show(confusion_figure(logits, labels, corpus.speakers))
 
 # %%
 maps = attention_maps(run.load_model(), mel)  # (layers, heads, frames, frames)
-show(attention_figure(maps[-1], f"Attention of {run.name}, layer {len(maps)} of {len(maps)}"))
+show(attention_figure(maps[-1], mel, f"Attention of {run.name}, layer {len(maps)} of {len(maps)}"))
 
 # %% [markdown]
 # **What to see:** heads that differ: one or another spreads its weight widely, most pick a few frames, and not all of them the same ones.

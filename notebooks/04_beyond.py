@@ -217,12 +217,12 @@ print(inspect.getsource(with_margin))
 # %% [markdown]
 # Two ways are common: a margin taken off the cosine (*AM-softmax*, Wang et al. 2018), and one added to the angle (*ArcFace*, Deng et al.
 # 2019). Below, two speakers' directions A and B on the unit circle, and all places where an utterance's vector may point. **Where must an
-# utterance by A lie, so that the loss finds it right?** Move the slider, in hundredths.
+# utterance by A lie, so that the loss finds it right?** Move the slider.
 
 # %%
 from speaker_lib.plots import margin_figure
 
-explore(lambda hundredths: margin_figure(hundredths / 100), "hundredths", most=100, start=20)
+explore(margin_figure, "margin", most=1.0, start=0.2, step=0.01)
 
 # %% [markdown]
 # **What to see:** without a margin (slider at 0) the border is the dotted line, half-way between the two. With one, each speaker's own
@@ -266,20 +266,19 @@ save_figure(figure, lesson.runs / "ladder.png")
 show(figure)
 
 # %% [markdown]
-# **What to see:** compare each blue bar with the one *above* it, each grey one, which was only tried, with the last blue one, and any step
-# with the spread over seeds. Taking each band's mean off takes away most of what a microphone does. Where the held-out recordings are new, as
+# **What to see:** each dot is a seed: what it gains over the same seed of the step above, or, below the dotted line, where steps were only tried, over
+# the same seed of the last one that is kept. Taking each band's mean off takes away most of what a microphone does. Where the held-out recordings are new, as
 # with the simulated voices, that gains much; where they are in the training data it costs, so `best`, meant for HW4, does without. A rung that gains
 # nothing is no proof that its idea is worthless: the order in which rungs are climbed decides how much each seems to be worth, as with the
 # four changes of lesson 3; some ideas (the average of the weights, the masks, the margin) are made for runs much longer than these; and the
-# nearer to 1, the less there is to gain. On the right, what a step costs: taking one vector for two frames makes it cheaper, the Conformer
+# nearer to 1, the less there is to gain. On the right, what a step costs: subsampling by 2 makes it cheaper, the Conformer
 # dearer. In words, computed from the runs. As in lesson 3 each step has a paired t-test over the seeds, and Holm's correction is made over
 # all steps. Without it almost four of ten ladders would have a significant step even where nothing helps:
 
 # %%
 from speaker_lib.experiments import ladder_conclusions
 
-for sentence in ladder_conclusions(ladder):
-    print("-", sentence)
+ladder_conclusions(ladder)
 
 # %% [markdown]
 # ## What does it listen to?
@@ -295,12 +294,29 @@ from speaker_lib.plots import pooling_figure
 top = Run.open(lesson.runs / "ladder" / ladder.kept[-1].name / f"seed{profile.ladder.seeds[0]}")
 mel = SpeakerDataset(few.labelled).whole(heldout_indices(top, few)[:1]).mels[0]  # (frames, n_mels)
 weights = pooling_weights(top.load_model(), mel)  # (frames,)
-show(pooling_figure(mel, weights, "One held-out utterance, and how much each frame of it counts"))
+show(pooling_figure(mel, weights, "One held-out utterance"))
 
 # %% [markdown]
 # **What to see:** how far the blue line is from the dashed one. Where it is high, the model found that such frames tell the speaker; compare
-# them with the picture above. Where it hardly leaves the dashed line, the plain mean and deviation would do as well.
-#
+# them with the picture above. Where it hardly leaves the dashed line, the plain mean and deviation would do as well. Loud or soft? The rank
+# correlation above the picture is positive where loud frames count more, negative where soft ones do. One utterance may be an exception:
+
+# %%
+from speaker_lib.models import loudness_correlation
+
+model, chosen = top.load_model(), heldout_indices(top, few)[:50]
+mels = [
+    mels[0]
+    for mels in (
+        SpeakerDataset(few.labelled).whole(chosen[i : i + 1]).mels for i in range(len(chosen))
+    )
+]
+ranks = torch.tensor([loudness_correlation(mel, pooling_weights(model, mel)) for mel in mels])
+print(
+    f"rank correlation of weight and loudness, mean of {len(ranks)} utterances: {ranks.mean():+.2f} (SD {ranks.std():.2f})"
+)
+
+# %% [markdown]
 # ## Speakers who are not in the training data
 #
 # Every model so far answers with a name from its list. Here are simulated voices from another seed, *strangers*. **What will it say of
@@ -382,10 +398,11 @@ for name, found in results.items():
 # ## What we saw
 
 # %%
+from IPython.display import display
+
 untrained, trained = results["tuned, untrained"], results["tuned"]
 print(f"One model, ten cuts: {draws.min():.3f} to {draws.max():.3f}.")
-for sentence in ladder_conclusions(ladder)[:2]:
-    print(sentence)
+display(ladder_conclusions(ladder)[:2])
 print(
     f"{trained.n_speakers} strangers: EER {trained.eer:.3f} trained, {untrained.eer:.3f} untrained."
 )

@@ -14,6 +14,7 @@ from .project import Project
 COMMANDS = {
     "notebooks": (commands.notebooks, "make the committed notebooks and the README's figures anew (profile laptop)"),
     "check": (commands.check, "say what is wrong with the committed notebooks"),
+    "lab": (commands.lab, "copy every lesson to build/lab, where JupyterLab opens it"),
     "smoke": (commands.smoke, "lay out every lesson in build/smoke, where nbval runs it"),
     "house": (commands.draw_house, "draw the picture of the library anew"),
     "audit": (commands.audit, "say which packages of constraints.txt have known holes"),

@@ -24,6 +24,7 @@ from .house import PICTURE, house
 from .pairs import read_source, refill, write_pair
 from .project import Project, slug_of
 
+LAB = Path("build/lab")
 _TEXTS = (".cff", ".ipynb", ".md", ".py", ".toml", ".yaml", ".yml")  # files that may name the repository
 
 
@@ -58,6 +59,26 @@ def smoke(project: Project) -> int:
     for name in project.lessons:
         write_notebook(read_source(project, name), folder / "py" / f"{name}.ipynb")
         write_notebook(nbformat.read(project.path(name, "ipynb"), as_version=4), folder / "ipynb" / f"{name}.ipynb")
+    return 0
+
+
+def lab(project: Project) -> int:
+    """Copies each lesson to ``build/lab``, where JupyterLab opens it: what a reader does there changes no committed file.
+
+    A copy that is there already stays as it is; where the lesson has changed since, that is said.
+    """
+    folder = project.root / LAB
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in project.lessons:
+        lesson, copy, original = project.path(name, "ipynb"), folder / f"{name}.ipynb", folder / f".{name}.original"
+        content = lesson.read_bytes().replace(b"](../", b"](../../")  # links to docs and library, from one folder deeper
+        if copy.exists() and not (original.exists() and copy.read_bytes() == original.read_bytes()):
+            if not original.exists() or content != original.read_bytes():
+                print(f"notebooks/{name}.ipynb has changed since it was copied: to get it, rename {LAB}/{name}.ipynb.")
+            continue
+        for path in (copy, original):
+            with replacing(path) as file:
+                file.write(content)
     return 0
 
 

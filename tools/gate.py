@@ -16,7 +16,7 @@ import yaml
 from jupytext.cli import jupytext as sync
 from nbformat import NotebookNode
 
-from .clean import CELL_METADATA, METADATA, WIDGET, cell_ids
+from .clean import CELL_METADATA, METADATA, PICTURE, PICTURE_METADATA, WIDGET, cell_ids
 from .generated import BADGES, BOOTSTRAP, generated_cells, links, tags_of
 from .project import Project
 from .sources import CHECKED, stale_sources
@@ -124,10 +124,19 @@ def _outputs(notebook: NotebookNode) -> Iterator[str]:
             elif output.get("name") == "stderr":
                 said = output.text.strip().splitlines()[0][:80]
                 yield f", cell {number}: shows the warning {said!r}: mend its cause, then {REMAKE}."
-            elif output.get("metadata"):
-                yield f", cell {number}: an output carries the metadata {', '.join(output.metadata)}: {REMAKE}."
+            elif extra := _foreign_metadata(output):
+                yield f", cell {number}: an output carries the metadata {', '.join(extra)}: {REMAKE}."
+            elif PICTURE in output.get("data", {}) and not output.metadata.get(PICTURE, {}).get("alt"):
+                yield f", cell {number}: a picture has no description: show it by `show` of speaker_lib.course, then {REMAKE}."
             elif WIDGET in output.get("data", {}):
                 yield f", cell {number}: carries a widget, which is dead where the notebook is only read: {REMAKE}."
+
+
+def _foreign_metadata(output: NotebookNode) -> list[str]:
+    """The metadata of an output but for what a picture says of itself."""
+    metadata = output.get("metadata", {})
+    extra = [key for key in metadata if key != PICTURE]
+    return extra + [f"{PICTURE} {key}" for key in metadata.get(PICTURE, {}) if key not in PICTURE_METADATA]
 
 
 def _paths(notebook: NotebookNode, root: Path) -> Iterator[str]:

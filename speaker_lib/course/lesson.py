@@ -115,8 +115,9 @@ def open_lesson(data: str = FOUND, keep: str = HERE) -> Lesson:
 
 
 def _home() -> Path:
-    """The checkout if the notebook runs in its folder ``notebooks``, else the current folder."""
-    return Path("..") if Path("../speaker_lib").is_dir() and Path("../pyproject.toml").is_file() else Path()
+    """The checkout if the notebook runs in its folder ``notebooks`` or ``build/lab``, else the current folder."""
+    above = [Path(".."), *[Path("../..")] * (Path.cwd().parts[-2:] == ("build", "lab"))]
+    return next((path for path in above if (path / "speaker_lib").is_dir() and (path / "pyproject.toml").is_file()), Path())
 
 
 def _find_data(profile: Profile, home: Path, data: str) -> Path:

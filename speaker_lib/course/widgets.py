@@ -6,6 +6,7 @@ Each is a thin shell around a plain function.  Without ipywidgets, or in a noteb
 import base64
 import importlib.util
 import io
+import struct
 import threading
 from collections.abc import Callable
 
@@ -13,6 +14,7 @@ from IPython.display import DisplayHandle, display
 from matplotlib.figure import Figure
 
 from ..plots.runs import curves_figure
+from ..plots.style import DPI, description
 from ..training.run import Run
 
 _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
@@ -20,19 +22,21 @@ _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 def show(figure: Figure) -> None:
     """Shows a figure as a picture in the cell's output."""
-    _show(png(figure))
+    _show(figure)
 
 
-def explore(figure_of: Callable[[int], Figure], label: str, most: int, start: int = 0) -> None:
-    """Shows ``figure_of(start)``, and a slider for the value, from 0 to ``most``."""
-    first = png(figure_of(start))
+def explore(figure_of: Callable[[float], Figure], label: str, most: float, start: float = 0, step: float = 1) -> None:
+    """Shows ``figure_of(start)``, and a slider for the value, from 0 to ``most``; with a ``step`` of 1 it is an int."""
+    first = figure_of(start)
     if importlib.util.find_spec("ipywidgets") is None:
         _show(first)
         return
     import ipywidgets
 
-    slider = ipywidgets.IntSlider(start, 0, most, description=label, layout={"width": "60%"})
-    picture = ipywidgets.Image(value=first, format="png")
+    kind = ipywidgets.IntSlider if isinstance(step, int) else ipywidgets.FloatSlider
+    slider = kind(value=start, min=0, max=most, step=step, description=label, layout={"width": "60%"})
+    content = png(first)
+    picture = ipywidgets.Image(value=content, format="png", layout={"width": f"{_size(content)['width']}px"})
 
     def redraw(change: dict[str, object]) -> None:
         picture.value = png(figure_of(change["new"]))
@@ -52,38 +56,63 @@ class LivePlot:
 
     def __init__(self, run: Run) -> None:
         self.run, self.stop = run, threading.Event()
+        self.button = None
         if importlib.util.find_spec("ipywidgets") is not None and _buttons_work():
             import ipywidgets
 
-            button = ipywidgets.Button(description="Stop training", icon="stop", tooltip="saves the run")
-            button.on_click(lambda _: self.stop.set())
+            self.button = ipywidgets.Button(
+                description="Stop training", icon="stop", tooltip="saves the run", disabled=run.finished
+            )
+            self.button.on_click(lambda _: self._stop())
             # ipykernel 7.4 would send a click to the subshell that last used the widget: the one that is busy training.
-            vars(button.comm).pop("_reply_subshell_id", None)
-            display(button)
-        self._handle = _show(png(curves_figure(run)))
+            vars(self.button.comm).pop("_reply_subshell_id", None)
+            display(self.button)
+        self._handle = _show(curves_figure(run))
 
     def __call__(self, row: dict[str, float]) -> None:
         """Called by `train` with each new line of ``metrics.jsonl``."""
-        self._handle.update(_bundle(png(curves_figure(self.run))), raw=True)
+        bundle, metadata = _bundle(curves_figure(self.run))
+        self._handle.update(bundle, raw=True, metadata=metadata)
+
+    def close(self) -> None:
+        """Called by `train` at its end: there is nothing left to stop."""
+        if self.button is not None:
+            self.button.disabled = True
+
+    def _stop(self) -> None:
+        self.stop.set()
+        self.close()
 
 
 def png(figure: Figure) -> bytes:
-    """A figure as the bytes of a PNG file."""
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=100)
-    return file.getvalue()
+    """A figure as the bytes of a PNG file of at most 256 colours: half the size or less, and no difference to see."""
+    from PIL import Image  # which Matplotlib needs, too
+
+    file, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(file, format="png", dpi=DPI)
+    picture = Image.open(file).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    picture.save(small, format="png", optimize=True)
+    return small.getvalue()
 
 
-def _show(picture: bytes, widget: object | None = None) -> DisplayHandle:
-    return display(_bundle(picture, widget), raw=True, display_id=True)
+def _show(figure: Figure, widget: object | None = None) -> DisplayHandle:
+    bundle, metadata = _bundle(figure, widget)
+    return display(bundle, raw=True, display_id=True, metadata=metadata)
 
 
-def _bundle(picture: bytes, widget: object | None = None) -> dict[str, object]:
-    """One output in two forms: a widget in a running notebook, else the picture."""
-    bundle: dict[str, object] = {"image/png": base64.b64encode(picture).decode(), "text/plain": "a figure"}
+def _bundle(figure: Figure, widget: object | None = None) -> tuple[dict[str, object], dict[str, object]]:
+    """One output in two forms, a widget in a running notebook, else the picture; and the picture's size and description."""
+    picture, text = png(figure), description(figure)
+    bundle: dict[str, object] = {"image/png": base64.b64encode(picture).decode(), "text/plain": text}
     if widget is not None:
         bundle[_WIDGET_VIEW] = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
-    return bundle
+    return bundle, {"image/png": {"alt": text, **_size(picture)}}
+
+
+def _size(picture: bytes) -> dict[str, int]:
+    """Half the pixels of a PNG file: sharp on a screen with two pixels to a point, and on a projector."""
+    width, height = struct.unpack(">II", picture[16:24])  # of its first chunk, IHDR
+    return {"width": width // 2, "height": height // 2}
 
 
 def _buttons_work() -> bool:

@@ -35,6 +35,7 @@ class Embeddings:
     speakers: tuple[str, ...]  # empty strings in a test set
     source: str  # of the corpus; every figure of the vectors shows it
     trained_on: str  # the source of the run's training data
+    sessions: tuple[str, ...] = ()  # the recording of each utterance, if the data name them
 
     def save(self, out: str | os.PathLike[str]) -> None:
         """Writes an array per field, for `np.load`. Raises WriteError."""
@@ -58,7 +59,8 @@ def embed(run: Run, corpus: Corpus, utterances: torch.Tensor | None, device: tor
     vectors = full_outputs(run.load_model(device).embed, SpeakerDataset(part, device=device), utterances, device)  # (n, d)
     speakers = tuple("" if label < 0 else corpus.speakers[label] for label in part.labels[chosen])
     paths = tuple(part.paths[i] for i in chosen)
-    return Embeddings(vectors.numpy(), part.lengths[chosen], paths, speakers, corpus.source, run.data.source)
+    sessions = tuple(part.sessions[i] for i in chosen) if part.sessions else ()
+    return Embeddings(vectors.numpy(), part.lengths[chosen], paths, speakers, corpus.source, run.data.source, sessions)
 
 
 def unseen_indices(run: Run, corpus: Corpus, everything: bool = False) -> torch.Tensor:
