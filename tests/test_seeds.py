@@ -94,12 +94,14 @@ import dataclasses, sys
 from pathlib import Path
 from tests.test_seeds import Corpus, Job, PRESET, train_jobs
 corpus, endless = Corpus.open(sys.argv[1]), PRESET.override({{"train.total_steps": 10**6, "train.warmup_steps": 2}})
-jobs = [Job.of(Path(sys.argv[2]) / name, preset, corpus) for name, preset in (("one", PRESET), ("two", endless), ("three", endless))]
+presets = {{"one": PRESET, "two": endless, "three": endless}}
+jobs = [Job.of(Path(sys.argv[2]) / name, preset, corpus) for name, preset in presets.items()]
 train_jobs(jobs, corpus, "Ablation", workers={workers})
 """
     options = {"cwd": REPO, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
     process = subprocess.Popen([sys.executable, "-c", script, corpus_folder, tmp_path / "runs"], **options)
-    wait_for(lambda: (tmp_path / "runs" / "two" / "metrics.jsonl").exists(), process)
+    begun = (tmp_path / "runs" / "one" / "evaluation.json", tmp_path / "runs" / "two" / "metrics.jsonl")
+    wait_for(lambda: all(path.exists() for path in begun), process)
     os.killpg(process.pid, signal.SIGINT)
     error = process.communicate(timeout=120)[1]
     assert error.count("Traceback") == 1 and process.returncode != 0

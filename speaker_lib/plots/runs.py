@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ..evaluation.identification import confusion_counts
 from ..experiments.published import REPORT_BASELINE, REPORT_TUNED
@@ -113,5 +114,7 @@ def _finish_curves(accuracy: Axes, loss: Axes, accuracy_title: str, loss_title: 
     finish(accuracy, accuracy_title, "training steps", "accuracy, fraction of segments")
     accuracy.set_ylim(-0.03, 1.08)
     finish(loss, loss_title, "training steps", "cross-entropy, nats")
+    for axes in (accuracy, loss):
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
     drawn = [float(np.nanmax(line.get_ydata())) for line in loss.lines if len(line.get_ydata())]
     loss.set_ylim(0.0, 1.1 * max([math.log(max(n_speakers, 2)), *drawn]))

@@ -50,7 +50,7 @@ def utterance_figure(mel: np.ndarray, start: int, segment_len: int = 128, other:
     if other is not None:
         right.plot(other.mean(axis=0), bands, color=ORANGE, linestyle=":", label="the other speaker")
     right.plot(mel[start : start + segment_len].mean(axis=0), bands, color=BLUE, label="this segment")
-    right.set_xlim(_FLOOR, _LOUD)
+    right.set_xlim(_FLOOR - 3, _LOUD - 1)  # with room for the legend
     finish(right, "Mean over time", "log mel power", "", legend=False)
     right.legend(fontsize=7, loc="lower left", bbox_to_anchor=(0, 0.14))  # where no curve is
     add_hertz(right, mel.shape[1])

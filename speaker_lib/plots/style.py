@@ -44,8 +44,9 @@ def description(figure: Figure) -> str:
 
 
 def model_colour(name: str, position: int) -> str:
-    """The colour of a run by its name, ``tuned`` or ``tuned-short``; any other gets that of its position."""
-    return MODELS.get(name.removesuffix("-short").removesuffix("-untrained"), COLOURS[position % len(COLOURS)])
+    """The colour of a run by its name, ``tuned`` or ``tuned-short``; any other gets one that neither of the two models has."""
+    others = [colour for colour in COLOURS if colour not in MODELS.values()]
+    return MODELS.get(name.removesuffix("-short").removesuffix("-untrained"), others[position % len(others)])
 
 
 def change_colours(names: Sequence[str]) -> list[str]:
