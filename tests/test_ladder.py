@@ -99,7 +99,7 @@ def test_where_nothing_helps_a_ladder_rarely_says_that_something_does():
 
 def test_without_scipy_a_sentence_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy.stats", None)
-    with pytest.raises(SpeakerError, match="needs scipy: run `pip install scipy`"):
+    with pytest.raises(SpeakerError, match="needs the package scipy: run `pip install scipy`"):
         ladder_conclusions(ladder_of((0.5, 0.52), (0.8, 0.81)))
 
 

@@ -1,21 +1,24 @@
 """Notebook widgets: a slider over figures, a live plot of a run, a button that stops training.
 
-Each is a thin shell around a plain function.  Without ipywidgets, or in a notebook that is not running, it is a still picture.
+Each is a thin shell around a plain function.  Without ipywidgets (a sentence says so), or in a notebook that is not running, it
+is a still picture.
 """
 
 import base64
-import importlib.util
 import io
 import struct
 import threading
 from collections.abc import Callable
-
-from IPython.display import DisplayHandle, display
-from matplotlib.figure import Figure
+from types import ModuleType
 
 from ..plots.runs import curves_figure
-from ..plots.style import DPI, description
+from ..plots.style import DPI, Figure, description
 from ..training.run import Run
+from ..utils.errors import SpeakerError
+from ..utils.optional import optional
+from ..utils.progress import log
+
+display = optional("IPython.display", "showing figures in a notebook").display
 
 _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -28,11 +31,10 @@ def show(figure: Figure) -> None:
 def explore(figure_of: Callable[[float], Figure], label: str, most: float, start: float = 0, step: float = 1) -> None:
     """Shows ``figure_of(start)``, and a slider for the value, from 0 to ``most``; with a ``step`` of 1 it is an int."""
     first = figure_of(start)
-    if importlib.util.find_spec("ipywidgets") is None:
+    ipywidgets = _ipywidgets("a slider")
+    if ipywidgets is None:
         _show(first)
         return
-    import ipywidgets
-
     kind = ipywidgets.IntSlider if isinstance(step, int) else ipywidgets.FloatSlider
     slider = kind(value=start, min=0, max=most, step=step, description=label, layout={"width": "60%"})
     content = png(first)
@@ -57,9 +59,8 @@ class LivePlot:
     def __init__(self, run: Run) -> None:
         self.run, self.stop = run, threading.Event()
         self.button = None
-        if importlib.util.find_spec("ipywidgets") is not None and _buttons_work():
-            import ipywidgets
-
+        ipywidgets = _ipywidgets("a button that stops training")
+        if ipywidgets is not None and _buttons_work():
             self.button = ipywidgets.Button(
                 description="Stop training", icon="stop", tooltip="saves the run", disabled=run.finished
             )
@@ -67,11 +68,13 @@ class LivePlot:
             # ipykernel 7.4 would send a click to the subshell that last used the widget: the one that is busy training.
             vars(self.button.comm).pop("_reply_subshell_id", None)
             display(self.button)
-        self._handle = _show(curves_figure(run))
+        self._rows = run.metrics()
+        self._handle = _show(curves_figure(run, self._rows))
 
     def __call__(self, row: dict[str, float]) -> None:
         """Called by `train` with each new line of ``metrics.jsonl``."""
-        bundle, metadata = _bundle(curves_figure(self.run))
+        self._rows = [*(before for before in self._rows if before["step"] < row["step"]), row]  # the folder may be gone by now
+        bundle, metadata = _bundle(curves_figure(self.run, self._rows))
         self._handle.update(bundle, raw=True, metadata=metadata)
 
     def close(self) -> None:
@@ -95,7 +98,7 @@ def png(figure: Figure) -> bytes:
     return small.getvalue()
 
 
-def _show(figure: Figure, widget: object | None = None) -> DisplayHandle:
+def _show(figure: Figure, widget: object | None = None) -> object:
     bundle, metadata = _bundle(figure, widget)
     return display(bundle, raw=True, display_id=True, metadata=metadata)
 
@@ -113,6 +116,14 @@ def _size(picture: bytes) -> dict[str, int]:
     """Half the pixels of a PNG file: sharp on a screen with two pixels to a point, and on a projector."""
     width, height = struct.unpack(">II", picture[16:24])  # of its first chunk, IHDR
     return {"width": width // 2, "height": height // 2}
+
+
+def _ipywidgets(purpose: str) -> ModuleType | None:
+    try:
+        return optional("ipywidgets", purpose)
+    except SpeakerError as problem:
+        log(f"The figure stands still: {problem}")
+        return None
 
 
 def _buttons_work() -> bool:

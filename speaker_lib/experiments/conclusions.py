@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..utils.errors import SpeakerError
+from ..utils.optional import optional
 from ..utils.text import Sentences
 from .ablation import Ablation, paths
 from .ladder import Ladder, LadderStep
@@ -39,11 +39,8 @@ class Gain:
         """
         if np.ptp(self.differences) < 1e-9:  # equal but for rounding
             return 1.0
-        try:
-            from scipy.stats import ttest_1samp
-        except ImportError:
-            raise SpeakerError("the t-test over the seeds needs scipy: run `pip install scipy`.") from None
-        return float(ttest_1samp(self.differences, popmean=0.0).pvalue)  # one sample of differences is a paired test
+        stats = optional("scipy.stats", "the t-test over the seeds")
+        return float(stats.ttest_1samp(self.differences, popmean=0.0).pvalue)  # one sample of differences is a paired test
 
     @property
     def standard_error(self) -> float:

@@ -6,13 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch, Rectangle
 
 from ..config.schema import ModelConfig, Preset
 from ..models.classifier import Classifier, count_parameters
-from .style import BLACK, BLUE, CHANGES, GREY, ORANGE, describe, new_figure
+from .style import BLACK, BLUE, CHANGES, GREY, ORANGE, Axes, Figure, describe, new_figure
 
 # The settings that a part shows, and how: those of the report always, the others where they are not the default.
 _SHOWN = {
@@ -94,6 +91,8 @@ def architecture_figure(preset: Preset, changed_from: Preset | None = None) -> F
 
 def _data(axes: Axes, segment_len: int, n_mels: int) -> None:
     """The upper row: waveform, spectrogram, and the segment that is cut from it. The pictures are sketches, not a recording."""
+    from matplotlib.patches import Rectangle
+
     t = np.linspace(0, 1, 600)
     loud = 0.15 + np.abs(np.sin(2 * np.pi * 2.3 * t)) * (0.5 + 0.5 * np.sin(2 * np.pi * 0.9 * t + 1))
     axes.plot(2.0 * t, 4.2 + 0.42 * loud * np.sin(2 * np.pi * 55 * t), color=BLUE, linewidth=0.6)
@@ -116,6 +115,8 @@ def _data(axes: Axes, segment_len: int, n_mels: int) -> None:
 
 
 def _part(axes: Axes, x: float, width: float, part: Part) -> None:
+    from matplotlib.patches import FancyBboxPatch, Rectangle
+
     box = FancyBboxPatch(
         (x, 0.45), width, 2.1, boxstyle="round,pad=0,rounding_size=0.08", facecolor="#f4f4f4", edgecolor="#333333"
     )

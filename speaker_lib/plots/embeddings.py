@@ -1,16 +1,15 @@
 """Figures of embeddings: scores of pairs, a DET curve, and a t-SNE map."""
 
+from __future__ import annotations
+
 from collections import Counter
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 
 from ..evaluation.embeddings import Embeddings, flatten_vectors
 from ..evaluation.verification import Verification, error_rates
-from .style import BLACK, COLOURS, GREEN, GREY, MARKERS, describe, finish, new_figure, plain
+from .style import BLACK, COLOURS, GREEN, GREY, MARKERS, Axes, Figure, describe, finish, label_names, new_figure
 
 _TICKS = (0.001, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.95, 0.99, 0.999)  # error rates
 _MOST_PER_SPEAKER = 100  # points: with more, t-SNE is slow and they cover each other
@@ -37,16 +36,18 @@ def map_figure(embeddings: Embeddings, most: int = 12) -> Figure:
     of = np.array(embeddings.speakers)
     rows = [np.flatnonzero(of == name)[:_MOST_PER_SPEAKER] for name in shown]
     places = flatten_vectors(embeddings.vectors[np.concatenate(rows)])  # (points, 2)
+    from matplotlib.patheffects import withStroke
+
     figure = new_figure(5.2, f"trained on {embeddings.trained_on}; map of {embeddings.source}")
     axes = figure.subplots()
-    groups = zip(shown, rows, np.split(places, np.cumsum([len(r) for r in rows])[:-1]), strict=True)
+    groups = zip(label_names(shown), rows, np.split(places, np.cumsum([len(r) for r in rows])[:-1]), strict=True)
     for i, (name, chosen, part) in enumerate(groups):
         turn, colour = divmod(i, len(COLOURS))  # where a colour comes again, its marker differs
         style = {"edgecolors": COLOURS[colour], "marker": MARKERS[(colour + 3 * turn) % len(MARKERS)]}
         axes.scatter(*part.T, s=46, linewidths=1.2, c=_fills(embeddings, chosen, COLOURS[colour]), **style)
         if name:
             middle = part[np.linalg.norm(part - np.median(part, axis=0), axis=1).argmin()]  # (2,) inside the largest group
-            label = axes.annotate(plain(name), middle, (0, 9), textcoords="offset points", ha="center", fontsize=8, weight="bold")
+            label = axes.annotate(name, middle, (0, 9), textcoords="offset points", ha="center", fontsize=8, weight="bold")
             label.set(color=COLOURS[colour], path_effects=[withStroke(linewidth=2.5, foreground="white")])
     of_all = f"{len(shown)} of {len(by_speaker)}" if len(shown) < len(by_speaker) else f"{len(shown)}"
     title = f"{len(places):,} utterances of {of_all} speakers" if any(shown) else f"{len(places):,} utterances of a test set"

@@ -1,14 +1,13 @@
 """Figures of an ablation and of a ladder. A comparison is paired by seed: each seed is a dot, or a thin line from dot to dot."""
 
+from __future__ import annotations
+
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
 
 from ..experiments.ablation import Ablation, Change, paths
 from ..experiments.conclusions import Gain, ladder_gains
 from ..experiments.ladder import Ladder
-from .style import BLACK, GREEN, GREY, MODELS, ORANGE, change_colours, describe, finish, new_figure
+from .style import BLACK, GREEN, GREY, MODELS, ORANGE, Axes, Figure, change_colours, describe, finish, new_figure
 
 _PROTOCOLS = (("random segments", "random"), ("whole utterances", "random"), ("whole utterances,\nunseen recordings", "session"))
 
@@ -126,6 +125,8 @@ def _waterfall(
 
 
 def _costs(axes: Axes, ablation: Ablation, stations: list[tuple[Change, ...]], colours: dict[Change, str]) -> None:
+    from matplotlib.ticker import EngFormatter
+
     results = [ablation.of(station) for station in stations]
     shades = [colours[station[-1]] if station else GREY for station in stations]
     bars = axes.barh(range(len(results)), [result.seconds.mean() for result in results], 0.6, color=shades, alpha=0.8)

@@ -3,16 +3,15 @@
 Each point of the circle is the embedding of an utterance.  The logits come from `with_margin`, as in training.
 """
 
+from __future__ import annotations
+
 import math
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.projections.polar import PolarAxes
 
 from ..training.losses import with_margin
-from .style import BLACK, COLOURS, GREEN, PINK, describe, finish, new_figure
+from .style import BLACK, COLOURS, GREEN, PINK, Axes, Figure, describe, finish, new_figure
 
 SPEAKERS = (math.radians(55), math.radians(125))  # the directions of speakers A and B
 KINDS = {"cosine": "subtracted from the cosine", "angle": "added to the angle"}
@@ -53,7 +52,7 @@ def _strip(places: np.ndarray, owner: np.ndarray) -> float:
     return int((owner == -1)[places > 0].sum()) * 360 / (_POINTS - 1)
 
 
-def _circle(axes: PolarAxes, kind: str, margin: float) -> None:
+def _circle(axes: Axes, kind: str, margin: float) -> None:
     places, owner = territories(kind, margin)
     for speaker, direction in enumerate(SPEAKERS):
         colour = COLOURS[speaker]

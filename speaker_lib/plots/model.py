@@ -1,10 +1,11 @@
 """Figures of a model: learning rate, attention, pooling weights, activation in the head, and cost."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 
 from ..config.schema import ModelConfig, TrainConfig
 from ..models.cost import cost_of
@@ -12,7 +13,7 @@ from ..models.heads import ACTIVATIONS
 from ..models.inspect import HeadSignals, loudness_correlation
 from ..training.schedule import get_cosine_schedule_with_warmup
 from .speech import add_hertz, show_mel
-from .style import BLUE, COLOURS, ORANGE, SKY, YELLOW, describe, finish, new_figure
+from .style import BLUE, COLOURS, ORANGE, SKY, YELLOW, Figure, describe, finish, new_figure
 
 ALIKE = 0.9  # correlation from which two heads attend to the same frames
 

@@ -1,19 +1,18 @@
 """Figures of runs: validation curves of several, all curves of one, and a confusion matrix."""
 
+from __future__ import annotations
+
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from ..evaluation.identification import confusion_counts
 from ..experiments.published import REPORT_BASELINE, REPORT_TUNED
 from ..training.run import Run
 from ..utils.errors import RunError
-from .style import GREY, MARKERS, describe, finish, model_colour, new_figure, plain
+from .style import GREY, MARKERS, Axes, Figure, describe, finish, label_names, model_colour, new_figure, plain
 
 REPORT_SPEAKERS = 600  # the report's curves belong beside runs on as many
 
@@ -28,7 +27,7 @@ def comparison_figure(runs: Sequence[Run], report: bool | None = None) -> Figure
     note = "grey: the report, on 600 VoxCeleb2 speakers after 70,000 steps; " * report
     figure = new_figure(3.9, note + "; ".join(dict.fromkeys(run.data.source for run in runs)))
     accuracy, loss = figure.subplots(1, 2)
-    for i, run in enumerate(runs):
+    for i, (run, label) in enumerate(zip(runs, label_names([run.name for run in runs]), strict=True)):
         rows = run.metrics()
         if not rows:
             raise RunError(f"{run.folder} has no validation yet: resume it with `train --resume` until the first one.")
@@ -37,7 +36,7 @@ def comparison_figure(runs: Sequence[Run], report: bool | None = None) -> Figure
             "color": model_colour(run.name, i),
             "marker": MARKERS[i % len(MARKERS)],
             "markersize": 4,
-            "label": plain(run.name),
+            "label": label,
         }
         accuracy.plot(steps, [row["valid_accuracy"] for row in rows], **style)
         loss.plot(steps, [row["valid_loss"] for row in rows], **style)
@@ -55,11 +54,11 @@ def comparison_figure(runs: Sequence[Run], report: bool | None = None) -> Figure
     return describe(figure, f"Validation accuracy and loss against training steps. Best accuracy: {reached}.")
 
 
-def curves_figure(run: Run) -> Figure:
-    """Accuracy and loss of one run so far, in training and in validation."""
+def curves_figure(run: Run, rows: Sequence[Mapping[str, float]] | None = None) -> Figure:
+    """Accuracy and loss of one run so far (or in these ``rows`` of validations), in training and in validation."""
     figure = new_figure(3.5, f"{run.name} on {run.data.source}")
     accuracy, loss = figure.subplots(1, 2)
-    rows, colour = run.metrics(), model_colour(run.name, 0)
+    rows, colour = run.metrics() if rows is None else rows, model_colour(run.name, 0)
     steps, n_speakers = [row["step"] for row in rows], run.preset.model.n_speakers
     hollow = {"linestyle": "--", "linewidth": 1, "marker": "s", "markerfacecolor": "white"}
     for part, label, look in (("train", "training", hollow), ("valid", "validation", {"marker": "o"})):
@@ -95,7 +94,7 @@ def confusion_figure(logits: torch.Tensor, labels: torch.Tensor, speakers: Seque
         if count:
             dark = i == j or count > top / 2
             axes.text(j, i, count, ha="center", va="center", fontsize=8, color="black" if dark else "white")
-    names = [plain(speakers[i]) for i in worst]
+    names = label_names([speakers[i] for i in worst])
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=8)
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.set_xlabel("predicted speaker")
@@ -114,6 +113,8 @@ def _finish_curves(accuracy: Axes, loss: Axes, accuracy_title: str, loss_title: 
     finish(accuracy, accuracy_title, "training steps", "accuracy, fraction of segments")
     accuracy.set_ylim(-0.03, 1.08)
     finish(loss, loss_title, "training steps", "cross-entropy, nats")
+    from matplotlib.ticker import MaxNLocator
+
     for axes in (accuracy, loss):
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
     drawn = [float(np.nanmax(line.get_ydata())) for line in loss.lines if len(line.get_ydata())]

@@ -1,15 +1,13 @@
 """Figures of the data: waveforms, log-mel spectrograms, and the lengths of utterances."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
-from matplotlib.patches import Rectangle
 
 from ..data.features import FRAMES_PER_SECOND, N_MELS, SAMPLE_RATE, mel_edges
-from .style import BLUE, COLOURS, GREY, ORANGE, SKY, describe, finish, new_figure
+from .style import BLUE, COLOURS, GREY, ORANGE, SKY, Axes, Figure, describe, finish, label_names, new_figure
 
 _LOUD, _FLOOR = 6.0, -12.0  # natural log of mel power: the range in which speech shows its structure
 _HERTZ = (250, 500, 1_000, 2_000, 4_000, 7_000)  # marks beside the bands
@@ -19,7 +17,7 @@ def voices_figure(waveforms: Sequence[np.ndarray], mels: Sequence[np.ndarray], n
     """One voice per column: its waveform (samples,) at 16 kHz, and below it, on the same time axis, its mels (frames, n_mels)."""
     figure = new_figure(4.4)
     panels = figure.subplots(2, len(names), squeeze=False, sharey="row", sharex="col")
-    for column, (waveform, mel, name) in enumerate(zip(waveforms, mels, names, strict=True)):
+    for column, (waveform, mel, name) in enumerate(zip(waveforms, mels, label_names(names), strict=True)):
         above, below = panels[:, column]
         above.plot(np.arange(len(waveform)) / SAMPLE_RATE, waveform, color=COLOURS[column], linewidth=0.4)
         finish(above, f"{name}: waveform", "", "amplitude" if column == 0 else "", legend=False)
@@ -37,6 +35,8 @@ def utterance_figure(mel: np.ndarray, start: int, segment_len: int = 128, other:
 
     ``other`` is an utterance of another speaker, (frames, n_mels): its mean spectrum is drawn, too.
     """
+    from matplotlib.patches import Rectangle
+
     figure = new_figure(3.2)
     left, right = figure.subplots(1, 2, width_ratios=(2, 1), sharey=True)
     image = show_mel(left, mel)
@@ -73,8 +73,8 @@ def lengths_figure(lengths: np.ndarray, segment_len: int, source: str) -> Figure
     return describe(figure, f"Histogram of utterance lengths, {shortest:.1f} to {longest:.1f} s; {longer} of {seconds:.2f} s.")
 
 
-def show_mel(axes: Axes, mel: np.ndarray, frames: bool = False) -> AxesImage:
-    """Draws mels (frames, n_mels) over seconds, or over ``frames``."""
+def show_mel(axes: Axes, mel: np.ndarray, frames: bool = False) -> object:
+    """Draws mels (frames, n_mels) over seconds, or over ``frames``; returns the image."""
     end = len(mel) if frames else len(mel) / FRAMES_PER_SECOND
     first = -0.5 if frames else 0.0
     extent = (first, end + first, -0.5, mel.shape[1] - 0.5)

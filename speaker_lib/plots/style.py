@@ -1,17 +1,24 @@
-"""The style of every figure: colours that keep their meaning, one width, a line on the data, and a description.
+"""What all figures share: colours that keep their meaning, one width, labels in any script, a description, and the file.
 
 The colours are those of Okabe & Ito, which colour-blind readers can tell apart; markers, hatches and dashes do the same in print.
 """
+
+from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
 from ..utils.errors import RunError
-from ..utils.files import replacing
+from ..utils.files import make_folder, replacing
+from ..utils.optional import optional
+from ..utils.progress import log
+from .fonts import INSTALL, find_families
+
+matplotlib = optional("matplotlib", "drawing figures")
+Axes = optional("matplotlib.axes", "drawing figures").Axes
+Text = optional("matplotlib.text", "drawing figures").Text
+_Figure = optional("matplotlib.figure", "drawing figures").Figure
 
 WIDTH = 9.0  # inches, of every figure: a column of one width
 DPI = 200  # of what is saved or shown; a page shows it at half its pixels
@@ -22,6 +29,27 @@ MARKERS = "osD^vPX"
 # A model and a change keep their colours throughout the course.
 MODELS = {"baseline": BLUE, "tuned": ORANGE}
 CHANGES = {"d_model": GREEN, "nhead": PINK, "num_layers": YELLOW, "activation": SKY}
+
+
+class Figure(_Figure):
+    """A figure whose texts may be in any script that an installed font has. Other characters are drawn as ``?``."""
+
+    def draw(self, renderer: object) -> None:
+        """Finds fonts for all texts, then draws. Matplotlib calls it."""
+        unknown = set()
+        for text in self.findobj(Text):
+            content, families = text.get_text(), text.get_fontfamily()
+            if content.isascii():
+                continue
+            found, lacking = find_families(content, families)
+            if found:
+                text.set_fontfamily([*families, *found])
+            if lacking:
+                text.set_text("".join("?" if c in lacking else c for c in content))
+                unknown |= lacking
+        if unknown:
+            log(f"No font here has the characters {''.join(sorted(unknown))}, so the figure shows ? for each: {INSTALL}.")
+        super().draw(renderer)
 
 
 def new_figure(height: float, source: str = "") -> Figure:
@@ -55,6 +83,16 @@ def change_colours(names: Sequence[str]) -> list[str]:
     return [CHANGES[name] if name in CHANGES else next(rest) for name in names]
 
 
+def label_names(names: Sequence[str]) -> list[str]:
+    """The names as a figure can show them. One with a character that no font has becomes a number; a sentence says which."""
+    lacking = find_families("".join(names), matplotlib.rcParams["font.family"])[1]
+    numbers = {name: f"#{i}" for i, name in enumerate((n for n in names if lacking & set(n)), 1)}
+    if numbers:
+        listed = ", ".join(f"{number} = {name}" for name, number in numbers.items())
+        log(f"No font here has all characters of these names, so the figure shows numbers ({listed}): {INSTALL}.")
+    return [numbers.get(name) or plain(name) for name in names]
+
+
 def plain(name: str) -> str:
     """A name for Matplotlib to show as it is: text between two dollar signs would become a formula."""
     return name.replace("$", r"\$")
@@ -73,6 +111,7 @@ def finish(axes: Axes, title: str, x: str, y: str, legend: bool = True) -> None:
 def save_figure(figure: Figure, out: str | os.PathLike[str]) -> None:
     """Writes a figure in the format of its file name. Raises RunError as `figure_format` does, and WriteError."""
     suffix = figure_format(out)
+    make_folder(Path(out).parent)
     with replacing(out) as file:
         figure.savefig(file, format=suffix, dpi=DPI)
 
