@@ -12,7 +12,7 @@ from ..evaluation.identification import confusion_counts
 from ..experiments.published import REPORT_BASELINE, REPORT_TUNED
 from ..training.run import Run
 from ..utils.errors import RunError
-from .style import GREY, MARKERS, Axes, Figure, describe, finish, label_names, model_colour, new_figure, plain
+from .style import GREY, MARKERS, Axes, Figure, describe, finish, label_names, model_colour, new_figure
 
 REPORT_SPEAKERS = 600  # the report's curves belong beside runs on as many
 
@@ -27,7 +27,8 @@ def comparison_figure(runs: Sequence[Run], report: bool | None = None) -> Figure
     note = "grey: the report, on 600 VoxCeleb2 speakers after 70,000 steps; " * report
     figure = new_figure(3.9, note + "; ".join(dict.fromkeys(run.data.source for run in runs)))
     accuracy, loss = figure.subplots(1, 2)
-    for i, (run, label) in enumerate(zip(runs, label_names([run.name for run in runs]), strict=True)):
+    labels = label_names([run.name for run in runs])
+    for i, (run, label) in enumerate(zip(runs, labels, strict=True)):
         rows = run.metrics()
         if not rows:
             raise RunError(f"{run.folder} has no validation yet: resume it with `train --resume` until the first one.")
@@ -49,7 +50,8 @@ def comparison_figure(runs: Sequence[Run], report: bool | None = None) -> Figure
             else:  # the runs end before the report's log begins
                 axes.axhline(outcome, **style)
     _finish_curves(accuracy, loss, "Validation accuracy", "Validation loss", max(run.preset.model.n_speakers for run in runs))
-    reached = ", ".join(f"{plain(run.name)} {max(row['valid_accuracy'] for row in run.metrics()):.2f}" for run in runs)
+    best = [max(row["valid_accuracy"] for row in run.metrics()) for run in runs]
+    reached = ", ".join(f"{label} {accuracy:.2f}" for label, accuracy in zip(labels, best, strict=True))
     figure.suptitle(f"Best validation accuracy on segments: {reached}", fontsize=11)
     return describe(figure, f"Validation accuracy and loss against training steps. Best accuracy: {reached}.")
 
