@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -46,6 +46,7 @@ class Job:
     preset: Preset
     corpus: Path  # the data folder
     backup: Path | None = None  # the folder of its copy
+    diagnose: bool = True  # as of `train`
 
     @classmethod
     def of(cls, folder: Path, preset: Preset, corpus: Corpus, backup: Path | None = None) -> Job:
@@ -90,7 +91,8 @@ def train_jobs(jobs: Sequence[Job], corpus: Corpus, description: str = "Train", 
         make_folder(folder)
     try:
         workers = n_workers() if workers is None else workers
-        results = parallel_map(_train_one, waiting, description, "run", workers, ahead=0)
+        given = [replace(job, diagnose=not in_notebook()) for job in waiting]
+        results = parallel_map(_train_one, given, description, "run", workers, ahead=0)
         for job, lines in zip(waiting, results, strict=True):
             for line in lines:
                 log(f"{job.folder}: {line}")
@@ -155,7 +157,7 @@ def _train_one(job: Job) -> list[str]:
             raise WriteError(f"{folder} is gone", BRING_BACK)
     run = Run.open(job.folder) if Run.exists(job.folder) else Run.create(job.folder, job.preset, corpus)
     with quietly() as lines:
-        train(run, corpus, backup=job.backup)
+        train(run, corpus, backup=job.backup, diagnose=job.diagnose)
         if not run.finished:
             raise _Stopped(f"{run.folder} was stopped before its last step: run the same command again to resume it.")
         run.save_evaluation(evaluate(run, corpus, get_device())[0].to_dict())

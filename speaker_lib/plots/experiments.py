@@ -35,7 +35,7 @@ def ablation_figure(ablation: Ablation) -> Figure:
             axes.set_ylim(len(names) - 0.5, -0.5)
     panels[-1, 0].set_xlabel("accuracy, whole utterances")
     panels[-1, 1].set_xlabel("seconds of training;\nlabel: parameters")
-    panels[0, 0].set_xlim(0, 1.12)
+    panels[0, 0].set_xlim(-0.03, 1.12)
     panels[0, 0].set_xticks(np.linspace(0, 1, 6))
     figure.suptitle(
         f"What each change adds, mean of {seeds} seeds; a dot is a seed, a line joins the runs of one seed", fontsize=11

@@ -47,18 +47,21 @@ def train(
     stop: threading.Event | None = None,
     team: Team = ALONE,
     backup: str | os.PathLike[str] | None = None,
+    diagnose: bool | None = None,
 ) -> TrainState:
     """Trains a run to its last step, from its first step or from its last checkpoint.
 
     After every validation each callback gets the new line of ``metrics.jsonl``, a dictionary.  Ctrl-C, setting ``stop``, or
     a callback that raises StopTraining saves the state and ends training: call `train` again to resume, bit for bit on a CPU.
-    At the end each callback that has a ``close`` is closed.  A finished run is not trained again.
+    At the end each callback that has a ``close`` is closed.  A finished run is not trained again.  ``diagnose`` says in a sentence
+    if the model only guesses, and why; by default not in a notebook, where the curves show it and the reader is to find the cause.
     ``backup`` is a folder on another disk that gets a copy of every file.  Several processes stop only by Ctrl-C.
     Raises TrainingDiverged if the loss is NaN, RunError if the data or the folders are not the run's, and WriteError if the
     last files cannot be written.
     """
     run.check_same_data(corpus)
     config, device = run.preset.train, device or get_device()
+    diagnose = not in_notebook() if diagnose is None else diagnose
     dtype = get_autocast_dtype(config.precision, device)
     with run.locked() if team.first else nullcontext() as lock, stop_on_interrupt(team.size) as interrupted:
         state = TrainState(run.preset, device, dtype)
@@ -89,9 +92,7 @@ def train(
                 accuracy, loss = valid(valid_batches, state.eval_model, criterion, device, dtype, team)
                 row = checkpoints.record(state, accuracy, loss)
                 n_validated = valid_batches.n_utterances * team.size
-                # In a notebook the curves show it, and the reader is to find the cause.
-                warning = chance_warning(checkpoints.rows, n_validated, run.preset)
-                if team.first and warning and not in_notebook():
+                if team.first and diagnose and (warning := chance_warning(checkpoints.rows, n_validated, run.preset)):
                     log(warning)
                 for callback in callbacks:
                     callback(row)
