@@ -74,6 +74,8 @@ def _logits(axes: Axes, margin: float) -> None:
     for i, (kind, words) in enumerate(KINDS.items()):
         lowered = with_margin(logits, labels, torch.tensor(margin, dtype=torch.float64), kind, _SCALE)  # (points, 1)
         axes.plot(degrees, lowered, color=(GREEN, PINK)[i], linestyle=("-", "--")[i], label=words)
-    finish(axes, f"Logit after a margin of {margin:.2f}", "angle to the right speaker, degrees", "logit of the right speaker")
+    title, x = f"Logit after a margin of {margin:.2f}", "angle to the right speaker, degrees"
+    finish(axes, title, x, "logit of the right speaker", legend=False)
+    axes.legend(fontsize=8, loc="lower left")  # where it is while the slider moves
     axes.set_ylim(-_SCALE * 2.1, _SCALE * 1.1)  # room for a margin of 1, so that the slider moves the curve alone
     axes.set_xticks(range(0, 181, 30))

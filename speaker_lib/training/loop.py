@@ -53,8 +53,8 @@ def train(
 
     After every validation each callback gets the new line of ``metrics.jsonl``, a dictionary.  Ctrl-C, setting ``stop``, or
     a callback that raises StopTraining saves the state and ends training: call `train` again to resume, bit for bit on a CPU.
-    At the end each callback that has a ``close`` is closed.  A finished run is not trained again.  ``diagnose`` says in a sentence
-    if the model only guesses, and why; by default not in a notebook, where the curves show it and the reader is to find the cause.
+    At the end each callback that has a ``close`` is closed.  A finished run is not trained again.  ``diagnose`` says in a
+    sentence if the model only guesses, and why; by default not in a notebook: the curves show it, and the reader asks why.
     ``backup`` is a folder on another disk that gets a copy of every file.  Several processes stop only by Ctrl-C.
     Raises TrainingDiverged if the loss is NaN, RunError if the data or the folders are not the run's, and WriteError if the
     last files cannot be written.
