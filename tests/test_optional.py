@@ -1,11 +1,14 @@
 """Packages that the kit can do without: missing or broken, each is reported in one sentence."""
 
+import os
 import sys
 
 import pytest
 
 from speaker_lib.utils.errors import SpeakerError
 from speaker_lib.utils.optional import optional
+
+from .conftest import command
 
 
 @pytest.fixture
@@ -53,3 +56,12 @@ def test_a_missing_system_library_is_named(package, monkeypatch):
     monkeypatch.delitem(sys.modules, "soundfile", raising=False)
     with pytest.raises(SpeakerError, match=r"sndfile library not found .*: install libsndfile .*apt-get install libsndfile1"):
         optional("soundfile", "reading recordings")
+
+
+@pytest.mark.parametrize("code", ["raise ValueError('numpy.dtype size changed')", "raise ModuleNotFoundError(name='matplotlib')"])
+def test_a_command_that_draws_ends_in_a_sentence(uninterrupted, tmp_path, code):
+    (tmp_path / "matplotlib.py").write_text(code)
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    done = command("compare", uninterrupted.folder, "--out", tmp_path / "c.png", env=os.environ | {"PYTHONPATH": path})
+    assert done.returncode == 1 and "drawing figures needs the package matplotlib" in done.stderr
+    assert "Traceback" not in done.stderr and not (tmp_path / "c.png").exists()
