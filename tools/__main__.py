@@ -17,6 +17,7 @@ COMMANDS = {
     "lab": (commands.lab, "copy every lesson to build/lab, where JupyterLab opens it"),
     "smoke": (commands.smoke, "lay out every lesson in build/smoke, where nbval runs it"),
     "house": (commands.draw_house, "draw the picture of the library anew"),
+    "reference": (commands.write_reference, "write docs/reference.md anew"),
     "audit": (commands.audit, "say which packages of constraints.txt have known holes"),
     "repository": (commands.repository, "give the course another address; every badge, cell and page follows"),
 }
