@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -54,6 +54,17 @@ def pooling_weights(model: Classifier, mel: torch.Tensor) -> torch.Tensor:
     weights = frame_weights(scores, None)[0]  # (frames / subsampling,)
     spread_out = weights.repeat_interleave(model.config.subsampling)[: len(mel)]  # (frames,)
     return spread_out / spread_out.sum()
+
+
+def utterances_reached(layer: Callable[[torch.Tensor], torch.Tensor], hidden: torch.Tensor) -> int:
+    """How many utterances of hidden (batch, frames, width) can change the first one's output.
+
+    More than 1 means that ``layer`` mixes the batch; the layer must be in evaluation mode.
+    """
+    hidden = hidden.detach().clone().requires_grad_()
+    # One number per frame: summed over its width, a normalised output has no gradient at all.
+    (reach,) = torch.autograd.grad(layer(hidden)[0, :, 0].sum(), hidden)  # (batch, frames, width)
+    return int((reach.abs().amax(dim=(1, 2)) > 0).sum())
 
 
 @dataclass(frozen=True)
