@@ -15,6 +15,7 @@ COMMANDS = {
     "notebooks": (commands.notebooks, "make the committed notebooks and the README's figures anew (profile laptop)"),
     "check": (commands.check, "say what is wrong with the committed notebooks"),
     "smoke": (commands.smoke, "lay out every lesson in build/smoke, where nbval runs it"),
+    "student": (commands.student, "make the student edition: build/student, and build/student.zip to hand out"),
     "house": (commands.draw_house, "draw the picture of the library anew"),
     "audit": (commands.audit, "say which packages of constraints.txt have known holes"),
     "repository": (commands.repository, "give the course another address; every badge, cell and page follows"),
@@ -29,6 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
         added = adding.add_parser(name, help=help_text, description=f"{help_text[0].upper()}{help_text[1:]}.")
         if name == "repository":
             added.add_argument("address", metavar="URL", help="https://github.com/OWNER/NAME")
+        if name == "student":
+            added.add_argument("--without-solutions", action="store_true", help="leave them out, for homework")
     options = vars(parser.parse_args(arguments))
     function, _ = COMMANDS[options.pop("command")]
     try:

@@ -74,6 +74,11 @@ def png(figure: Figure) -> bytes:
     return file.getvalue()
 
 
+def widget_view(widget: object) -> dict[str, object]:
+    """The part of an output that a running notebook shows as a widget."""
+    return {_WIDGET_VIEW: {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}}
+
+
 def _show(picture: bytes, widget: object | None = None) -> DisplayHandle:
     return display(_bundle(picture, widget), raw=True, display_id=True)
 
@@ -81,9 +86,7 @@ def _show(picture: bytes, widget: object | None = None) -> DisplayHandle:
 def _bundle(picture: bytes, widget: object | None = None) -> dict[str, object]:
     """One output in two forms: a widget in a running notebook, else the picture."""
     bundle: dict[str, object] = {"image/png": base64.b64encode(picture).decode(), "text/plain": "a figure"}
-    if widget is not None:
-        bundle[_WIDGET_VIEW] = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
-    return bundle
+    return bundle if widget is None else bundle | widget_view(widget)
 
 
 def _buttons_work() -> bool:
