@@ -41,9 +41,7 @@ class Exercise:
     def verdict(self, function: Function) -> str:
         """One sentence on a student's function, which begins with `RIGHT`, `WRONG` or `YOUR_TURN`."""
         if not callable(function):
-            return (
-                f"{WRONG}the check tries the function itself, so write check.{self.name}(…) with its name and no brackets behind."
-            )
+            return f"{WRONG}hand over the function itself, not what it returns: check.{self.name}({self.name})."
         try:
             answers = [_outcome(function, trial) for trial in self.trials]
         except NotImplementedError as task:
