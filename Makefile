@@ -7,6 +7,7 @@
 # make bench              what is fast, measured side by side with the plain way
 # make notebooks          after editing a lesson's .py: makes the committed notebooks and figures anew
 # make house              after moving a module: draws the picture of the library anew
+# make reference          after changing an option, a setting or a preset: writes docs/reference.md anew
 # make check-notebooks    says what is wrong with the committed notebooks
 # make repository URL=…   gives the course another address; every badge, cell and page follows
 # make clean              removes what the targets above made, but no data and no runs
@@ -19,7 +20,7 @@ TOOLS := $(BIN)/python -m tools
 NBVAL := --quiet --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --override-ini=filterwarnings=default --durations=3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: course lab student test test-long test-notebooks audit bench notebooks house check-notebooks repository clean
+.PHONY: course lab student test test-long test-notebooks audit bench notebooks house reference check-notebooks repository clean
 .DELETE_ON_ERROR:
 
 course: $(VENV)/.installed
@@ -61,6 +62,9 @@ notebooks: $(VENV)/.installed-dev
 
 house: $(VENV)/.installed-dev
 	$(TOOLS) house
+
+reference: $(VENV)/.installed-dev
+	$(TOOLS) reference
 
 check-notebooks: $(VENV)/.installed-dev
 	@$(TOOLS) check

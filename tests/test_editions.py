@@ -121,6 +121,7 @@ def test_the_zip_holds_the_edition_and_is_the_same_each_time(project, capsys):
         ("    # solution: ", "    # solution ", "needs one solution, between the lines"),
         ("    # end of solution\n", "    # end of solution\n    # solution: more.\n", "needs one solution, between the lines"),
         ("check.double(double)", "double(2)", "needs one line `check.NAME(FUNCTION)`"),
+        ("def double(x):", "if True:", "needs one function, which the student writes"),
         ('# %% tags=["exercise"]', "# %%", "holds a solution without the tag 'exercise'"),
         ("# stub: y = x", "# stub: y = (x", "makes a stub that is no Python"),
     ],

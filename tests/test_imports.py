@@ -14,6 +14,7 @@ import pytest
 import speaker_lib
 from tools.house import PICTURE, house
 from tools.project import Project
+from tools.reference import PAGE, reference
 
 PACKAGE = Path(speaker_lib.__file__).parent
 
@@ -71,11 +72,15 @@ def test_the_picture_of_the_library_is_today_s():
     assert (project.root / PICTURE).read_text(encoding="utf-8") == house(project), "draw it anew: make house"
 
 
+def test_the_reference_is_today_s():
+    assert (Project.read().root / PAGE).read_text(encoding="utf-8") == reference(), "write it anew: make reference"
+
+
 def test_the_reading_path_is_short():
-    readme = Project.read().root / "README.md"
-    listed = re.findall(r"^\d+\. \[`[a-z_/]+\.py`\]\((.+)\)", readme.read_text(encoding="utf-8"), re.MULTILINE)
+    page = Project.read().root / "docs" / "library.md"
+    listed = re.findall(r"^\d+\. \[`[a-z_/]+\.py`\]\((.+)\)", page.read_text(encoding="utf-8"), re.MULTILINE)
     assert len(listed) == 15
-    assert sum(len((readme.parent / path).read_text(encoding="utf-8").splitlines()) for path in listed) <= 1500
+    assert sum(len((page.parent / path).read_text(encoding="utf-8").splitlines()) for path in listed) <= 1500
 
 
 def test_the_examples_in_docstrings_say_what_comes_out():

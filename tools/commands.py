@@ -25,6 +25,7 @@ from .gate import CHECKED, problems
 from .house import PICTURE, house
 from .pairs import read_source, refill, with_outputs, write_pair
 from .project import Project, slug_of
+from .reference import PAGE, reference
 
 _TEXTS = (".cff", ".ipynb", ".md", ".py", ".toml", ".yaml", ".yml")  # files that may name the repository
 
@@ -91,6 +92,13 @@ def draw_house(project: Project) -> int:
     """Draws the picture of the library anew."""
     with replacing(project.root / PICTURE, "w", encoding="utf-8") as file:
         file.write(house(project))
+    return 0
+
+
+def write_reference(project: Project) -> int:
+    """Writes the reference of commands, settings and presets anew."""
+    with replacing(project.root / PAGE, "w", encoding="utf-8") as file:
+        file.write(reference())
     return 0
 
 

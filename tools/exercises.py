@@ -46,8 +46,9 @@ def solved(source: str) -> str:
 
 
 def solution(source: str) -> str:
-    """The cell's definitions without the marks and without the check: what stands folded under a stub."""
-    return _CHECK.sub("", solved(source)).strip()
+    """The function alone, without imports, marks and check: what stands folded under a stub."""
+    function = solved(source)
+    return _CHECK.sub("", function[re.search(r"^def ", function, re.MULTILINE).start() :]).strip()
 
 
 def stub_output(source: str) -> str:
@@ -64,6 +65,8 @@ def malformed(notebook: NotebookNode) -> Iterator[tuple[int, str]]:
                 yield number, f"holds a solution without the tag {EXERCISE!r}, so students would be given it"
         elif marks != 2 or len(_MARKS.findall(cell.source)) != 1:
             yield number, "needs one solution, between the lines `# solution: THE TASK` and `# end of solution`"
+        elif len(re.findall(r"^def ", cell.source, re.MULTILINE)) != 1:
+            yield number, "needs one function, which the student writes"
         elif len(_CHECK.findall(cell.source)) != 1:
             yield number, "needs one line `check.NAME(FUNCTION)`, so that a student learns whether it is right"
         elif not _parses(stub(cell.source)):

@@ -1,4 +1,4 @@
-"""``make house``: the picture of the library, drawn from its import contract, its imports and README's reading path."""
+"""``make house``: the picture of the library, from its import contract, its imports and the reading path in docs/library.md."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TITLE = "A package imports from lower floors only, and nearly all from config an
 def house(project: Project) -> str:
     """An SVG: a row for each floor of the contract, a box for each package with its purpose, its modules and its imports.
 
-    The modules of README's reading path carry their number. Raises ToolError as `Project.read`.
+    The modules of the reading path of docs/library.md carry their number. Raises ToolError as `Project.read`.
     """
     graph, order = build_graph("speaker_lib", cache_dir=None), _reading_path(project)
     boxes, y = [], 56
@@ -54,9 +54,9 @@ def _floors(project: Project) -> list[list[str]]:
 
 
 def _reading_path(project: Project) -> list[str]:
-    """``config/schema`` and so on, in the order in which README lists them."""
-    readme = (project.root / "README.md").read_text(encoding="utf-8")
-    return re.findall(r"^\d+\. \[`([a-z_/]+)\.py`\]", readme, re.MULTILINE)
+    """``config/schema`` and so on, in the order in which docs/library.md lists them."""
+    page = (project.root / "docs" / "library.md").read_text(encoding="utf-8")
+    return re.findall(r"^\d+\. \[`([a-z_/]+)\.py`\]", page, re.MULTILINE)
 
 
 def _lines(project: Project, graph: ImportGraph, name: str, order: list[str], columns: int) -> Iterator[str]:

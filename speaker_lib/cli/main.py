@@ -9,16 +9,15 @@ import time
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 
-from ..config.presets import PRESETS
+from ..config.presets import ABOUT
 from ..config.schema import describe_settings
 from ..utils.errors import ConfigError, SpeakerError, escape_controls
 from . import check, compare, embed, evaluate, identify, predict, prepare, simulate, train, verify
 
 _SEVERAL = "several runs, which held out the same utterances: evaluate --data data/hw4 runs/a runs/b"
 _CROPS = "several runs, on five crops of four seconds: predict --data data/hw4 runs/a runs/b --crops 5 --crop-len 400"
-_TRAIN = (
-    f"several GPUs: torchrun --nproc_per_node=2 -m -- speaker_lib train …\npresets: {', '.join(PRESETS)}\n\n{describe_settings()}"
-)
+_PRESETS = "\n".join(f"  {name:<18} {about}" for name, about in ABOUT.items())
+_TRAIN = f"several GPUs: torchrun --nproc_per_node=2 -m -- speaker_lib train …\n\npresets:\n{_PRESETS}\n\n{describe_settings()}"
 COMMANDS = {  # name: module, and for its --help the summary, an example and more
     "simulate": (simulate, "make a data set of simulated voices", "data/simulated --speakers 100 --seed 0", ""),
     "prepare": (prepare, "make a data set of your own recordings", "recordings data/mine --chunk 2", ""),

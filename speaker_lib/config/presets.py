@@ -39,28 +39,32 @@ _LAPTOP_TRAIN = TrainConfig(warmup_steps=100, total_steps=1_000, valid_steps=100
 
 PRESETS: typing.Mapping[str, Preset] = types.MappingProxyType(
     {
-        # The report's first model: the unchanged sample code of 2023.
         "baseline": Preset(),
-        # The sample code of 2022, with ReLU in the head.
         "baseline_relu": Preset(ModelConfig(activation="relu")),
-        # The report's four changes, with all six layers in use, and pre-norm, because they do not train without it.
         "tuned": Preset(_TUNED),
-        # The report's second model as declared. At this learning rate it collapses to chance.
         "seed_tuned": Preset(replace(_TUNED, norm="post")),
-        # The report's second model as it most likely ran: six layers declared, one called.
         "seed_tuned_as_run": Preset(replace(_TUNED, norm="post", num_layers=1)),
-        # Future work in the report. A public run of this shape reached 0.953 on HW4's whole utterances.
         "conformer": Preset(replace(_D160, encoder="conformer", pooling="self_attention")),
-        # The pre-norm layers of a public run with 0.951, and the four cheap settings.
         "strong": _D256.override(_CHEAP),
-        # All settings that the ladder keeps, trained twice as long. Not measured on HW4.
         "best": Preset(_D256.model, replace(_D256.train, total_steps=140_000)).override(_BEST),
-        # Scaled-down versions of baseline and tuned for a CPU; they differ in the same settings.
         "laptop_baseline": Preset(_LAPTOP_BASELINE, _LAPTOP_TRAIN),
         "laptop_tuned": Preset(_LAPTOP_TUNED, _LAPTOP_TRAIN),
-        # A scaled-down best, with as many steps as a CPU takes in the time of laptop_tuned.
         "laptop_best": Preset(
             replace(_LAPTOP_TUNED, num_layers=2), replace(_LAPTOP_TRAIN, total_steps=1_600, valid_steps=160, save_steps=160)
         ).override(_BEST),
     }
 )
+
+ABOUT = {  # a line on each preset, for `train --help` and docs/reference.md
+    "baseline": "the sample code of 2023, unchanged: the report's first model",
+    "baseline_relu": "one word changed: ReLU in the head, as in the sample code of 2022",
+    "tuned": "the report's four changes; all six layers run, with pre-norm, without which they do not train",
+    "seed_tuned": "the report's second model as declared; it collapses to chance at this learning rate",
+    "seed_tuned_as_run": "the report's second model as it most likely ran: six layers declared, one called",
+    "conformer": "the report's own wish; a public run of this shape reached 0.953 on HW4's whole utterances",
+    "strong": "256 wide, 3 layers, and the ladder's four settings that cost almost no time",
+    "best": "all settings that the ladder keeps, trained twice as long; not measured on HW4",
+    "laptop_baseline": "a scaled-down baseline for a CPU",
+    "laptop_tuned": "a scaled-down tuned for a CPU; it differs from laptop_baseline in the same settings",
+    "laptop_best": "a scaled-down best, with as many steps as a CPU takes in the time of laptop_tuned",
+}
