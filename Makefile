@@ -1,5 +1,6 @@
 # make course             the whole course: data, four lessons from their first cell to their last, the comparison
 # make lab                opens copies of the lessons (build/lab) in JupyterLab, to step through them
+# make student            build/student.zip to hand out: lessons without outputs, exercises to solve, solutions apart
 # make test               everything that CI runs but the two below
 # make test-long          what takes minutes: fifty kills over one training, two thousand spoiled files
 # make audit              known holes in the packages that CI installs, where that can be asked
@@ -19,7 +20,7 @@ TOOLS := $(BIN)/python -m tools
 NBVAL := --quiet --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --override-ini=filterwarnings=default --durations=3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: course lab test test-long test-notebooks audit bench notebooks house reference check-notebooks repository clean
+.PHONY: course lab student test test-long test-notebooks audit bench notebooks house reference check-notebooks repository clean
 .DELETE_ON_ERROR:
 
 course: $(VENV)/.installed
@@ -28,6 +29,9 @@ course: $(VENV)/.installed
 lab: $(VENV)/.installed-dev
 	@$(TOOLS) lab
 	$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/build/lab/01_baseline.ipynb
+
+student: $(VENV)/.installed-dev
+	@$(TOOLS) student
 
 # A process to a core, with one thread each: most tests wait for a Python that starts. Those of a file share what it trains.
 test: $(VENV)/.installed-dev
@@ -40,7 +44,7 @@ test: $(VENV)/.installed-dev
 
 test-notebooks: $(VENV)/.installed-dev
 	$(TOOLS) smoke
-	$(MAKE) --jobs=2 smoke-py smoke-ipynb
+	$(MAKE) --jobs=2 smoke-solved smoke-student
 
 smoke-%:
 	env -u SPEAKER_DATA SPEAKER_PROFILE=smoke OMP_NUM_THREADS=1 $(BIN)/pytest $(NBVAL) build/smoke/$*

@@ -59,7 +59,7 @@ if importlib.util.find_spec("speaker_lib") is None:
 # As in lesson 1.
 
 # %%
-from speaker_lib.course import ablation_time, preflight, show
+from speaker_lib.course import ablation_time, preflight, quiz, show
 
 DATA = "what is here, else simulated voices"  # @param ["what is here, else simulated voices", "download HW4"]
 KEEP = "here"  # @param ["here", "Google Drive"]
@@ -156,19 +156,57 @@ show(figure)
 # The next sentences are computed from the runs above; with other data or another profile they say something else. SE is the
 # standard error of a mean difference. Two models are compared seed by seed, with a **paired t-test**: with three seeds a single
 # difference is *significant at 5 %* if its mean is more than 4.3 times its standard error, and chance alone does that in one of twenty cases.
+# That multiple is called *t*; the standard error is the standard deviation of the differences, divided by the square root of their number.
 #
+# **Exercise.** Write *t* for two models.
+
+# %% tags=["NBVAL_CHECK_OUTPUT", "exercise"]
+from speaker_lib.course import check
+
+
+def paired_t(before, after):
+    """t of the gain from accuracies `before` (seeds,) to `after` (seeds,), NumPy arrays; same place, same seed."""
+    # solution: the differences seed by seed, their mean, and the standard error of that mean.
+    differences = after - before  # (seeds,)
+    return differences.mean() / (differences.std(ddof=1) / len(differences) ** 0.5)
+    # end of solution
+
+
+check.paired_t(paired_t)
+
+# %% [markdown]
 # **But how often does chance do it at least once, if you make five comparisons?** In up to a quarter of all cases. So the comparisons that are
 # stated together are corrected together (*Holm's correction*): the smallest of five p-values must be below 5 % / 5, the next below
 # 5 % / 4, and so on. *Not significant* does not mean that a change does nothing, only that this many seeds cannot show it. Three seeds
 # show what stands out; they do not rank what lies close together.
+#
+# One more thing is computed below: do the changes simply add up? If each does something of its own, all four together gain as much as the
+# four gains of one change alone.
+#
+# **Exercise.** Write what all together gain beyond that sum.
+
+# %% tags=["NBVAL_CHECK_OUTPUT", "exercise"]
+from speaker_lib.course import check
+
+
+def surplus(baseline, alone, together):
+    """From accuracies (seeds,), (changes, seeds) and (seeds,): the gain beyond the sum of single gains, (seeds,)."""
+    # solution: the gain of all together, and the gain of each alone; both are gains over the baseline.
+    single_gains = alone - baseline  # (changes, seeds)
+    return (together - baseline) - single_gains.sum(axis=0)  # (seeds,)
+    # end of solution
+
+
+check.surplus(surplus)
 
 # %%
-from speaker_lib.experiments import ablation_conclusions
+from speaker_lib.experiments import ablation_conclusions, guess_and_outcome
 
+print(guess_and_outcome(ablation, lesson.guessed("Which of the four helps most?")))
 ablation_conclusions(ablation)
 
 # %% [markdown]
-# Does that agree with the guess you wrote down in lesson 2? On simulated voices three seeds may leave it open. On 60 recorded people (600 steps, 3
+# On simulated voices three seeds may leave it open. On 60 recorded people (600 steps, 3
 # seeds; [docs/accuracy.md](../docs/accuracy.md)) it is clearer: all four changes gain +0.516 (SE 0.025), and the word in the head alone +0.363 (SE 0.016).
 #
 # ## How much is only the way of measuring?
@@ -228,6 +266,14 @@ from IPython.display import display
 plan, said = profile.ablation, ablation_conclusions(ablation)
 print(f"{len(ablation.results)} models, seeds {plan.seeds}, {plan.train.total_steps:,} steps each.")
 display(said[:1], said[1:][-2:])
+
+# %% [markdown]
+# ## Quiz
+#
+# Five questions. Choose an answer, and read why it is right or wrong.
+
+# %%
+quiz(3)
 
 # %% [markdown]
 # **Recap.** Two numbers say that something helped; only an ablation says what. The order in which changes are added decides how much each

@@ -18,7 +18,14 @@ from speaker_lib.experiments.ablation import (
     run_ablation,
     variants_of,
 )
-from speaker_lib.experiments.conclusions import Gain, ablation_conclusions, holm, marginal_gains, measuring
+from speaker_lib.experiments.conclusions import (
+    Gain,
+    ablation_conclusions,
+    guess_and_outcome,
+    holm,
+    marginal_gains,
+    measuring,
+)
 from speaker_lib.experiments.seeds import AblationPlan, SeedResults
 from speaker_lib.experiments.tables import ablation_table
 from speaker_lib.models.cost import Cost, cost_of
@@ -288,6 +295,22 @@ def test_what_a_change_adds_depends_on_the_way():
     _, forward, backward = paths(CHANGES)
     assert marginal_gains(ablation, forward)["activation"].mean == pytest.approx(0.6, abs=0.01)
     assert marginal_gains(ablation, backward)["activation"].mean == pytest.approx(0.1, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("guessed", "said"),
+    [
+        (
+            "nhead",
+            r"You said nhead\. The runs: alone it gains \+0\.0\d+ ± 0\.\d+; activation gains most, \+0\.[34]\d+ ± 0\.\d+\.",
+        ),
+        ("activation", r"You said activation\. The runs: alone it gains \+0\.[34]\d+ ± 0\.\d+, the most of all\."),
+        (None, r"No guess is stored here\. The runs: alone, activation gains most, \+0\.[34]\d+ ± 0\.\d+\."),
+        ("heads", r"No guess is stored here\. .+"),  # of another course's options
+    ],
+)
+def test_a_guess_stands_beside_what_came_out(guessed, said):
+    assert re.fullmatch(said, guess_and_outcome(invented(additive(0.1, 0.01, 0.1, 0.4)), guessed))
 
 
 def test_the_way_of_measuring_is_told():

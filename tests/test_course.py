@@ -171,10 +171,10 @@ def test_a_course_without_its_data_says_so(checkout):
     assert done.returncode == 1 and done.stderr.startswith("error: nowhere") and "Traceback" not in done.stderr
 
 
-def test_smoke_lays_out_both_halves(made):
+def test_smoke_lays_out_every_lesson_solved_and_as_students_get_it(made):
     assert run(made, "tools", "smoke").returncode == 0
     found = sorted(str(path.relative_to(made)) for path in made.glob("build/smoke/*/*"))
-    assert found == ["build/smoke/ipynb/01_small.ipynb", "build/smoke/py/01_small.ipynb"]
+    assert found == ["build/smoke/solved/01_small.ipynb", "build/smoke/student/01_small.ipynb"]
 
 
 def test_lab_opens_copies_and_keeps_what_a_reader_did_there(made):

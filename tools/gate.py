@@ -17,6 +17,7 @@ from jupytext.cli import jupytext as sync
 from nbformat import NotebookNode
 
 from .clean import CELL_METADATA, METADATA, PICTURE, PICTURE_METADATA, WIDGET, cell_ids
+from .exercises import EXERCISE, malformed
 from .generated import BADGES, BOOTSTRAP, generated_cells, links, tags_of
 from .project import Project
 from .sources import CHECKED, stale_sources
@@ -25,7 +26,7 @@ LARGEST = 1_500_000  # bytes of an .ipynb
 MOST_CELLS = 25  # of code
 LONG_CELL = 12  # lines; more than half of the cells must be shorter
 REMAKE = "run `make notebooks`"
-TAGS = {BADGES, BOOTSTRAP, CHECKED, "raises-exception"}
+TAGS = {BADGES, BOOTSTRAP, CHECKED, EXERCISE, "raises-exception"}
 _FOLDERS = "home root Users tmp var private mnt media content kaggle opt usr work workspace data srv"
 _PATH = re.compile(rf"(?<![\w.:/~])(?:/(?:{'|'.join(_FOLDERS.split())})/|[A-Za-z]:\\)[^\s\"']*|file:///[^\s\"']*")
 
@@ -66,6 +67,8 @@ def _problems(project: Project, lesson: str, path: Path) -> Iterator[str]:
     yield from _generated(notebook, generated_cells(project, lesson))
     yield from _cells(notebook)
     yield from _outputs(notebook)
+    for number, problem in malformed(notebook):
+        yield f", cell {number}: {problem}: mend it, then {REMAKE}."
     for number, problem in stale_sources(notebook):
         yield f", cell {number}: {problem}: {REMAKE}."
     yield from _paths(notebook, project.root)

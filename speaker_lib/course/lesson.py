@@ -5,6 +5,7 @@ Data: the folder in ``SPEAKER_DATA``, else HW4 in one of the usual folders, else
 
 import os
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from ..training.loop import train
 from ..training.run import Run, fit_to_data
 from ..utils.device import get_device
 from ..utils.errors import ConfigError, CorpusError, RunError, SpeakerError, short_repr
+from .guesses import guess, stored_guess
 from .profiles import Profile, get_profile
 
 FOUND, DOWNLOAD = "what is here, else simulated voices", "download HW4"  # sources of the data
@@ -86,6 +88,14 @@ class Lesson:
         if not run.metrics():
             train(run, self.corpus, self.device)
         return run
+
+    def guess(self, question: str, options: Sequence[str], answer: str | None = None) -> None:
+        """Asks for a guess, which is kept with the runs. Raises as `course.guesses.guess`."""
+        guess(self.runs, question, options, answer)
+
+    def guessed(self, question: str) -> str | None:
+        """What was guessed, or None. Raises RunError if the file of the guesses is damaged."""
+        return stored_guess(self.runs, question)
 
     def _preset(self, name: str) -> Preset:
         if name not in RUNS:

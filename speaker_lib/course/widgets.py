@@ -98,6 +98,11 @@ def png(figure: Figure) -> bytes:
     return small.getvalue()
 
 
+def widget_view(widget: object) -> dict[str, object]:
+    """The part of an output that a running notebook shows as a widget."""
+    return {_WIDGET_VIEW: {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}}
+
+
 def _show(figure: Figure, widget: object | None = None) -> object:
     bundle, metadata = _bundle(figure, widget)
     return display(bundle, raw=True, display_id=True, metadata=metadata)
@@ -108,7 +113,7 @@ def _bundle(figure: Figure, widget: object | None = None) -> tuple[dict[str, obj
     picture, text = png(figure), description(figure)
     bundle: dict[str, object] = {"image/png": base64.b64encode(picture).decode(), "text/plain": text}
     if widget is not None:
-        bundle[_WIDGET_VIEW] = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
+        bundle |= widget_view(widget)
     return bundle, {"image/png": {"alt": text, **_size(picture)}}
 
 

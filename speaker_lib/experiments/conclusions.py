@@ -13,7 +13,7 @@ import numpy as np
 
 from ..utils.optional import optional
 from ..utils.text import Sentences
-from .ablation import Ablation, paths
+from .ablation import Ablation, Change, paths
 from .ladder import Ladder, LadderStep
 from .seeds import SeedResults, spread
 
@@ -76,7 +76,7 @@ def ablation_conclusions(ablation: Ablation) -> Sentences:
     )
     if total.p > ALPHA:
         return Sentences([first, "That is not significant with this many seeds, so these runs cannot say which change did it."])
-    alone = _largest_first([(change.label, _gain(baseline, ablation.of((change,)))) for change in changes])
+    alone = _largest_first([(change.label, gain) for change, gain in gains_alone(ablation).items()])
     added = Gain(sum(gain.differences for _, gain in alone))
     interaction = Gain(total.differences - added.differences)
     *significant, interacting = holm([*(gain.p for _, gain in alone), interaction.p])  # stated together, so corrected together
@@ -143,6 +143,21 @@ def ladder_conclusions(ladder: Ladder) -> Sentences:
     )
     told = [(step.label, gain) for step, (gain, _) in gains.items()]
     return Sentences([sentence, *_verdicts(told, [found for _, found in gains.values()])])
+
+
+def guess_and_outcome(ablation: Ablation, guessed: str | None) -> str:
+    """What somebody guessed (the name of a change, or None) beside what the runs say about each change made alone."""
+    gains = {change.name: gain for change, gain in gains_alone(ablation).items()}
+    (best, largest), *_ = _largest_first(list(gains.items()))
+    if guessed not in gains:
+        return f"No guess is stored here. The runs: alone, {best} gains most, {largest}."
+    said = f"You said {guessed}. The runs: alone it gains {gains[guessed]}"
+    return f"{said}, the most of all." if guessed == best else f"{said}; {best} gains most, {largest}."
+
+
+def gains_alone(ablation: Ablation) -> dict[Change, Gain]:
+    """The gain of each change made alone, over the baseline."""
+    return {change: _gain(ablation.of(()), ablation.of((change,))) for change in ablation.changes}
 
 
 def marginal_gains(ablation: Ablation, path: str) -> dict[str, Gain]:

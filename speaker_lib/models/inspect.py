@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -63,6 +63,17 @@ def loudness_correlation(mel: torch.Tensor, weights: torch.Tensor) -> float:
     """
     ranks = torch.stack([_ranks(weights), _ranks(mel.exp().sum(dim=1))])  # (2, frames)
     return float(torch.corrcoef(ranks)[0, 1].nan_to_num())
+
+
+def utterances_reached(layer: Callable[[torch.Tensor], torch.Tensor], hidden: torch.Tensor) -> int:
+    """How many utterances of hidden (batch, frames, width) can change the first one's output.
+
+    More than 1 means that ``layer`` mixes the batch; the layer must be in evaluation mode.
+    """
+    hidden = hidden.detach().clone().requires_grad_()
+    # One number per frame: summed over its width, a normalised output has no gradient at all.
+    (reach,) = torch.autograd.grad(layer(hidden)[0, :, 0].sum(), hidden)  # (batch, frames, width)
+    return int((reach.abs().amax(dim=(1, 2)) > 0).sum())
 
 
 @dataclass(frozen=True)
