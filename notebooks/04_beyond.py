@@ -348,13 +348,8 @@ show(pooling_figure(mel, weights, "One held-out utterance"))
 # %%
 from speaker_lib.models import loudness_correlation
 
-model, chosen = top.load_model(), heldout_indices(top, few)[:50]
-mels = [
-    mels[0]
-    for mels in (
-        SpeakerDataset(few.labelled).whole(chosen[i : i + 1]).mels for i in range(len(chosen))
-    )
-]
+model = top.load_model()
+mels = [torch.from_numpy(few.labelled.mel(int(i))) for i in heldout_indices(top, few)[:50]]
 ranks = torch.tensor([loudness_correlation(mel, pooling_weights(model, mel)) for mel in mels])
 print(
     f"rank correlation of weight and loudness, mean of {len(ranks)} utterances: {ranks.mean():+.2f} (SD {ranks.std():.2f})"
