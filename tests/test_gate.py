@@ -326,9 +326,11 @@ def _git(folder: Path, *arguments: str) -> None:
 
 
 def printed(lesson: str) -> str:
-    """All that a committed lesson prints."""
+    """All that a committed lesson prints, its Markdown without the backslashes before marks."""
     notebook = nbformat.read(Project.read().path(lesson, "ipynb"), as_version=4)
-    return "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    shown = [output.get("text", "") + output.get("data", {}).get("text/markdown", "") for output in outputs]
+    return "".join(re.sub(r"\\(.)", r"\1", text) for text in shown)
 
 
 def quoted(readme: str) -> list[str]:
