@@ -1,6 +1,7 @@
 # make course             the whole course: data, four lessons from their first cell to their last, the comparison
-# make lab                opens the lessons in JupyterLab, to step through them
 # make course DATA=dev-clean, make lab DATA=dev-clean: the same on recorded people (LibriSpeech), fetched and prepared first
+# make lab                opens copies of the lessons (build/lab) in JupyterLab, to step through them
+# make student            build/student.zip to hand out: lessons without outputs, exercises to solve, solutions apart
 # make test               everything that CI runs but the two below
 # make test-long          what takes minutes: fifty kills over one training, two thousand spoiled files
 # make audit              known holes in the packages that CI installs, where that can be asked
@@ -10,7 +11,7 @@
 # make reference          after changing an option, a setting or a preset: writes docs/reference.md anew
 # make check-notebooks    says what is wrong with the committed notebooks
 # make repository URL=…   gives the course another address; every badge, cell and page follows
-# make clean              removes what the targets above made, but no data and no runs
+# make clean              removes what the targets above made, but no data, no runs and no copies of lessons
 
 PYTHON ?= python3
 VENV := .venv
@@ -20,7 +21,7 @@ TOOLS := $(BIN)/python -m tools
 NBVAL := --quiet --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --override-ini=filterwarnings=default --durations=3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: course lab test test-long test-notebooks audit bench notebooks house reference check-notebooks repository clean
+.PHONY: course lab student test test-long test-notebooks audit bench notebooks house reference check-notebooks repository clean
 .DELETE_ON_ERROR:
 
 ifdef DATA
@@ -35,7 +36,11 @@ course: $(VENV)/.installed
 	@$(BIN)/python -m tools.course
 
 lab: $(VENV)/.installed-dev
-	$(BIN)/jupyter lab notebooks
+	@$(TOOLS) lab
+	$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/build/lab/01_baseline.ipynb
+
+student: $(VENV)/.installed-dev
+	@$(TOOLS) student
 
 # A process to a core, with one thread each: most tests wait for a Python that starts. Those of a file share what it trains.
 test: $(VENV)/.installed-dev
@@ -48,7 +53,7 @@ test: $(VENV)/.installed-dev
 
 test-notebooks: $(VENV)/.installed-dev
 	$(TOOLS) smoke
-	$(MAKE) --jobs=2 smoke-py smoke-ipynb
+	$(MAKE) --jobs=2 smoke-solved smoke-student
 
 smoke-%:
 	env -u SPEAKER_DATA SPEAKER_PROFILE=smoke OMP_NUM_THREADS=1 $(BIN)/pytest $(NBVAL) build/smoke/$*
@@ -78,7 +83,8 @@ repository: $(VENV)/.installed-dev
 	@$(TOOLS) repository "$(URL)"
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache build *.egg-info
+	rm -rf $(VENV) .pytest_cache .ruff_cache *.egg-info
+	if [ -d build ]; then find build -mindepth 1 -maxdepth 1 ! -name lab -exec rm -rf {} +; fi
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -65,7 +65,7 @@ if importlib.util.find_spec("speaker_lib") is None:
 # with a pitch and a vocal tract of their own, made by a program. They are not people, and no result about them is one about people.
 
 # %%
-from speaker_lib.course import LivePlot, explore, preflight, show
+from speaker_lib.course import LivePlot, explore, preflight, quiz, show
 from speaker_lib.plots import lengths_figure, utterance_figure, voices_figure
 
 DATA = "what is here, else simulated voices"  # @param ["what is here, else simulated voices", "download HW4"]
@@ -98,16 +98,19 @@ for speaker, waveform in zip(speakers, waveforms, strict=True):
 # frequencies and wide ones for high? That is a *mel-spectrogram*. What it holds for one such moment is a **frame**, 40 numbers, of
 # which we take the logarithm, as the ear does with loudness. (Three seconds are 300 steps of 10 ms, and one frame more at the start.)
 
-# %% tags=["NBVAL_CHECK_OUTPUT"]
+# %%
+from speaker_lib.data import median_pitch
+
 voice_mels = [log_mel(waveform) for waveform in waveforms]
 print("waveform", waveforms[0].shape, "-> log-mel", voice_mels[0].shape, "(frames, mel bands)")
-
-# %%
+for speaker, waveform in zip(speakers, waveforms, strict=True):
+    print(f"{speaker_name(speaker)}: pitch {median_pitch(waveform):.0f} Hz")
 show(voices_figure(waveforms, voice_mels, [speaker_name(speaker) for speaker in speakers]))
 
 # %% [markdown]
-# **What to see:** in the waveforms, loud and soft, little else. In the spectrograms each column is a frame. The bright bands that move up
-# and down, between bands 5 and 30, are *formants*, resonances of the mouth and throat; a longer throat puts them lower. They change with
+# **What to see:** most people hear first that the second voice is higher. That is its **pitch**, how often per second the vocal folds open and
+# close; the horizontal lines at the bottom of the second spectrogram are its multiples. In the waveforms you see loud and soft, little else. In the spectrograms each column is a frame. The bright bands that move up
+# and down, between bands 5 and 30, are *formants*, resonances of the vocal tract (throat and mouth); a longer one puts them lower. They change with
 # every sound, yet their average belongs to the speaker. Not every difference is the voice, though: the dark strip at the top right is a
 # microphone that hears little above 5 kHz. Remember it for lesson 3.
 #
@@ -120,7 +123,7 @@ last = len(mel) - 128
 explore(lambda start: utterance_figure(mel, start, other=other), "first frame", most=last)
 
 # %% [markdown]
-# **What to see:** the orange curve stays near the dashed one, its own speaker's, and away from the dotted one. Nobody is the same in every
+# **What to see:** the solid curve stays near the dashed one, its own speaker's, and away from the dotted one. Nobody is the same in every
 # second, but 1.28 seconds already tell a lot. A model that is to name the speaker has to find in them what does *not* move.
 #
 # ## The data as they lie on disk
@@ -222,7 +225,7 @@ print(classical_table(classical))
 # Each row uses the statistics of the rows above it, too. *full* counts whole utterances, *crop* random segments of the length that the
 # network is trained on. **These are the numbers to beat.** Whatever a network reaches below, ask: compared with what?
 #
-# ## Self-attention in ten lines
+# ## Self-attention in two lines
 #
 # The model is a *Transformer*, and its heart is *self-attention*: each frame asks all frames, itself included, for what it needs. From
 # each frame $x$ come three vectors, a **query** $q$ (what am I looking for?), a **key** $k$ (what have I got?) and a **value** $v$ (what
@@ -232,37 +235,47 @@ print(classical_table(classical))
 #
 # $Q$, $K$ and $V$ hold the frames' vectors as rows, each made from $x$ by a matrix that is learned; $d$ is their length, and $\sqrt{d}$
 # keeps the scores from growing with it; *softmax* makes each row positive, with sum 1. PyTorch multiplies the result by one more learned
-# matrix, `out_proj`. On three frames of four numbers all this is small enough to follow. **Will ten lines of our own give the same
-# numbers as PyTorch's layer?**
+# matrix, `out_proj`.
+#
+# **Exercise.** Write the formula for one head. The last line holds your numbers against PyTorch's, for a few frames of a few numbers each.
 
-# %% tags=["NBVAL_CHECK_OUTPUT"]
-torch.manual_seed(0)
-layer = torch.nn.MultiheadAttention(embed_dim=4, num_heads=1, bias=False, batch_first=True)
-x = torch.randn(1, 3, 4)  # (batch, frames, d)
-to_q, to_k, to_v = layer.in_proj_weight.chunk(3)  # (d, d) each
-q, k, v = x @ to_q.T, x @ to_k.T, x @ to_v.T  # (batch, frames, d) each
-scores = q @ k.transpose(1, 2) / 4**0.5  # (batch, frames, frames)
-weights = scores.softmax(dim=-1)  # each row sums to 1: from whom this frame takes how much
-ours = weights @ v @ layer.out_proj.weight.T  # (batch, frames, d)
-theirs, _ = layer(x, x, x)
-print("attention weights:", [[round(w, 3) for w in row] for row in weights[0].tolist()])
-print("the same as PyTorch's layer:", torch.allclose(ours, theirs, atol=1e-6))
+# %% tags=["NBVAL_CHECK_OUTPUT", "exercise"]
+from speaker_lib.course import check
+
+
+def attention(q, k, v):
+    """Queries, keys and values (batch, frames, d) to the output of one head (batch, frames, d)."""
+    # solution: the scores of each query with each key, their softmax, and the weighted sum of the values.
+    scores = q @ k.transpose(1, 2) / q.shape[-1] ** 0.5  # (batch, frames, frames)
+    return scores.softmax(dim=-1) @ v  # (batch, frames, d)
+    # end of solution
+
+
+check.attention(attention)
 
 # %% [markdown]
-# Row by row the weights say from which frames a frame takes. Several **heads** do this side by side, each with a part of the width:
+# Row by row the softmax says from which frames a frame takes. Several **heads** do this side by side, each with a part of the width:
 # with two heads and 80 numbers per frame, 40 each.
 #
 # ## The model
 #
-# The assignment's `Classifier`, here with the sizes of the report's baseline. This is its way from frames to an answer, as the library
-# has it:
+# The assignment's `Classifier`, here with the sizes of the report's baseline, from the waveform to the names. On each arrow stands the shape of what
+# is handed on, for one segment:
+
+# %%
+from speaker_lib import PRESETS, Classifier
+from speaker_lib.plots import architecture_figure
+
+show(architecture_figure(PRESETS["baseline"]))
+
+# %% [markdown]
+# Here is the forward pass, from frames to answer, as the library has it:
 
 # %% tags=["NBVAL_CHECK_OUTPUT"]
 import inspect
 
-from speaker_lib import PRESETS, Classifier
-
 print(inspect.getsource(Classifier.forward))
+print(inspect.getsource(Classifier.embed))
 
 # %% [markdown]
 # - `prenet` widens each frame from 40 numbers to `d_model` = 80;
@@ -285,6 +298,24 @@ print(layer_table(model, torch.zeros(32, 128, 40)))
 # 600 answers need 80 × 600 weights and 600 biases: $48{,}600 = 81 \times 600$. (PyTorch's encoder wants the frames first, so there the shape is
 # turned around; the mean over frames takes that dimension away.)
 #
+# **Exercise.** Whole utterances differ in length, so a batch of them is padded, and the padding must not be averaged in. Write the mean
+# over each utterance's real frames.
+
+# %% tags=["NBVAL_CHECK_OUTPUT", "exercise"]
+from speaker_lib.course import check
+
+
+def mean_over_frames(frames, lengths):
+    """Of frames (batch, frames, width) the first lengths (batch,) are real: their means (batch, width)."""
+    # solution: sum only the real frames of each utterance, and divide by their number.
+    real = torch.arange(frames.shape[1]) < lengths[:, None]  # (batch, frames)
+    return (frames * real[:, :, None]).sum(dim=1) / lengths[:, None]  # (batch, width)
+    # end of solution
+
+
+check.mean_over_frames(mean_over_frames)
+
+# %% [markdown]
 # One more question before we train. The model has no idea of order: nothing tells it which frame is first. **What happens to the answer
 # if we shuffle the frames of a segment?**
 
@@ -312,12 +343,30 @@ show(schedule_figure(config))
 # **What to see:** it begins at zero and rises (*warmup*): at first AdamW has seen too few gradients to judge how long a step should be,
 # and a step too large can ruin a fresh Transformer. Then it falls slowly, so that the last steps only polish.
 #
-# **What is the loss of a model that knows nothing?** If all speakers are equally likely to it, the right one has probability
-# $1/n$, and the loss is $\ln n$. A fresh model should show that. If yours does not, look for the mistake *before* you train.
+# **What is the loss of a model that knows nothing?** To it all $n$ speakers are equally likely. Cross-entropy is minus the logarithm of
+# the probability that the right one gets.
+#
+# **Exercise.** Write that loss.
 
-# %%
+# %% tags=["NBVAL_CHECK_OUTPUT", "exercise"]
 import math
 
+from speaker_lib.course import check
+
+
+def loss_of_guessing(n_speakers):
+    """The cross-entropy, in nats, of a model to which n_speakers speakers are equally likely."""
+    # solution: the probability of the right speaker, and minus its logarithm.
+    return -math.log(1 / n_speakers)
+    # end of solution
+
+
+check.loss_of_guessing(loss_of_guessing)
+
+# %% [markdown]
+# A fresh model should have about that loss. If yours does not, look for the mistake *before* you train.
+
+# %%
 from speaker_lib import model_fn, set_seed
 from speaker_lib.training import fit_to_data
 
@@ -361,7 +410,7 @@ run.save_evaluation(evaluation.to_dict())
 print(evaluation_text(evaluation, logits, labels, corpus.speakers))
 
 # %% [markdown]
-# The number after ± is the standard deviation over ten ways to cut the same utterances: two models closer to each other than that cannot be
+# *SD over cuts* is the standard deviation over ten ways to cut the same utterances: two models closer to each other than that cannot be
 # told apart by a single validation. (It says nothing of other utterances, or of another seed: see lesson 3.) *top 5* counts an answer as
 # right if the speaker is among the five likeliest. Utterances are longer than segments, so *full* hears more of the speaker than *crop*.
 #
@@ -373,7 +422,7 @@ from speaker_lib.plots import confusion_figure
 show(confusion_figure(logits, labels, corpus.speakers))
 
 # %% [markdown]
-# **What to see:** the diagonal holds the right answers. A bright square off it: the speaker of that row was taken for that of the column. A
+# **What to see:** the diagonal, in grey, holds the right answers. A bright square off it: the speaker of that row was taken for that of the column. A
 # column with several of them is a speaker whom the model names when it does not know.
 #
 # ## Handing in
@@ -398,13 +447,19 @@ else:
 last, crop = run.metrics()[-1], evaluation.crop
 print(f"On {corpus.source}: {last['step']:,} steps at {last['steps_per_second']:.0f} a second.")
 print(f"Loss: knowing nothing {math.log(n_speakers):.2f}, now {last['valid_loss']:.2f}.")
-print(
-    f"Right by guessing {1 / n_speakers:.4f}, crop {crop.accuracy:.4f} ± {crop.std:.4f},", end=" "
-)
-print(f"full {evaluation.full.accuracy:.4f}.")
+print(f"Right by guessing {1 / n_speakers:.4f}, crop {crop.accuracy:.4f}", end=" ")
+print(f"(SD over cuts {crop.std:.4f}), full {evaluation.full.accuracy:.4f}.")
 full, count = evaluation.full.accuracy, evaluation.n_utterances
 print(classical_conclusion(classical, "baseline", full, count))
 print("The report, 600 VoxCeleb2 speakers, best validation in 70,000 steps: 0.4834 (crop).")
+
+# %% [markdown]
+# ## Quiz
+#
+# Five questions. Choose an answer, and read why it is right or wrong.
+
+# %%
+quiz(1)
 
 # %% [markdown]
 # **Recap.** Speech becomes frames of 40 log-mel values; random segments of 128 frames become batches; attention lets frames look at each

@@ -60,7 +60,7 @@ if importlib.util.find_spec("speaker_lib") is None:
 # As in lesson 1: the machine, the data, and how long training will take here. Choose the same as there.
 
 # %%
-from speaker_lib.course import LivePlot, preflight, show
+from speaker_lib.course import LivePlot, preflight, quiz, show
 
 DATA = "what is here, else simulated voices"  # @param ["what is here, else simulated voices", "download HW4"]
 KEEP = "here"  # @param ["here", "Google Drive"]
@@ -70,8 +70,7 @@ corpus = lesson.corpus
 # %% [markdown]
 # ## The four changes
 #
-# The report's two models at their full size, setting by setting. **Which of these would you change first, if you could change only one?**
-# Write your guess down; lesson 3 will tell.
+# The report's two models at their full size, setting by setting:
 
 # %% tags=["NBVAL_CHECK_OUTPUT"]
 from speaker_lib import PRESETS
@@ -81,8 +80,21 @@ for setting, (before, after) in baseline.differences(tuned).items():
     print(f"{setting:<18} {before!s:>8} -> {after}")
 
 # %% [markdown]
-# Four are the report's. The fifth, `norm`, is ours; discovery 2 below shows why six layers of that size need it.
-#
+# The same in the drawing of lesson 1, with what changes marked:
+
+# %%
+from speaker_lib.plots import architecture_figure
+
+show(architecture_figure(tuned, changed_from=baseline))
+
+# %% [markdown]
+# Four are the report's. The fifth, `norm`, is ours; discovery 2 below shows why six layers of that size need it. **Which of the four would
+# you change first, if you could change only one?** Your guess is kept with the runs, and lesson 3 comes back to it.
+
+# %%
+lesson.guess("Which of the four helps most?", ["d_model", "nhead", "num_layers", "activation"])
+
+# %% [markdown]
 # ## Change 1: `d_model`, from 80 to 512
 #
 # **What it is:** how many numbers describe each frame inside the model. **Expect:** room to tell more voices apart; and a price: the square
@@ -112,13 +124,24 @@ show(cost_figure(widths))
 # ## Change 2: `nhead`, from 2 to 16
 #
 # **What it is:** into how many heads attention is divided. Each head sees its own `d_model / nhead` numbers of every frame, so more heads
-# mean more, but narrower, views. **Expect:** several things can be looked for at once. **What does it cost?**
+# mean more, but narrower, views. **Expect:** several things can be looked for at once. **What does it cost?** All heads together make their
+# queries, keys and values by three matrices from `d_model` to `d_model` numbers. A fourth such matrix, `out_proj`, mixes their results. Each
+# has a bias.
+#
+# **Exercise.** Count the parameters of attention with `nhead` heads.
 
-# %% tags=["NBVAL_CHECK_OUTPUT"]
-wide = replace(baseline.model, d_model=512)
-print(
-    cost_table({f"512 wide, {heads:>2} heads": replace(wide, nhead=heads) for heads in (2, 4, 16)})
-)
+# %% tags=["NBVAL_CHECK_OUTPUT", "exercise"]
+from speaker_lib.course import check
+
+
+def attention_parameters(d_model, nhead):
+    """The number of parameters of self-attention with nhead heads, biases included."""
+    # solution: four matrices with a bias each. What becomes of the number of heads?
+    return 4 * (d_model * d_model + d_model)
+    # end of solution
+
+
+check.attention_parameters(attention_parameters)
 
 # %% [markdown]
 # No parameters and no multiplications: the same numbers are only grouped in another way. (Time is another matter: each head makes its own
@@ -135,10 +158,10 @@ dataset = SpeakerDataset(corpus.labelled, trained_baseline.preset.train.segment_
 held_out = split_utterances(corpus.labelled, trained_baseline.preset.train)[1]
 mel = dataset[int(held_out[0])][0]  # (frames, n_mels)
 maps = attention_maps(trained_baseline.load_model(), mel)  # (layers, heads, frames, frames)
-show(attention_figure(maps[0], "Attention of lesson 1's baseline, its only layer"))
+show(attention_figure(maps[0], mel, "Attention of lesson 1's baseline, its only layer"))
 
 # %% [markdown]
-# **What to see:** vertical stripes. Nearly every frame looks at the same few; with no sense of order in the model, a frame is looked at for
+# **What to see:** vertical stripes; the spectrogram above shows which sounds they stand under. Nearly every frame looks at the same few; with no sense of order in the model, a frame is looked at for
 # what it sounds like, not for where it stands. We look again at the end, at the tuned model.
 #
 # ## Change 3: layers, from 1 to 6
@@ -147,7 +170,7 @@ show(attention_figure(maps[0], "Attention of lesson 1's baseline, its only layer
 # features; and six times the work in the encoder.
 
 # %% tags=["NBVAL_CHECK_OUTPUT"]
-many_heads = replace(wide, nhead=16)
+many_heads = replace(baseline.model, d_model=512, nhead=16)
 depths = {
     f"{n} layer{'s' * (n > 1)}, 512 wide": replace(many_heads, num_layers=n) for n in (1, 2, 4, 6)
 }
@@ -165,11 +188,30 @@ show(cost_figure(depths))
 #
 # **What it is:** one word in the output head, between its two linear layers. Costs nothing. **Expect**, with the report: *a Sigmoid squeezes
 # large inputs to nearly 0 or 1, where its slope vanishes, and so does the gradient.* Is that what happens in *this* model? We need not
-# believe it. Here is a fresh baseline with one real batch, and the same weights with ReLU in place of the Sigmoid.
+# believe it.
+#
+# **Exercise.** Write the slope of a Sigmoid, $y = 1 / (1 + e^{-x})$. How steep is it where it is steepest?
 
-# %%
+# %% tags=["NBVAL_CHECK_OUTPUT", "exercise"]
 import torch
 
+from speaker_lib.course import check
+
+
+def sigmoid_slope(x):
+    """The derivative of torch.sigmoid at each number of x, in the shape of x."""
+    # solution: the derivative of 1 / (1 + exp(-x)). It can be written with y alone.
+    y = torch.sigmoid(x)
+    return y * (1 - y)
+    # end of solution
+
+
+check.sigmoid_slope(sigmoid_slope)
+
+# %% [markdown]
+# Here is a fresh baseline with one real batch, and the same weights with ReLU in place of the Sigmoid.
+
+# %%
 from speaker_lib import Classifier, get_dataloader, set_seed
 from speaker_lib.training import fit_to_data
 from speaker_lib.models import head_signals
@@ -187,8 +229,8 @@ show(
 
 # %% [markdown]
 # **What to see:** in a fresh model the inputs (left) lie close to 0, where a Sigmoid is *steepest*. Nothing is saturated. And ReLU lets
-# *nothing* through for about half of its inputs, yet three times the gradient arrives at the first layers (right). A Sigmoid's slope is
-# 1/4 at its very best, so differences that go forward through it, and gradients that go back, come out at most a quarter as large. **And
+# *nothing* through for about half of its inputs, yet three times the gradient arrives at the first layers (right). With a slope of 1/4
+# at the very best, differences that go forward through it, and gradients that go back, come out at most a quarter as large. **And
 # after training?** The same question to the
 # fresh head and to the trained one of lesson 1:
 
@@ -256,9 +298,27 @@ print(
 #
 # So let all six run, as the report meant. Each half of a layer (attention; the small network) is a *sublayer*, whose result is added to its
 # input. A *LayerNorm* brings a frame's vector to mean 0 and deviation 1; PyTorch's layers put it *after* each sublayer unless told
-# otherwise (*post-norm*, as in the first Transformer). The other way is to put it *before* (*pre-norm*). Two runs, equal in all but that.
-# Full-sized layers (512 wide) collapse at the recipe's own learning rate, 0.001; small ones (128 wide) bear it, so in the `laptop` profile
-# this experiment uses 0.003:
+# otherwise (*post-norm*, as in the first Transformer): `norm(x + sublayer(x))`. The other way is to put it *before* (*pre-norm*): the
+# sublayer is given the normalised input, and its result is added to the input as it came.
+#
+# **Exercise.** Write pre-norm.
+
+# %% tags=["NBVAL_CHECK_OUTPUT", "exercise"]
+from speaker_lib.course import check
+
+
+def residual(x, sublayer, norm):
+    """One half of a pre-norm layer: x (batch, frames, d_model) to the same shape."""
+    # solution: what the sublayer is given, and what its result is added to.
+    return x + sublayer(norm(x))
+    # end of solution
+
+
+check.residual(residual)
+
+# %% [markdown]
+# Two runs, equal in all but that. Full-sized layers (512 wide) collapse at the recipe's own learning rate, 0.001; small ones (128 wide)
+# bear it, so in the `laptop` profile this experiment uses 0.003:
 
 # %%
 from speaker_lib import train
@@ -270,7 +330,7 @@ for deep in deep_runs:
 # %%
 from speaker_lib.plots import comparison_figure
 
-show(comparison_figure(deep_runs, report=False))
+show(comparison_figure(deep_runs))
 
 # %%
 for deep in deep_runs:
@@ -324,7 +384,7 @@ show(confusion_figure(logits, labels, corpus.speakers))
 
 # %%
 maps = attention_maps(run.load_model(), mel)  # (layers, heads, frames, frames)
-show(attention_figure(maps[-1], f"Attention of {run.name}, layer {len(maps)} of {len(maps)}"))
+show(attention_figure(maps[-1], mel, f"Attention of {run.name}, layer {len(maps)} of {len(maps)}"))
 
 # %% [markdown]
 # **What to see:** heads that differ: one or another spreads its weight widely, most pick a few frames, and not all of them the same ones.
@@ -341,6 +401,14 @@ print(
     f"  {run.name:<16} {evaluation.n_parameters:>10,} parameters   full {evaluation.full.accuracy:.4f}"
 )
 print("The report, on 600 VoxCeleb2 speakers, segments: 0.4834 and 0.7599.")
+
+# %% [markdown]
+# ## Quiz
+#
+# Five questions. Choose an answer, and read why it is right or wrong.
+
+# %%
+quiz(2)
 
 # %% [markdown]
 # **Recap.** Width multiplies the work by 16, layers by another 6; attention heads add no parameters and no multiplications, though they take

@@ -59,7 +59,7 @@ if importlib.util.find_spec("speaker_lib") is None:
 # As in lesson 1.
 
 # %%
-from speaker_lib.course import ablation_time, preflight, show
+from speaker_lib.course import ablation_time, preflight, quiz, show
 
 DATA = "what is here, else simulated voices"  # @param ["what is here, else simulated voices", "download HW4"]
 KEEP = "here"  # @param ["here", "Google Drive"]
@@ -85,9 +85,9 @@ save_figure(figure, lesson.runs / "comparison.png")
 show(figure)
 
 # %% [markdown]
-# **What to see:** how early each curve leaves the floor, how far apart they end, and whether the lower one is still rising. The grey
-# lines are what the report published, 0.4834 and 0.7599, for 600 real speakers and 70,000 steps: another task unless you run the `full`
-# profile on HW4, so only the *order* of the two can be compared.
+# **What to see:** how early each curve leaves the floor, how far apart they end, and whether the lower one is still rising. The report published
+# 0.4834 and 0.7599, for 600 real speakers and 70,000 steps: another task unless you run the `full` profile on HW4 (then its curves are
+# drawn, too, in grey), so only the *order* of the two can be compared.
 #
 # ## One change at a time
 #
@@ -130,7 +130,7 @@ ablation = run_ablation(
 # %% [markdown]
 # ## What came out
 #
-# The number after ± is the standard deviation over the seeds. (With fewer speakers the last layer is smaller, so the baseline has fewer
+# ± SD is the standard deviation over the seeds. (With fewer speakers the last layer is smaller, so the baseline has fewer
 # parameters here than in lesson 1.)
 
 # %%
@@ -146,30 +146,68 @@ save_figure(figure, lesson.runs / "ablation.png")
 show(figure)
 
 # %% [markdown]
-# **What to see:** on the left compare each bar with the grey one, in the other two panels with the bar *before* it. A colour is the same
-# change in all three. Where the same colour makes a large step in one panel and a small one in another, the change needs company, or is
-# done by another one too. The thin black bars are the spread over seeds. Below: the seconds that each model trained.
+# **What to see:** a bar reaches from the mean before a change to the mean after it: at the top from the baseline, in the other two panels from
+# the row *above*. A colour is the same change in all three. Where the same colour makes a large step in one panel and a small one in another,
+# the change needs company, or is done by another one too. Each dot is a seed; a thin line joins the runs of one seed, because runs of one seed
+# get the same utterances in the same order, and are compared with each other. On the right: the seconds that each model trained.
 #
 # ## What the runs say
 #
-# The next sentences are computed from the runs above; with other data or another profile they say something else. The number after ±
-# is now the standard error of a difference. Two models are compared seed by seed, with a **paired t-test**: with three seeds a single
+# The next sentences are computed from the runs above; with other data or another profile they say something else. SE is the
+# standard error of a mean difference. Two models are compared seed by seed, with a **paired t-test**: with three seeds a single
 # difference is *significant at 5 %* if its mean is more than 4.3 times its standard error, and chance alone does that in one of twenty cases.
+# That multiple is called *t*; the standard error is the standard deviation of the differences, divided by the square root of their number.
 #
+# **Exercise.** Write *t* for two models.
+
+# %% tags=["NBVAL_CHECK_OUTPUT", "exercise"]
+from speaker_lib.course import check
+
+
+def paired_t(before, after):
+    """t of the gain from accuracies `before` (seeds,) to `after` (seeds,), NumPy arrays; same place, same seed."""
+    # solution: the differences seed by seed, their mean, and the standard error of that mean.
+    differences = after - before  # (seeds,)
+    return differences.mean() / (differences.std(ddof=1) / len(differences) ** 0.5)
+    # end of solution
+
+
+check.paired_t(paired_t)
+
+# %% [markdown]
 # **But how often does chance do it at least once, if you make five comparisons?** In up to a quarter of all cases. So the comparisons that are
 # stated together are corrected together (*Holm's correction*): the smallest of five p-values must be below 5 % / 5, the next below
 # 5 % / 4, and so on. *Not significant* does not mean that a change does nothing, only that this many seeds cannot show it. Three seeds
 # show what stands out; they do not rank what lies close together.
+#
+# One more thing is computed below: do the changes simply add up? If each does something of its own, all four together gain as much as the
+# four gains of one change alone.
+#
+# **Exercise.** Write what all together gain beyond that sum.
+
+# %% tags=["NBVAL_CHECK_OUTPUT", "exercise"]
+from speaker_lib.course import check
+
+
+def surplus(baseline, alone, together):
+    """From accuracies (seeds,), (changes, seeds) and (seeds,): the gain beyond the sum of single gains, (seeds,)."""
+    # solution: the gain of all together, and the gain of each alone; both are gains over the baseline.
+    single_gains = alone - baseline  # (changes, seeds)
+    return (together - baseline) - single_gains.sum(axis=0)  # (seeds,)
+    # end of solution
+
+
+check.surplus(surplus)
 
 # %%
-from speaker_lib.experiments import ablation_conclusions
+from speaker_lib.experiments import ablation_conclusions, guess_and_outcome
 
-for sentence in ablation_conclusions(ablation):
-    print("-", sentence)
+print(guess_and_outcome(ablation, lesson.guessed("Which of the four helps most?")))
+ablation_conclusions(ablation)
 
 # %% [markdown]
-# Does that agree with the guess you wrote down in lesson 2? On simulated voices three seeds may leave it open. On 60 recorded people (600 steps, 3
-# seeds; [docs/accuracy.md](../docs/accuracy.md)) it is clearer: all four changes gain +0.516 ± 0.025, and the word in the head alone +0.363 ± 0.016.
+# On simulated voices three seeds may leave it open. On 60 recorded people (600 steps, 3
+# seeds; [docs/accuracy.md](../docs/accuracy.md)) it is clearer: all four changes gain +0.516 (SE 0.025), and the word in the head alone +0.363 (SE 0.016).
 #
 # ## How much is only the way of measuring?
 #
@@ -190,8 +228,7 @@ show(measuring_figure(ablation))
 # %%
 from speaker_lib.experiments import measuring
 
-for sentence in measuring(ablation):
-    print("-", sentence)
+measuring(ablation)
 
 # %% [markdown]
 # ## Where does a network begin to pay?
@@ -224,9 +261,19 @@ show(amount_figure(*people_results("amount")))
 # ## What we saw
 
 # %%
+from IPython.display import display
+
 plan, said = profile.ablation, ablation_conclusions(ablation)
 print(f"{len(ablation.results)} models, seeds {plan.seeds}, {plan.train.total_steps:,} steps each.")
-print(said[0], *said[1:][-2:], sep="\n")
+display(said[:1], said[1:][-2:])
+
+# %% [markdown]
+# ## Quiz
+#
+# Five questions. Choose an answer, and read why it is right or wrong.
+
+# %%
+quiz(3)
 
 # %% [markdown]
 # **Recap.** Two numbers say that something helped; only an ablation says what. The order in which changes are added decides how much each

@@ -63,7 +63,7 @@ if importlib.util.find_spec("speaker_lib") is None:
 # As in lesson 1.
 
 # %%
-from speaker_lib.course import explore, preflight, show
+from speaker_lib.course import explore, preflight, quiz, show
 
 DATA = "what is here, else simulated voices"  # @param ["what is here, else simulated voices", "download HW4"]
 KEEP = "here"  # @param ["here", "Google Drive"]
@@ -78,23 +78,39 @@ corpus = lesson.corpus
 # because both are three numbers in a row. **What does it then do with a batch of three people?**
 #
 # Ask the gradient: whose input could change the first person's output?
+#
+# **Exercise.** Write that check. (`torch.autograd.grad(y, x)` gives the gradient of one number `y`, here with respect to the batch.)
 
-# %% tags=["NBVAL_CHECK_OUTPUT"]
+# %% tags=["NBVAL_CHECK_OUTPUT", "exercise"]
 import torch
 
+from speaker_lib.course import check
+
+
+def people_reached(layer, hidden):
+    """How many people of the batch hidden (batch, frames, width) can change the first one's layer(hidden)[0]."""
+    # solution: the gradient of the first person's output, and how many people have any in theirs.
+    hidden = hidden.clone().requires_grad_()
+    (reach,) = torch.autograd.grad(layer(hidden)[0, :, 0].sum(), hidden)  # (batch, frames, width)
+    return (reach.abs().amax(dim=(1, 2)) > 0).sum()
+    # end of solution
+
+
+check.people_reached(people_reached)
+
+# %% tags=["NBVAL_CHECK_OUTPUT"]
 from speaker_lib import Classifier, ModelConfig
+from speaker_lib.models import utterances_reached
 
 torch.manual_seed(0)
 model = Classifier(ModelConfig(encoder="conformer", d_model=32)).eval()
-layer, mels = model.encoder.layers[0], torch.randn(3, 20, 40, requires_grad=True)  # three people
-hidden = model.prenet(mels)  # (batch, frames, d_model)
-answers = {
-    "turned around": layer(hidden.transpose(0, 1)).transpose(0, 1),
-    "as it is": layer(hidden),
+layer, hidden = model.encoder.layers[0], torch.randn(3, 20, 32)  # three people
+feeds = {
+    "turned around": lambda hidden: layer(hidden.transpose(0, 1)).transpose(0, 1),
+    "as it is": layer,
 }
-for name, answer in answers.items():
-    (reach,) = torch.autograd.grad(answer[0, :, 0].sum(), mels, retain_graph=True)
-    seen = (reach.abs().amax(dim=(1, 2)) > 0).sum()
+for name, feed in feeds.items():
+    seen = utterances_reached(feed, hidden)
     print(f"{name:<14} the first person's output depends on {seen} of 3 people")
 
 # %% [markdown]
@@ -170,7 +186,25 @@ print(
 #
 # On to improvements. The encoder gives a vector per frame, the head wants one per utterance. The report's models take the **mean**: every
 # frame counts the same, a vowel as much as a breath. **Self-attention pooling** learns a score for each frame, and softmax turns the scores into
-# weights with the sum 1. **Attentive statistics** also keeps the deviation: not only how a voice sounds on average, but how much it varies. Four frames of
+# weights with the sum 1.
+#
+# **Exercise.** Write the pooling, once the weights are there.
+
+# %% tags=["NBVAL_CHECK_OUTPUT", "exercise"]
+from speaker_lib.course import check
+
+
+def pool(frames, weights):
+    """Frames (batch, frames, width) by weights (batch, frames), which sum to 1, to one vector each (batch, width)."""
+    # solution: each frame times its weight, and the sum over frames.
+    return (frames * weights[:, :, None]).sum(dim=1)  # (batch, width)
+    # end of solution
+
+
+check.pool(pool)
+
+# %% [markdown]
+# **Attentive statistics** also keeps the deviation: not only how a voice sounds on average, but how much it varies. Four frames of
 # two numbers, the third with the highest score:
 
 # %% tags=["NBVAL_CHECK_OUTPUT"]
@@ -205,24 +239,34 @@ print(cost_table({name: replace(PRESETS["tuned"].model, pooling=name) for name i
 #
 # Cross-entropy is content as soon as the right speaker is *ahead*. A **margin** asks for more. It needs a head that compares directions
 # only: the logit is the cosine between the utterance's vector and a learned direction per speaker, times a scale. Then, in training alone,
-# the right speaker's logit is lowered before the loss looks at it. This is all there is to it:
+# the right speaker's logit is lowered before the loss looks at it. Two ways are common: a margin taken off the cosine (*AM-softmax*, Wang
+# et al. 2018), and one added to the angle (*ArcFace*, Deng et al. 2019).
+#
+# **Exercise.** Write the first.
 
-# %% tags=["NBVAL_CHECK_OUTPUT"]
-import inspect
+# %% tags=["NBVAL_CHECK_OUTPUT", "exercise"]
+from speaker_lib.course import check
 
-from speaker_lib.training import with_margin
 
-print(inspect.getsource(with_margin))
+def lower_logit(logits, labels, margin, scale):
+    """Logits (batch, n_speakers) = scale * cosine; the right speaker's cosine, labels (batch,), loses the margin."""
+    # solution: a copy of the logits, lowered at one place in each row.
+    lowered = logits.clone()  # (batch, n_speakers)
+    lowered[torch.arange(len(labels)), labels] -= scale * margin
+    return lowered
+    # end of solution
+
+
+check.lower_logit(lower_logit)
 
 # %% [markdown]
-# Two ways are common: a margin taken off the cosine (*AM-softmax*, Wang et al. 2018), and one added to the angle (*ArcFace*, Deng et al.
-# 2019). Below, two speakers' directions A and B on the unit circle, and all places where an utterance's vector may point. **Where must an
-# utterance by A lie, so that the loss finds it right?** Move the slider, in hundredths.
+# The library's [`with_margin`](../speaker_lib/training/losses.py) has both. Below, two speakers' directions A and B on the unit circle,
+# and all places where an utterance's vector may point. **Where must an utterance by A lie, so that the loss finds it right?** Move the slider.
 
 # %%
 from speaker_lib.plots import margin_figure
 
-explore(lambda hundredths: margin_figure(hundredths / 100), "hundredths", most=100, start=20)
+explore(margin_figure, "margin", most=1.0, start=0.2, step=0.01)
 
 # %% [markdown]
 # **What to see:** without a margin (slider at 0) the border is the dotted line, half-way between the two. With one, each speaker's own
@@ -266,20 +310,19 @@ save_figure(figure, lesson.runs / "ladder.png")
 show(figure)
 
 # %% [markdown]
-# **What to see:** compare each blue bar with the one *above* it, each grey one, which was only tried, with the last blue one, and any step
-# with the spread over seeds. Taking each band's mean off takes away most of what a microphone does. Where the held-out recordings are new, as
+# **What to see:** each dot is a seed: what it gains over the same seed of the step above, or, below the dotted line, where steps were only tried, over
+# the same seed of the last one that is kept. Taking each band's mean off takes away most of what a microphone does. Where the held-out recordings are new, as
 # with the simulated voices, that gains much; where they are in the training data it costs, so `best`, meant for HW4, does without. A rung that gains
 # nothing is no proof that its idea is worthless: the order in which rungs are climbed decides how much each seems to be worth, as with the
 # four changes of lesson 3; some ideas (the average of the weights, the masks, the margin) are made for runs much longer than these; and the
-# nearer to 1, the less there is to gain. On the right, what a step costs: taking one vector for two frames makes it cheaper, the Conformer
+# nearer to 1, the less there is to gain. On the right, what a step costs: subsampling by 2 makes it cheaper, the Conformer
 # dearer. In words, computed from the runs. As in lesson 3 each step has a paired t-test over the seeds, and Holm's correction is made over
 # all steps. Without it almost four of ten ladders would have a significant step even where nothing helps:
 
 # %%
 from speaker_lib.experiments import ladder_conclusions
 
-for sentence in ladder_conclusions(ladder):
-    print("-", sentence)
+ladder_conclusions(ladder)
 
 # %% [markdown]
 # ## What does it listen to?
@@ -295,12 +338,24 @@ from speaker_lib.plots import pooling_figure
 top = Run.open(lesson.runs / "ladder" / ladder.kept[-1].name / f"seed{profile.ladder.seeds[0]}")
 mel = SpeakerDataset(few.labelled).whole(heldout_indices(top, few)[:1]).mels[0]  # (frames, n_mels)
 weights = pooling_weights(top.load_model(), mel)  # (frames,)
-show(pooling_figure(mel, weights, "One held-out utterance, and how much each frame of it counts"))
+show(pooling_figure(mel, weights, "One held-out utterance"))
 
 # %% [markdown]
 # **What to see:** how far the blue line is from the dashed one. Where it is high, the model found that such frames tell the speaker; compare
-# them with the picture above. Where it hardly leaves the dashed line, the plain mean and deviation would do as well.
-#
+# them with the picture above. Where it hardly leaves the dashed line, the plain mean and deviation would do as well. Loud or soft? The rank
+# correlation above the picture is positive where loud frames count more, negative where soft ones do. One utterance may be an exception:
+
+# %%
+from speaker_lib.models import loudness_correlation
+
+model = top.load_model()
+mels = [torch.from_numpy(few.labelled.mel(int(i))) for i in heldout_indices(top, few)[:50]]
+ranks = torch.tensor([loudness_correlation(mel, pooling_weights(model, mel)) for mel in mels])
+print(
+    f"rank correlation of weight and loudness, mean of {len(ranks)} utterances: {ranks.mean():+.2f} (SD {ranks.std():.2f})"
+)
+
+# %% [markdown]
 # ## Speakers who are not in the training data
 #
 # Every model so far answers with a name from its list. Here are simulated voices from another seed, *strangers*. **What will it say of
@@ -341,7 +396,29 @@ show(map_figure(embed(tuned, unseen_speakers, everyone, lesson.device)))
 # ## Verification: one person, or two?
 #
 # So ask another question. Two utterances, two embeddings, the cosine between them: from some threshold on we say *the same*. Either error can
-# be traded for the other by moving it; where both are equally frequent lies the **equal error rate**, EER. **minDCF** weighs them for a door
+# be traded for the other by moving it; where both are equally frequent lies the **equal error rate**, EER.
+#
+# **Exercise.** Write the EER of two lists of scores.
+
+# %% tags=["NBVAL_CHECK_OUTPUT", "exercise"]
+from speaker_lib.course import check
+
+
+def equal_error_rate(same, different):
+    """The EER of the scores of pairs of one speaker, same (n,), and of pairs of two, different (m,)."""
+    # solution: try each score as the threshold, and take the one where both error rates are closest.
+    thresholds = torch.cat([same, different])[:, None]  # (n + m, 1)
+    rejected = (same < thresholds).float().mean(dim=1)  # (n + m,)
+    accepted = (different >= thresholds).float().mean(dim=1)  # (n + m,)
+    best = (accepted - rejected).abs().argmin()
+    return (accepted[best] + rejected[best]) / 2
+    # end of solution
+
+
+check.equal_error_rate(equal_error_rate)
+
+# %% [markdown]
+# **minDCF** weighs them for a door
 # that hardly anybody with a right to enter comes to: 0 is perfect, 1 no better than keeping it shut. Each pair of one speaker is from two
 # recordings, so that the room cannot give the answer.
 
@@ -382,13 +459,22 @@ for name, found in results.items():
 # ## What we saw
 
 # %%
+from IPython.display import display
+
 untrained, trained = results["tuned, untrained"], results["tuned"]
 print(f"One model, ten cuts: {draws.min():.3f} to {draws.max():.3f}.")
-for sentence in ladder_conclusions(ladder)[:2]:
-    print(sentence)
+display(ladder_conclusions(ladder)[:2])
 print(
     f"{trained.n_speakers} strangers: EER {trained.eer:.3f} trained, {untrained.eer:.3f} untrained."
 )
+
+# %% [markdown]
+# ## Quiz
+#
+# Five questions. Choose an answer, and read why it is right or wrong.
+
+# %%
+quiz(4)
 
 # %% [markdown]
 # **Recap.** Silent bugs are found by asking what must not change: by others in the batch, by padding, by a step after the copy, by another

@@ -6,6 +6,7 @@ from dataclasses import replace
 import matplotlib.image
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 
 from speaker_lib import PRESETS, Corpus, CorpusWriter, ModelConfig, Preset, Run, TrainConfig
 from speaker_lib.experiments.ablation import (
@@ -17,14 +18,23 @@ from speaker_lib.experiments.ablation import (
     run_ablation,
     variants_of,
 )
-from speaker_lib.experiments.conclusions import Gain, ablation_conclusions, holm, marginal_gains, measuring
+from speaker_lib.experiments.conclusions import (
+    Gain,
+    ablation_conclusions,
+    guess_and_outcome,
+    holm,
+    marginal_gains,
+    measuring,
+)
 from speaker_lib.experiments.seeds import AblationPlan, SeedResults
 from speaker_lib.experiments.tables import ablation_table
 from speaker_lib.models.cost import Cost, cost_of
 from speaker_lib.models.summary import cost_table
-from speaker_lib.plots import save_figure
 from speaker_lib.plots.experiments import ablation_figure, measuring_figure
+from speaker_lib.plots.style import CHANGES as CHANGES_COLOURS
+from speaker_lib.plots.style import description, save_figure
 from speaker_lib.utils.errors import ConfigError, RunError
+from speaker_lib.utils.text import Sentences
 
 CHANGES = changes_between(PRESETS["baseline"], PRESETS["tuned"])
 WIDTH, HEADS, LAYERS, WORD = CHANGES
@@ -128,7 +138,7 @@ def test_its_table_and_figures_show_it(finished, tmp_path):
     for name, figure in (("ablation", ablation_figure(ablation)), ("measuring", measuring_figure(ablation))):
         save_figure(figure, tmp_path / f"{name}.png")
         assert matplotlib.image.imread(tmp_path / f"{name}.png").std() > 0.05
-    assert "simulated voices (not people)" in ablation_figure(ablation).get_suptitle()
+    assert "simulated voices (not people)" in ablation_figure(ablation).get_supxlabel()
 
 
 # Conclusions: invented outcomes, so that it is known what must be said
@@ -158,15 +168,15 @@ def additive(width: float, heads: float, layers: float, word: float, start: floa
 def test_one_change_that_did_it_all_is_named():
     said = " ".join(ablation_conclusions(invented(additive(0.0, 0.0, 0.0, 0.4))))
     assert "with all 4 changes 0.600" in said
-    assert "Significant at 5 % over the seeds (paired t-test, Holm's correction): activation sigmoid → relu (+0.400" in said
-    assert re.search(r"Not significant with this many seeds: .*d_model 80 → 512 \(", said)
+    assert "Significant at 5 % over the seeds (paired t-test, Holm's correction): activation sigmoid → relu +0.400 (SE" in said
+    assert re.search(r"Not significant with this many seeds: .*d_model 80 → 512 [+-]", said)
     assert "The whole gain of +0.400, divided up as the mean of the two orders: activation sigmoid → relu +0.400" in said
-    assert "the difference between the two is not significant with this many seeds" in said
+    assert "that difference is not significant with this many seeds" in said
 
 
 def test_a_change_that_does_harm_is_not_counted_as_help():
     said = ablation_conclusions(invented(additive(-0.1, 0.0, 0.0, 0.4)))
-    assert re.search(r"Significant.*d_model 80 → 512 \(-0\.100 .*Not significant", said[1])
+    assert re.search(r"Significant.*d_model 80 → 512 -0\.100 .*Not significant", said[1])
     assert "d_model 80 → 512 adds -0.100" in " ".join(said)
 
 
@@ -203,7 +213,7 @@ def test_without_a_clear_gain_nothing_is_concluded():
 
 def test_a_single_seed_is_never_clear():
     said = ablation_conclusions(invented(additive(0.1, 0.1, 0.1, 0.1), seeds=1))
-    assert "±" not in said[0]
+    assert "SE" not in said[0]
     assert "mean over 1 seed:" in said[0] and "cannot say which change did it" in said[1]
 
 
@@ -229,9 +239,43 @@ def test_holm_s_correction_is_the_textbook_s():
     assert holm([0.02, 0.03]) == [True, True] and holm([0.03, 0.04]) == [False, False] and holm([]) == []
 
 
+def test_the_surplus_that_decides_is_told_with_its_standard_error():
+    full = {names: 0.2 if not names else 0.3 for names in additive(0, 0, 0, 0)}
+    ablation = invented(full)
+    (sentence,) = [said for said in ablation_conclusions(ablation) if said.startswith("One by one")]
+    alone = sum(ablation.of((change,)).full - ablation.of(()).full for change in CHANGES)
+    surplus = Gain(ablation.of(CHANGES).full - ablation.of(()).full - alone)
+    assert f"a difference of {surplus.mean:+.3f} (SE {surplus.standard_error:.3f}), seed by seed: the changes overlap" in sentence
+    assert surplus.standard_error == pytest.approx(np.std(surplus.differences, ddof=1) / 3**0.5) and surplus.p < 0.05
+
+
+def test_conclusions_are_bullets_of_markdown_and_short_lines_of_text():
+    said = ablation_conclusions(invented(additive(0.1, 0.1, 0.1, 0.1)))
+    markdown = said._repr_markdown_()
+    assert markdown.count("\n- ") == len(said) - 1 and "num\\_layers 1 → 6" in markdown
+    assert max(map(len, str(said).splitlines())) <= 100 and str(said).count("\n- ") == len(said) - 1
+    assert isinstance(said[:2], Sentences) and isinstance(said[0], str)
+
+
+def test_the_waterfall_reaches_from_mean_to_mean_with_a_dot_per_seed():
+    ablation = invented(additive(0.1, -0.05, 0.2, 0.3), noise=0.02)
+    figure = ablation_figure(ablation)
+    for path, axes in zip(paths(CHANGES).values(), figure.axes[::2], strict=True):
+        dots = [line.get_xdata() for line in axes.lines if line.get_marker() == "o"]
+        means = [ablation.of(station).full.mean() for station in path]
+        for station, values in zip(path, dots, strict=True):
+            np.testing.assert_allclose(values, ablation.of(station).full)
+        for i, (bar, station) in enumerate(zip(axes.patches, path[1:], strict=True)):
+            before = means[0] if axes is figure.axes[0] else means[i]
+            assert bar.get_x() + bar.get_width() == pytest.approx(means[i + 1]) or bar.get_x() == pytest.approx(means[i + 1])
+            assert before == pytest.approx(bar.get_x()) or before == pytest.approx(bar.get_x() + bar.get_width())
+            assert bar.get_facecolor()[:3] == pytest.approx(to_rgb(CHANGES_COLOURS[station[-1].name]))
+    assert "activation +0.30" in description(figure)
+
+
 def test_seeds_that_all_say_the_same_are_no_evidence():
     said = ablation_conclusions(invented(additive(0.1, 0.1, 0.1, 0.1), noise=0.0))
-    assert "(+0.400 ± 0.000)" in said[0] and "not significant" in said[1] and len(said) == 2
+    assert "a gain of +0.400 (SE 0.000)" in said[0] and "not significant" in said[1] and len(said) == 2
 
 
 def test_changes_that_do_nothing_alone_are_rarely_claimed_to():
@@ -251,6 +295,22 @@ def test_what_a_change_adds_depends_on_the_way():
     _, forward, backward = paths(CHANGES)
     assert marginal_gains(ablation, forward)["activation"].mean == pytest.approx(0.6, abs=0.01)
     assert marginal_gains(ablation, backward)["activation"].mean == pytest.approx(0.1, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("guessed", "said"),
+    [
+        (
+            "nhead",
+            r"You said nhead\. The runs: alone it gains \+0\.0\d+ ± 0\.\d+; activation gains most, \+0\.[34]\d+ ± 0\.\d+\.",
+        ),
+        ("activation", r"You said activation\. The runs: alone it gains \+0\.[34]\d+ ± 0\.\d+, the most of all\."),
+        (None, r"No guess is stored here\. The runs: alone, activation gains most, \+0\.[34]\d+ ± 0\.\d+\."),
+        ("heads", r"No guess is stored here\. .+"),  # of another course's options
+    ],
+)
+def test_a_guess_stands_beside_what_came_out(guessed, said):
+    assert re.fullmatch(said, guess_and_outcome(invented(additive(0.1, 0.01, 0.1, 0.4)), guessed))
 
 
 def test_the_way_of_measuring_is_told():

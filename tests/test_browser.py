@@ -24,6 +24,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
+from speaker_lib.course.quizzes import explain, questions
+
 LESSON = Path(__file__).parents[1] / "notebooks" / "01_baseline.py"
 FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -73,6 +75,23 @@ run = Run.create("run", preset, corpus)
 """,
     "live = LivePlot(run)\ntrain(run, corpus, callbacks=[live], stop=live.stop)",
     'print("resume.pt saved:", (run.folder / "resume.pt").exists())',
+]
+
+# A student edition in small: an exercise that was not begun, a quiz, a guess, and a lesson later the guess again.
+STUDENT = [
+    """
+from pathlib import Path
+from speaker_lib.course import check, quiz
+from speaker_lib.course.guesses import guess, stored_guess
+
+def pool(frames, weights):
+    raise NotImplementedError("sum the frames, each times its weight.")
+
+check.pool(pool)
+""",
+    "quiz(1)",
+    'guess(Path("kept"), "Which of the four?", ["d_model", "nhead", "num_layers", "activation"])',
+    'print("stored:", stored_guess(Path("kept"), "Which of the four?"))',
 ]
 
 
@@ -215,3 +234,28 @@ def test_button_stops_training_with_the_run_saved(chrome, lab, tmp_path):
         page.click("button.jupyter-button", "Stop training")
         page.wait_for_the_end(30)
         assert "resume.pt saved: True" in page.cell("resume.pt").text
+
+
+def test_quiz_explains_a_click_and_guess_stores_it(chrome, lab, tmp_path):
+    with photographed(chrome, tmp_path / "quiz.png"):
+        cells = [nbformat.v4.new_code_cell(code.strip()) for code in STUDENT]
+        page = Page(chrome, lab, "student.ipynb", nbformat.v4.new_notebook(cells=cells))
+        page.run_all()
+        page.wait_for_the_end(120)
+        assert "✗ Your turn: sum the frames, each times its weight." in page.cell("check.pool").text
+        assert "stored: None" in page.cell("stored:").text
+
+        quiz = page.cell("quiz(1)")
+        asked = questions(1)
+        assert all(question.text in quiz.text and choice.text in quiz.text for question in asked for choice in question.choices)
+        for question in asked:
+            for choice in question.choices:
+                assert explain(choice) not in quiz.text
+                page.click(".widget-radio-box label", choice.text)
+                page.wait(30, "the choice is explained", lambda choice=choice: explain(choice) in quiz.text)
+
+        page.click(".widget-radio-box label", "nhead")
+        page.wait(30, "the guess is stored", lambda: "You said nhead. It is kept with the runs." in page.cell("guess(").text)
+        assert json.loads((lab.folder / "kept" / "guesses.json").read_text()) == {"Which of the four?": "nhead"}
+        page.run_all()
+        page.wait(60, "the guess is read", lambda: "stored: nhead" in page.cell("stored:").text)

@@ -16,6 +16,7 @@ import pytest
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+from tools.editions import write_editions, write_zip
 from tools.generated import BOOTSTRAP, tags_of
 from tools.project import ROOT, Project
 
@@ -143,6 +144,26 @@ def test_in_a_checkout_where_it_is_not_installed_the_cell_says_what_to_do(colab)
     with pytest.raises(CellExecutionError, match="open this notebook by `make lab`"):
         run_cells(bootstrap_alone(), colab / "notebooks")
     assert list((colab / "notebooks").iterdir()) == []
+
+
+@pytest.mark.parametrize(("folder", "said"), [("", "✗ Your turn: "), ("solutions", "✓ Right: ")])
+def test_the_student_edition_runs_from_its_zip_without_a_network(colab, fresh_python, tmp_path, folder, said):
+    (tmp_path / "edition").mkdir()
+    write_editions(Project.read(), tmp_path / "edition")
+    write_zip(tmp_path / "edition", tmp_path / "student.zip", "student")
+    zipfile.ZipFile(tmp_path / "student.zip").extractall(colab)
+    notebook = nbformat.read(colab / "student" / folder / "01_baseline.ipynb", as_version=4)
+    wanted = ("preflight(", "check.", "speaker_lib.__file__")
+    where = nbformat.v4.new_code_cell("import speaker_lib\nprint(speaker_lib.__file__)")
+    chosen = [cell for cell in notebook.cells if cell.cell_type == "code" and any(word in cell.source for word in wanted)]
+    bootstrap = next(cell for cell in notebook.cells if BOOTSTRAP in tags_of(cell))
+    notebook.cells = [bootstrap, nbformat.v4.new_code_cell("import torch"), *chosen, where]
+    run_cells(notebook, colab / "student" / folder)
+    texts = ["".join(output.get("text", "") for output in cell.outputs) for cell in notebook.cells]
+    assert [text.startswith(said) for text in texts[-4:-1]] == [True] * 3
+    assert Path(texts[-1].strip()).resolve() == colab / "student" / "speaker_lib" / "__init__.py"
+    assert (colab / "student" / "runs").is_dir() or "kept in" in texts[2]
+    assert not (colab / "student" / folder / "speaker-course").exists()
 
 
 @pytest.fixture

@@ -48,6 +48,12 @@ with progress_bar(3, "Work", "piece") as bar:  # a bar of text
 print("profile", lesson.profile.name)
 
 # %%
+from speaker_lib.course import show
+from speaker_lib.plots import schedule_figure
+
+show(schedule_figure(lesson.profile.baseline.train))
+
+# %%
 print(1 / {divisor})
 """
 
@@ -103,13 +109,18 @@ def test_notebooks_are_made_with_outputs_and_pass_the_gate(made_once, made):
     assert re.search(r"^01_small +\d+:\d\d  The only section$", made_once[1], re.MULTILINE)  # however long it took to start
     notebook = nbformat.read(made / "notebooks" / "01_small.ipynb", as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert [cell.execution_count for cell in code] == [1, 2, 3, 4]
+    assert [cell.execution_count for cell in code] == [1, 2, 3, 4, 5]
     assert [[output.get("text") for output in cell.outputs] for cell in code] == [
         [],
         [],
         ["half-way\nprofile laptop\n"],
+        [None],
         ["0.5\n"],
     ]
+    (figure,) = code[3].outputs
+    assert (
+        figure.metadata["image/png"]["alt"].startswith("The learning rate rises") and figure.metadata["image/png"]["width"] == 900
+    )
     assert "widgets" not in notebook.metadata and "Open in Colab" in (made / "notebooks" / "01_small.py").read_text()
     assert (made / "docs" / "figures" / "ablation.png").read_bytes() == b"a figure"
     assert run(made, "tools", "check").returncode == 0
@@ -160,10 +171,28 @@ def test_a_course_without_its_data_says_so(checkout):
     assert done.returncode == 1 and done.stderr.startswith("error: nowhere") and "Traceback" not in done.stderr
 
 
-def test_smoke_lays_out_both_halves(made):
+def test_smoke_lays_out_every_lesson_solved_and_as_students_get_it(made):
     assert run(made, "tools", "smoke").returncode == 0
     found = sorted(str(path.relative_to(made)) for path in made.glob("build/smoke/*/*"))
-    assert found == ["build/smoke/ipynb/01_small.ipynb", "build/smoke/py/01_small.ipynb"]
+    assert found == ["build/smoke/solved/01_small.ipynb", "build/smoke/student/01_small.ipynb"]
+
+
+def test_lab_opens_copies_and_keeps_what_a_reader_did_there(made):
+    committed, copy = halves(made), made / "build" / "lab" / "01_small.ipynb"
+    assert run(made, "tools", "lab").returncode == 0
+    assert copy.read_bytes() == (made / "notebooks" / "01_small.ipynb").read_bytes()
+    lesson = made / "notebooks" / "01_small.ipynb"
+    lesson.write_text(lesson.read_text().replace("The only section", "A [page](../docs/page.md)"))
+    assert run(made, "tools", "lab").stdout == "" and "](../../docs/page.md)" in copy.read_text()  # nobody worked in the copy
+
+    copy.write_text(mine := copy.read_text().replace("profile", "my profile"))
+    assert run(made, "tools", "lab").stdout == "" and copy.read_text() == mine
+    lesson.write_text(lesson.read_text().replace("A [page]", "Another [page]"))
+    said = run(made, "tools", "lab").stdout
+    assert said == "notebooks/01_small.ipynb has changed since it was copied: to get it, rename build/lab/01_small.ipynb.\n"
+    assert copy.read_text() == mine
+    lesson.write_bytes(committed["01_small.ipynb"])
+    assert halves(made) == committed
 
 
 def test_notebooks_are_not_made_of_other_voices(checkout):

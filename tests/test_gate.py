@@ -161,7 +161,9 @@ def add_long_cells(notebook):
         (add_foreign_kernel, "its metadata kernelspec"),
         (set_source, "cell 4: was edited after it was run"),
         (mistype_tag, "cell 4: has the tag 'NBVAL_CHEK_OUTPUT', which nothing here reads"),
-        (add_output(output_type="display_data", metadata={"image/png": {}}), "an output carries the metadata image/png"),
+        (add_output(output_type="display_data", metadata={"image/png": {"x": 1}}), "an output carries the metadata image/png x"),
+        (add_output(output_type="display_data", metadata={"text/plain": {}}), "an output carries the metadata text/plain"),
+        (add_output(output_type="display_data", data={"image/png": "AAAA"}), "a picture has no description: show it by `show`"),
         (add_times, "carries the metadata execution"),
         (change_badge, "its badges cell is not the generated one"),
         (change_bootstrap, "its bootstrap cell is not the generated one"),
@@ -183,6 +185,12 @@ def test_a_broken_notebook_is_refused(project, change, said):
     found = broken(project, change)
     assert any(said in problem for problem in found), found
     assert all(problem.startswith(f"notebooks/{LESSON}.ipynb") and problem.endswith(".") for problem in found)
+
+
+def test_a_picture_with_its_size_and_description_is_fine(project):
+    about = {"image/png": {"alt": "a curve", "width": 900, "height": 280}}
+    add = add_output(output_type="display_data", data={"image/png": "AAAA"}, metadata=about)
+    assert broken(project, add) == []
 
 
 def test_an_edit_that_jupyterlab_synced_is_refused_because_its_output_is_old(project):
@@ -318,9 +326,11 @@ def _git(folder: Path, *arguments: str) -> None:
 
 
 def printed(lesson: str) -> str:
-    """All that a committed lesson prints."""
+    """All that a committed lesson prints, its Markdown without the backslashes before marks."""
     notebook = nbformat.read(Project.read().path(lesson, "ipynb"), as_version=4)
-    return "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    shown = [output.get("text", "") + output.get("data", {}).get("text/markdown", "") for output in outputs]
+    return "".join(re.sub(r"\\(.)", r"\1", text) for text in shown)
 
 
 def quoted(readme: str) -> list[str]:

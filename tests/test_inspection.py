@@ -7,12 +7,15 @@ import pytest
 import torch
 
 from speaker_lib import PRESETS, Classifier, ModelConfig, TrainConfig
+from speaker_lib.data.features import mel_edges
 from speaker_lib.models.cost import parameters_of
-from speaker_lib.models.inspect import attention_maps, head_signals
+from speaker_lib.models.inspect import attention_maps, head_signals, loudness_correlation
 from speaker_lib.models.summary import head_table, layer_table
-from speaker_lib.plots import confusion_figure, save_figure
+from speaker_lib.plots.architecture import architecture_figure, model_parts
 from speaker_lib.plots.model import activation_figure, attention_figure, cost_figure, schedule_figure
+from speaker_lib.plots.runs import confusion_figure
 from speaker_lib.plots.speech import lengths_figure, utterance_figure, voices_figure
+from speaker_lib.plots.style import WIDTH, description, save_figure
 
 DEEP = ModelConfig(d_model=16, nhead=4, num_layers=2, dim_feedforward=16, activation="relu", norm="pre", n_speakers=5)
 
@@ -98,17 +101,105 @@ def test_every_figure_is_drawn(signals, tmp_path):
     mel = torch.randn(300, 40).numpy()
     figures = {
         "activation": activation_figure(two, "a title"),
-        "attention": attention_figure(maps[0], "a title"),
+        "attention": attention_figure(maps[0], torch.randn(20, 40), "a title"),
         "costs": cost_figure({"baseline": PRESETS["baseline"].model, "tuned": PRESETS["tuned"].model}),
         "schedule": schedule_figure(TrainConfig()),
         "confusion": confusion_figure(torch.randn(40, 5), torch.arange(40) % 5, tuple("abcde")),
         "voices": voices_figure([mel[:, 0], mel[:, 1]], [mel, mel], ["one", "two"]),
         "utterance": utterance_figure(mel, 100),
+        "architecture": architecture_figure(PRESETS["tuned"], changed_from=PRESETS["baseline"]),
         "lengths": lengths_figure(torch.randint(100, 900, (50,)).numpy(), 128, "invented"),
     }
     assert [name for name, figure in figures.items() if not is_drawn(figure, tmp_path / f"{name}.png")] == []
+    assert [name for name, figure in figures.items() if len(description(figure)) < 40] == []
+    assert {figure.get_figwidth() for figure in figures.values()} == {WIDTH}
     assert "head 4" in [axes.get_title() for axes in figures["attention"].axes]
     assert "a segment: 128 frames, 1.28 s" in figures["lengths"].axes[0].get_legend().get_texts()[0].get_text()
+
+
+def colour_of_line(axes, label: str) -> str:
+    return next(line.get_color() for line in axes.lines if line.get_label() == label)
+
+
+def test_a_speaker_keeps_its_colour_and_time_its_axis(signals):
+    mel = torch.randn(300, 40).numpy()
+    voices = voices_figure([mel[:, 0]] * 2, [mel, mel], ["one", "two"])
+    (above, right_above, below, *_), moved = voices.axes, utterance_figure(mel, 100, other=mel).axes[1]
+    assert above.get_xlim() == below.get_xlim() and above.get_shared_x_axes().joined(above, below)
+    assert above.get_position().width == pytest.approx(right_above.get_position().width)
+    assert above.lines[0].get_color() == colour_of_line(moved, "this segment") == colour_of_line(moved, "whole utterance")
+    assert right_above.lines[0].get_color() == colour_of_line(moved, "the other speaker")
+
+
+def test_hertz_stand_beside_the_bands_they_belong_to():
+    axes = voices_figure([torch.zeros(900).numpy()], [torch.randn(300, 40).numpy()], ["one"]).axes[1]
+    (hertz,) = axes.child_axes
+    centres = mel_edges()[1:-1]
+    for tick, label in zip(hertz.get_yticks(), hertz.get_yticklabels(), strict=True):
+        value = float(label.get_text().replace(",", ""))
+        assert centres[int(tick)] <= value <= centres[int(tick) + 1]
+    other_bands = voices_figure([torch.zeros(900).numpy()], [torch.randn(300, 20).numpy()], ["one"]).axes[1]
+    assert other_bands.child_axes == []
+
+
+def test_attention_has_its_utterance_above_on_the_same_axis():
+    maps, mel = torch.rand(3, 20, 20), torch.randn(20, 40)
+    maps[2] = maps[0]
+    figure = attention_figure(maps, mel, "a title")
+    top, image = figure.axes[0], figure.axes[3]
+    assert (top.images[0].get_array() == mel.T.numpy()).all() and top.get_xlim() == image.get_xlim()
+    assert "heads 1 and 3 attend to nearly the same frames" in figure.get_suptitle()
+
+
+def test_costs_have_one_colour_that_darkens_and_equal_precision():
+    models = {str(width): replace(PRESETS["baseline"].model, d_model=width) for width in (80, 160, 512)}
+    axes = cost_figure(models).axes[1]
+    brightness = [sum(bar.get_facecolor()[:3]) for bar in axes.patches]
+    assert brightness == sorted(brightness, reverse=True) and len(set(brightness)) == 3
+    assert [len(text.get_text().replace(".", "")) for text in axes.texts] == [3, 3, 3]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_drawing_of_a_model_has_its_shapes_and_all_its_parameters(name, tmp_path):
+    preset = PRESETS[name].override({"model.n_speakers": 7})
+    parts = model_parts(preset)
+    assert sum(part.parameters[1] for part in parts) == parameters_of(preset.model)
+    model, found = Classifier(preset.model).eval(), {}
+    for part, module in (("prenet", model.prenet), ("encoder", model.encoder), ("pooling", model.pooling_norm)):
+        module.register_forward_hook(lambda _, inputs, output, part=part: found.update({part: tuple(output.shape[1:])}))
+    found["head"] = tuple(model(torch.randn(2, 128, 40)).shape[1:])
+    assert {part.name: part.shape for part in parts} == found
+    figure = architecture_figure(preset)
+    figure.savefig(tmp_path / "model.png")
+    written = [text.get_text() for text in figure.axes[0].texts]
+    assert not any("→" in text for text in [*written, figure.get_suptitle()]) and str(parts[0].shape) in written
+
+
+def test_what_changes_is_marked_in_the_drawing():
+    figure = architecture_figure(PRESETS["tuned"], changed_from=PRESETS["baseline"])
+    texts = {text.get_text(): text for text in figure.axes[0].texts}
+    for changed in (
+        "d_model 80 → 512",
+        "nhead 2 → 16",
+        "num_layers 1 → 6",
+        "norm post → pre",
+        "sigmoid → relu",
+        "3,280 → 20,992",
+    ):
+        assert texts[changed].get_weight() == "bold"
+    assert texts["dim_feedforward 256"].get_weight() == "normal"
+    assert "125,896 → 8,485,976" in figure.get_suptitle()
+    assert "d_model from 80 to 512" in description(figure)
+
+
+def test_weights_that_follow_loudness_correlate_with_it():
+    mel = torch.linspace(-8, 2, 30)[:, None] + torch.zeros(30, 40)
+    assert loudness_correlation(mel, torch.arange(30.0) ** 3) == pytest.approx(1.0)
+    assert loudness_correlation(mel, -torch.arange(30.0)) == pytest.approx(-1.0)
+    assert loudness_correlation(mel, torch.full((30,), 1 / 30)) == 0.0
+    weights = torch.rand(30).round(decimals=1)  # with ties
+    scipy_stats = pytest.importorskip("scipy.stats")
+    assert loudness_correlation(mel, weights) == pytest.approx(scipy_stats.spearmanr(mel[:, 0], weights)[0])
 
 
 def test_the_head_table_has_a_line_per_activation():
@@ -125,3 +216,5 @@ def test_the_confusion_figure_shows_who_is_mistaken_most():
     axes = figure.axes[0]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["a", "b"]
     assert {(t.get_position(), t.get_text()) for t in axes.texts} == {((1, 0), "2"), ((1, 1), "2")}
+    assert axes.images[0].get_array().mask.diagonal().all()  # right answers are no colour of the scale
+    assert "of all 6 utterances 2 are mistaken" in axes.get_title() and "a is taken for b: 2 times" in description(figure)

@@ -15,8 +15,8 @@ from speaker_lib.experiments.ladder import LADDER, Ladder, cumulative_presets, r
 from speaker_lib.experiments.seeds import AblationPlan, SeedResults
 from speaker_lib.experiments.tables import ladder_table
 from speaker_lib.models.cost import Cost
-from speaker_lib.plots import save_figure
 from speaker_lib.plots.experiments import ladder_figure
+from speaker_lib.plots.style import GREEN, GREY, ORANGE, description, save_figure
 from speaker_lib.simulation.corpus import Simulation, simulate
 from speaker_lib.utils.errors import RunError, SpeakerError
 
@@ -80,7 +80,7 @@ def test_the_table_says_what_each_step_costs_and_reached():
 
 def test_sentences_follow_from_the_numbers():
     first, clear, unclear = ladder_conclusions(ladder_of((0.5, 0.52, 0.51), (0.8, 0.821, 0.81), (0.8, 0.85, 0.79)))
-    assert "from 0.510 on whole utterances" in first and "to 0.813 (+0.303" in first
+    assert "from 0.510 on whole utterances" in first and "to 0.813, a gain of +0.303 (SE 0.015)" in first
     assert clear.startswith("Significant at 5 % over the seeds (paired t-test, Holm's correction): ")
     assert unclear.startswith("Not significant with this many seeds: ")
     assert LADDER[1].label in clear and LADDER[2].label not in clear and LADDER[2].label in unclear
@@ -103,12 +103,18 @@ def test_without_scipy_a_sentence_says_what_to_install(monkeypatch):
         ladder_conclusions(ladder_of((0.5, 0.52), (0.8, 0.81)))
 
 
-def test_the_figure_has_a_bar_per_step(tmp_path):
-    ladder = ladder_of(*((0.5 + 0.04 * i, 0.52 + 0.04 * i) for i in range(len(LADDER))))
+def test_the_figure_has_a_dot_for_the_gain_of_each_seed(tmp_path):
+    ladder = ladder_of((0.5, 0.52, 0.51), (0.8, 0.821, 0.81), (0.8, 0.85, 0.79), (0.5, 0.551, 0.489))
     figure = ladder_figure(ladder)
     accuracy, time = figure.axes
-    assert len(accuracy.patches) == len(time.patches) == len(LADDER)
-    assert [text.get_text() for text in accuracy.get_yticklabels()] == [step.label for step in LADDER]
+    dots = [line for line in accuracy.lines if line.get_marker() == "o"]
+    np.testing.assert_allclose(dots[0].get_xdata(), [0.3, 0.301, 0.3])
+    np.testing.assert_allclose(dots[1].get_xdata(), [0.0, 0.029, -0.02])
+    clear, unclear, harmful = ((line.get_color(), line.get_markerfacecolor()) for line in dots)
+    assert clear == (GREEN, GREEN) and unclear == (GREY, "white") and harmful == (ORANGE, ORANGE)
+    assert [text.get_text() for text in accuracy.get_yticklabels()] == [step.label for step in LADDER[:4]]
+    assert len(time.patches) == 4 and "made-up numbers" in figure.get_supxlabel()
+    assert f"{LADDER[2].label} +0.003 (not significant)" in description(figure)
     save_figure(figure, tmp_path / "ladder.png")
     assert matplotlib.image.imread(tmp_path / "ladder.png").std() > 0.05
 

@@ -1,6 +1,10 @@
 """Runs trained side by side: which are finished, and what is said of them."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +15,13 @@ from speaker_lib import Corpus, CorpusWriter, ModelConfig, Preset, Run, TrainCon
 from speaker_lib.evaluation.identification import evaluate
 from speaker_lib.experiments.seeds import Job, train_jobs
 from speaker_lib.training.loop import StopTraining
+from speaker_lib.utils.errors import Interrupted
 from speaker_lib.utils.progress import quietly
 
-from .conftest import command
+from .conftest import command, wait_for
 
 DEVICE = torch.device("cpu")
+REPO = Path(__file__).resolve().parents[1]
 PRESET = Preset(
     ModelConfig(d_model=16, nhead=2, dim_feedforward=16, activation="relu"),
     TrainConfig(batch_size=8, segment_len=40, warmup_steps=2, total_steps=12, valid_steps=4, valid_fraction=0.25),
@@ -74,10 +80,37 @@ def test_runs_trained_side_by_side_warn_by_name_and_show_one_bar(tmp_path, capfd
     train_jobs(jobs, corpus, workers=workers)
     out, error = capfd.readouterr()
     assert out == "" and all(
-        error.count(f"guesses/{name}: At step 4 the validation accuracy is ") == 1 for name in ("one", "two")
+        error.count(f"guesses/{name}: At step 12 the validation accuracy is ") == 1 for name in ("one", "two")
     )
     assert error.count("no better than guessing") == 2 and "2/2" in error
     assert not any(said in error for said in ("model saved", "step/s", "Valid", "Full", "Crop"))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_interruption_ends_in_a_sentence_and_keeps_what_is_done(tmp_path, corpus_folder, workers):
+    """Ctrl-C reaches every process of a terminal: the workers, some of which still import, must say nothing."""
+    script = f"""
+import dataclasses, sys
+from pathlib import Path
+from tests.test_seeds import Corpus, Job, PRESET, train_jobs
+corpus, endless = Corpus.open(sys.argv[1]), PRESET.override({{"train.total_steps": 10**6, "train.warmup_steps": 2}})
+presets = {{"one": PRESET, "two": endless, "three": endless}}
+jobs = [Job.of(Path(sys.argv[2]) / name, preset, corpus) for name, preset in presets.items()]
+train_jobs(jobs, corpus, "Ablation", workers={workers})
+"""
+    options = {"cwd": REPO, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    process = subprocess.Popen([sys.executable, "-c", script, corpus_folder, tmp_path / "runs"], **options)
+    begun = (tmp_path / "runs" / "one" / "evaluation.json", tmp_path / "runs" / "two" / "metrics.jsonl")
+    wait_for(lambda: all(path.exists() for path in begun), process)
+    os.killpg(process.pid, signal.SIGINT)
+    error = process.communicate(timeout=120)[1]
+    assert error.count("Traceback") == 1 and process.returncode != 0
+    assert "Ablation interrupted: 1 of 3 runs are finished and kept, those that were training are saved; run the same" in error
+    assert (tmp_path / "runs" / "two" / "resume.pt").exists()
+
+
+def test_a_notebook_shows_the_sentence_of_an_interruption_and_no_traceback():
+    assert Interrupted("so much is kept")._render_traceback_() == ["so much is kept"]
 
 
 def test_a_run_may_be_trained_and_evaluated_without_bars(corpus, tmp_path, capfd):

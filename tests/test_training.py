@@ -286,6 +286,9 @@ def test_guessing_is_reported_once_with_its_likely_cause():
     assert chance_warning(rows(0.3, chance, chance), 5667, preset) is None  # said before
     early = [{"step": 1_000, "valid_accuracy": chance}]
     assert chance_warning(early, 5667, preset) is None
+    short = preset.override({"train.total_steps": 300, "train.warmup_steps": 10})
+    assert chance_warning([{"step": 60, "valid_accuracy": chance}], 120, short) is None  # may only be slow
+    assert "no better than guessing" in chance_warning([{"step": 300, "valid_accuracy": chance}], 120, short)
     assert "Sigmoid" in chance_warning(rows(chance), 5667, Preset())
     three = Preset(ModelConfig(n_speakers=3), TrainConfig())
     assert chance_warning(rows(1.0), 3, three) is None and chance_warning(rows(0.8), 20, three) is None  # few, but learned
@@ -304,6 +307,18 @@ def test_guessing_is_reported_in_training(tmp_path, capsys):
     corpus = Corpus.open(tmp_path / "corpus")
     train(Run.create(tmp_path / "run", PRESET, corpus), corpus)
     assert capsys.readouterr().err.count("no better than guessing among 5 speakers") == 1
+
+
+def test_a_finished_run_says_that_nothing_is_trained_and_how_to_train_anew(corpus, tmp_path, capsys):
+    run = Run.create(tmp_path / "run", PRESET, corpus)
+    train(run, corpus)
+    assert "nothing is trained" not in capsys.readouterr().err
+    rows, closed = run.metrics(), []
+    callback = SimpleNamespace(close=lambda: closed.append(True))
+    assert repr(train(run, corpus, callbacks=[callback])) == "TrainState at step 60"
+    said = capsys.readouterr().err
+    assert f"{run.folder} holds all 60 steps of this run, so nothing is trained: to train anew, rename or delete" in said
+    assert run.metrics() == rows and closed == [True]
 
 
 @pytest.mark.parametrize("split_seed", range(4))
@@ -325,7 +340,8 @@ def test_a_speaker_with_nothing_to_train_on_is_named_with_what_that_costs(tmp_pa
 def test_progress_bars_look_as_in_the_report(capsys, corpus, tmp_path):
     train(Run.create(tmp_path / "run", PRESET, corpus), corpus)
     error = capsys.readouterr().err
-    assert "Train: 100%" in error and "20/20" in error and "step/s, accuracy=" in error and "step=60" in error
+    assert "Train: 100%" in error and "60/60" in error and "step/s, accuracy=" in error and "step=60" in error
+    assert "20/20" not in error  # one bar to the last step, not one to each validation
     assert "Valid: 100%" in error and "3/3" in error and "uttr/s" in error
     assert "best model saved. (accuracy=" in error
 

@@ -246,13 +246,23 @@ def test_unseen_speakers_are_verified_and_drawn(trained, unseen_speakers, tmp_pa
     units = unit_vectors(found.vectors)
     np.testing.assert_allclose(scores, (units[trials.first] * units[trials.second]).sum(axis=1), atol=1e-9)
     assert (result.n_speakers, result.n_utterances, result.n_targets) == (4, 28, int(trials.same.sum()))
-    names = [text.get_text() for text in map_figure(found).axes[0].get_legend().get_texts()]
-    assert names == [f"speaker{i}" for i in range(4)]
+    axes = map_figure(found).axes[0]
+    assert [text.get_text() for text in axes.texts] == [f"speaker{i}" for i in range(4)] and "t-SNE" in axes.get_title()
+    for name, points in zip(axes.texts, axes.collections, strict=True):
+        assert tuple(name.xy) in {tuple(point) for point in points.get_offsets()}  # the name stands at one of its points
     assert len(map_figure(found, most=2).axes[0].collections) == 2
+    fills = axes.collections[0].get_facecolors()[:, :3]
+    recordings = [found.sessions[i] for i in range(28) if found.speakers[i] == "speaker0"]
+    of_recording = {
+        session: {tuple(fill) for fill, own in zip(fills, recordings, strict=True) if own == session} for session in recordings
+    }
+    assert all(len(found) == 1 for found in of_recording.values()) and len(set.union(*of_recording.values())) == len(of_recording)
     figure = verification_figure(result, scores, trials.same)
     figure.savefig(tmp_path / "f.png")
     assert f"{result.eer:.1%} at {result.threshold:.3f}" in figure.axes[0].get_legend().get_texts()[-1].get_text()
     perfect = np.where(trials.same, 0.9, 0.1)  # neither scale nor bins have room for it
+    assert figure.axes[1].get_xlabel() == "different speakers, accepted (%)"
+    assert figure.axes[1].get_ylabel() == "same speaker, rejected (%)"
     verification_figure(replace(result, eer=0.0, threshold=0.9), perfect, trials.same).savefig(tmp_path / "f.png")
     verification_figure(replace(result, eer=0.5), np.ones(len(trials)), trials.same).savefig(tmp_path / "f.png")
 

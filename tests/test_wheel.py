@@ -18,6 +18,8 @@ assert Path(sys.prefix) in Path(speaker_lib.__file__).parents, speaker_lib.__fil
 assert main(["simulate", "voices", "--speakers", "3", "--utterances", "8", "--workers", "1"]) == 0
 assert main(["train", "--data", "voices", "--run", "run", "--preset", "laptop_baseline", "--steps", "2"]) == 0
 assert main(["evaluate", "--data", "voices", "--run", "run"]) == 0
+from speaker_lib.course.quizzes import questions
+assert len(questions(1)) == 5
 """
 
 

@@ -14,7 +14,9 @@ from .project import Project
 COMMANDS = {
     "notebooks": (commands.notebooks, "make the committed notebooks and the README's figures anew (profile laptop)"),
     "check": (commands.check, "say what is wrong with the committed notebooks"),
+    "lab": (commands.lab, "copy every lesson to build/lab, where JupyterLab opens it"),
     "smoke": (commands.smoke, "lay out every lesson in build/smoke, where nbval runs it"),
+    "student": (commands.student, "make the student edition: build/student, and build/student.zip to hand out"),
     "house": (commands.draw_house, "draw the picture of the library anew"),
     "reference": (commands.write_reference, "write docs/reference.md anew"),
     "audit": (commands.audit, "say which packages of constraints.txt have known holes"),
@@ -30,6 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
         added = adding.add_parser(name, help=help_text, description=f"{help_text[0].upper()}{help_text[1:]}.")
         if name == "repository":
             added.add_argument("address", metavar="URL", help="https://github.com/OWNER/NAME")
+        if name == "student":
+            added.add_argument("--without-solutions", action="store_true", help="leave them out, for homework")
     options = vars(parser.parse_args(arguments))
     function, _ = COMMANDS[options.pop("command")]
     try:

@@ -19,6 +19,7 @@ METADATA = {
     "language_info": {"name": "python"},
 }
 CELL_METADATA = {"tags"}
+PICTURE, PICTURE_METADATA = "image/png", {"alt", "height", "width"}  # what a figure says of itself: `course.widgets`
 
 
 def clean(notebook: NotebookNode) -> None:
@@ -51,7 +52,8 @@ def _worth_keeping(output: NotebookNode) -> bool:
         return bool(output.text)
     if "data" not in output:
         return True
-    output.metadata = {}
+    about = {key: value for key, value in output.get("metadata", {}).get(PICTURE, {}).items() if key in PICTURE_METADATA}
+    output.metadata = nbformat.from_dict({PICTURE: about} if about and PICTURE in output.data else {})
     return output.data.pop(WIDGET, None) is None or set(output.data) != {"text/plain"}
 
 

@@ -17,14 +17,17 @@ from speaker_lib.utils.files import replacing
 
 from .audit import known_holes
 from .course import FIGURES
+from .editions import student_edition, write_editions, write_zip
 from .errors import ToolError
 from .execute import execute, write_notebook
-from .gate import problems
+from .exercises import is_exercise, stub_output
+from .gate import CHECKED, problems
 from .house import PICTURE, house
-from .pairs import read_source, refill, write_pair
+from .pairs import read_source, refill, with_outputs, write_pair
 from .project import Project, slug_of
 from .reference import PAGE, reference
 
+LAB = Path("build/lab")
 _TEXTS = (".cff", ".ipynb", ".md", ".py", ".toml", ".yaml", ".yml")  # files that may name the repository
 
 
@@ -54,11 +57,50 @@ def notebooks(project: Project) -> int:
 
 
 def smoke(project: Project) -> int:
-    """Lays out both halves of every lesson as notebooks in ``build/smoke``, away from earlier runs, for nbval."""
+    """Lays out every lesson in ``build/smoke`` for nbval, away from earlier runs: solved, and as students get it.
+
+    The solved lessons are those of the ``.py``, with the committed outputs of the cells that were not edited since.
+    """
     folder = _emptied(project.root / "build" / "smoke")
     for name in project.lessons:
-        write_notebook(read_source(project, name), folder / "py" / f"{name}.ipynb")
-        write_notebook(nbformat.read(project.path(name, "ipynb"), as_version=4), folder / "ipynb" / f"{name}.ipynb")
+        committed = nbformat.read(project.path(name, "ipynb"), as_version=4)
+        solved = with_outputs(read_source(project, name), committed)
+        write_notebook(solved, folder / "solved" / f"{name}.ipynb")
+        said = [stub_output(cell.source) for cell in solved.cells if is_exercise(cell)]
+        student = student_edition(project, name)
+        for cell, text in zip(filter(is_exercise, student.cells), said, strict=True):
+            cell.metadata.tags, cell.outputs, cell.execution_count = [CHECKED], [nbformat.v4.new_output("stream", text=text)], 1
+        write_notebook(student, folder / "student" / f"{name}.ipynb")
+    return 0
+
+
+def student(project: Project, without_solutions: bool = False) -> int:
+    """Makes the student edition in ``build/student``, and the zip of it to hand out."""
+    folder = _emptied(project.root / "build" / "student")
+    write_editions(project, folder, not without_solutions)
+    path = folder.with_suffix(".zip")
+    write_zip(folder, path, f"{project.slug.split('/')[1]}-student")
+    print(f"{path.relative_to(project.root)}: {len(project.lessons)} lessons, {path.stat().st_size / 1e6:.1f} MB to hand out.")
+    return 0
+
+
+def lab(project: Project) -> int:
+    """Copies each lesson to ``build/lab``, where JupyterLab opens it: what a reader does there changes no committed file.
+
+    A copy that is there already stays as it is; where the lesson has changed since, that is said.
+    """
+    folder = project.root / LAB
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in project.lessons:
+        lesson, copy, original = project.path(name, "ipynb"), folder / f"{name}.ipynb", folder / f".{name}.original"
+        content = lesson.read_bytes().replace(b"](../", b"](../../")  # links to docs and library, from one folder deeper
+        if copy.exists() and not (original.exists() and copy.read_bytes() == original.read_bytes()):
+            if not original.exists() or content != original.read_bytes():
+                print(f"notebooks/{name}.ipynb has changed since it was copied: to get it, rename {LAB}/{name}.ipynb.")
+            continue
+        for path in (copy, original):
+            with replacing(path) as file:
+                file.write(content)
     return 0
 
 

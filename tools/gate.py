@@ -16,7 +16,8 @@ import yaml
 from jupytext.cli import jupytext as sync
 from nbformat import NotebookNode
 
-from .clean import CELL_METADATA, METADATA, WIDGET, cell_ids
+from .clean import CELL_METADATA, METADATA, PICTURE, PICTURE_METADATA, WIDGET, cell_ids
+from .exercises import EXERCISE, malformed
 from .generated import BADGES, BOOTSTRAP, generated_cells, links, tags_of
 from .project import Project
 from .sources import CHECKED, stale_sources
@@ -25,7 +26,7 @@ LARGEST = 1_500_000  # bytes of an .ipynb
 MOST_CELLS = 25  # of code
 LONG_CELL = 12  # lines; more than half of the cells must be shorter
 REMAKE = "run `make notebooks`"
-TAGS = {BADGES, BOOTSTRAP, CHECKED, "raises-exception"}
+TAGS = {BADGES, BOOTSTRAP, CHECKED, EXERCISE, "raises-exception"}
 _FOLDERS = "home root Users tmp var private mnt media content kaggle opt usr work workspace data srv"
 _PATH = re.compile(rf"(?<![\w.:/~])(?:/(?:{'|'.join(_FOLDERS.split())})/|[A-Za-z]:\\)[^\s\"']*|file:///[^\s\"']*")
 
@@ -66,6 +67,8 @@ def _problems(project: Project, lesson: str, path: Path) -> Iterator[str]:
     yield from _generated(notebook, generated_cells(project, lesson))
     yield from _cells(notebook)
     yield from _outputs(notebook)
+    for number, problem in malformed(notebook):
+        yield f", cell {number}: {problem}: mend it, then {REMAKE}."
     for number, problem in stale_sources(notebook):
         yield f", cell {number}: {problem}: {REMAKE}."
     yield from _paths(notebook, project.root)
@@ -124,10 +127,19 @@ def _outputs(notebook: NotebookNode) -> Iterator[str]:
             elif output.get("name") == "stderr":
                 said = output.text.strip().splitlines()[0][:80]
                 yield f", cell {number}: shows the warning {said!r}: mend its cause, then {REMAKE}."
-            elif output.get("metadata"):
-                yield f", cell {number}: an output carries the metadata {', '.join(output.metadata)}: {REMAKE}."
+            elif extra := _foreign_metadata(output):
+                yield f", cell {number}: an output carries the metadata {', '.join(extra)}: {REMAKE}."
+            elif PICTURE in output.get("data", {}) and not output.metadata.get(PICTURE, {}).get("alt"):
+                yield f", cell {number}: a picture has no description: show it by `show` of speaker_lib.course, then {REMAKE}."
             elif WIDGET in output.get("data", {}):
                 yield f", cell {number}: carries a widget, which is dead where the notebook is only read: {REMAKE}."
+
+
+def _foreign_metadata(output: NotebookNode) -> list[str]:
+    """The metadata of an output but for what a picture says of itself."""
+    metadata = output.get("metadata", {})
+    extra = [key for key in metadata if key != PICTURE]
+    return extra + [f"{PICTURE} {key}" for key in metadata.get(PICTURE, {}) if key not in PICTURE_METADATA]
 
 
 def _paths(notebook: NotebookNode, root: Path) -> Iterator[str]:

@@ -25,6 +25,15 @@ def read_source(project: Project, lesson: str) -> NotebookNode:
     return notebook
 
 
+def with_outputs(notebook: NotebookNode, earlier: NotebookNode) -> NotebookNode:
+    """The notebook with the outputs of those cells of an earlier one that have the same source."""
+    ran = {cell.source: cell for cell in earlier.cells if cell.cell_type == "code"}
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and cell.source in ran:
+            cell.outputs, cell.execution_count = ran[cell.source].outputs, ran[cell.source].execution_count
+    return notebook
+
+
 def write_pair(notebook: NotebookNode, project: Project, lesson: str) -> None:
     """Writes both halves, cleaned."""
     _write_ipynb(notebook, project, lesson)

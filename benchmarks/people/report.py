@@ -49,7 +49,7 @@ def gain_table(rows: Rows, first: str) -> str:
         gain = Gain(np.array([row["full"] - base[row["seed"]] for row in found]))
         seconds = f"{np.mean([row['cpu_seconds'] for row in found]):.0f}"
         lines.append([_name(found[0]), seconds, *_accuracies(found), "" if found[0]["model"] == first else str(gain)])
-    return markdown(["model", "CPU seconds", "crop", "full", "gain of full ± SE"], lines)
+    return markdown(["model", "CPU seconds", "crop", "full", "gain of full"], lines)
 
 
 def draw(folder: Path) -> None:

@@ -94,8 +94,8 @@ def run_command(options: Namespace) -> int:
             raise
         advice = "close other programs, train with a smaller train.batch_size, or use a smaller model"
         return _complain(f"this takes more memory than there is: {advice}.", 1)
-    except KeyboardInterrupt:
-        return _complain("interrupted; no file is half-written.", 1)
+    except KeyboardInterrupt as interruption:
+        return _complain(str(interruption) or "interrupted; no file is half-written.", 1)
 
 
 def _complain(problem: object, code: int) -> int:

@@ -1,7 +1,13 @@
-"""Tools of the notebooks: data, profiles, preflight, widgets."""
+"""Tools of the notebooks: data, profiles, preflight, widgets, exercises, guesses, quizzes."""
 
 from ..utils.lazy import exports
 
 __getattr__, __dir__, __all__ = exports(
-    __name__, {"lesson": "open_lesson", "start": "ablation_time preflight", "widgets": "LivePlot explore show"}
+    __name__,
+    {
+        "lesson": "open_lesson",
+        "quizzes": "quiz",
+        "start": "ablation_time preflight",
+        "widgets": "LivePlot explore show",
+    },
 )

@@ -5,6 +5,7 @@ fetched, else simulated voices, which are made at once.
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from ..training.loop import train
 from ..training.run import Run, fit_to_data
 from ..utils.device import get_device
 from ..utils.errors import ConfigError, CorpusError, DownloadError, RunError, SpeakerError, short_repr
+from .guesses import guess, stored_guess
 from .profiles import Profile, get_profile
 from .speech import SPEECH, STRANGERS, fetch_speech, is_hosted, is_speech, voices
 
@@ -101,6 +103,14 @@ class Lesson:
             train(run, self.corpus, self.device)
         return run
 
+    def guess(self, question: str, options: Sequence[str], answer: str | None = None) -> None:
+        """Asks for a guess, which is kept with the runs. Raises as `course.guesses.guess`."""
+        guess(self.runs, question, options, answer)
+
+    def guessed(self, question: str) -> str | None:
+        """What was guessed, or None. Raises RunError if the file of the guesses is damaged."""
+        return stored_guess(self.runs, question)
+
     def _preset(self, name: str) -> Preset:
         if name not in RUNS:
             raise ConfigError(f"the lessons have no run {short_repr(name)}: choose one of {', '.join(RUNS)}.")
@@ -129,8 +139,9 @@ def open_lesson(data: str = FOUND, keep: str = HERE) -> Lesson:
 
 
 def _home() -> Path:
-    """The checkout if the notebook runs in its folder ``notebooks``, else the current folder."""
-    return Path("..") if Path("../speaker_lib").is_dir() and Path("../pyproject.toml").is_file() else Path()
+    """The checkout if the notebook runs in its folder ``notebooks`` or ``build/lab``, else the current folder."""
+    above = [Path(".."), *[Path("../..")] * (Path.cwd().parts[-2:] == ("build", "lab"))]
+    return next((path for path in above if (path / "speaker_lib").is_dir() and (path / "pyproject.toml").is_file()), Path())
 
 
 def _find_data(profile: Profile, home: Path, data: str) -> Path:

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,10 @@ import torch
 from ..config.schema import Preset
 from ..data.batches import Batch, get_dataloader
 from ..data.corpus import Corpus
+from ..data.splits import split_utterances
+from ..evaluation.identification import CROP_SEEDS
 from ..experiments.ablation import planned_variants
+from ..experiments.seeds import n_workers
 from ..training.cuda_graph import WARMUP_STEPS, choose_capture
 from ..training.run import fit_to_data
 from ..training.state import TrainState
@@ -22,6 +27,7 @@ from ..utils.parallel import available_cores
 from .lesson import FOUND, HERE, RUNS, Lesson, open_lesson
 
 _TIMED_STEPS = 5
+_PER_RUN = 0.5  # seconds: a model, an optimizer and the files of a run
 
 
 def preflight(data: str = FOUND, keep: str = HERE) -> Lesson:
@@ -49,13 +55,39 @@ def seconds_per_step(preset: Preset, corpus: Corpus, device: torch.device) -> fl
 
 
 def ablation_time(lesson: Lesson) -> str:
-    """The number of runs of lesson 3's ablation, and about how long they take on this machine, as text."""
+    """The number of runs of lesson 3's ablation, and about how long they take on this machine, as text.
+
+    With the start of the worker processes, validations and the evaluation of each run.
+    """
     profile, plan, corpus = lesson.profile, lesson.profile.ablation, lesson.ablation_corpus()
     variants = planned_variants(profile.baseline, profile.tuned, corpus)
     presets = [variant.preset(Preset(profile.baseline.model, plan.train)) for variant in variants]
-    seconds = sum(plan.train.total_steps * seconds_per_step(preset, corpus, lesson.device) for preset in presets)
+    workers, threads = n_workers(), torch.get_num_threads()
+    torch.set_num_threads(1 if lesson.device.type == "cpu" else threads)  # as in a worker
+    try:
+        seconds = sum(_run_seconds(preset, corpus, lesson.device) for preset in presets)
+    finally:
+        torch.set_num_threads(threads)
     n_runs, n_seeds = len(presets) * len(plan.seeds), len(plan.seeds)
-    return f"{n_runs} runs of {plan.train.total_steps:,} steps, about {_duration(n_seeds * seconds)} here"
+    total = _start_seconds() + n_seeds * seconds / min(workers, n_runs)
+    return f"{n_runs} runs of {plan.train.total_steps:,} steps, {workers} at a time, about {_duration(total)} here"
+
+
+def _run_seconds(preset: Preset, corpus: Corpus, device: torch.device) -> float:
+    """Training, validations and evaluation of one run."""
+    train, step = preset.train, seconds_per_step(preset, corpus, device)
+    held_out = corpus.labelled.lengths[split_utterances(corpus.labelled, train)[1].numpy()]  # (n,) frames
+    n_validations = -(-train.total_steps // train.valid_steps)
+    frames = (n_validations + CROP_SEEDS) * len(held_out) * train.segment_len + int(held_out.sum())
+    forward = step / 3 / (train.batch_size * train.segment_len)  # of one frame; backward takes twice that
+    return _PER_RUN + train.total_steps * step + frames * forward
+
+
+def _start_seconds() -> float:
+    """The time that a new process takes to import what a worker needs."""
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import speaker_lib.experiments.seeds"], capture_output=True)
+    return time.perf_counter() - began
 
 
 def _facts(lesson: Lesson) -> Iterator[tuple[str, str]]:

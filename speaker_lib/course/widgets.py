@@ -6,12 +6,13 @@ is a still picture.
 
 import base64
 import io
+import struct
 import threading
 from collections.abc import Callable
 from types import ModuleType
 
 from ..plots.runs import curves_figure
-from ..plots.style import Figure
+from ..plots.style import DPI, Figure, description
 from ..training.run import Run
 from ..utils.errors import SpeakerError
 from ..utils.optional import optional
@@ -24,18 +25,20 @@ _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 def show(figure: Figure) -> None:
     """Shows a figure as a picture in the cell's output."""
-    _show(png(figure))
+    _show(figure)
 
 
-def explore(figure_of: Callable[[int], Figure], label: str, most: int, start: int = 0) -> None:
-    """Shows ``figure_of(start)``, and a slider for the value, from 0 to ``most``."""
-    first = png(figure_of(start))
+def explore(figure_of: Callable[[float], Figure], label: str, most: float, start: float = 0, step: float = 1) -> None:
+    """Shows ``figure_of(start)``, and a slider for the value, from 0 to ``most``; with a ``step`` of 1 it is an int."""
+    first = figure_of(start)
     ipywidgets = _ipywidgets("a slider")
     if ipywidgets is None:
         _show(first)
         return
-    slider = ipywidgets.IntSlider(start, 0, most, description=label, layout={"width": "60%"})
-    picture = ipywidgets.Image(value=first, format="png")
+    kind = ipywidgets.IntSlider if isinstance(step, int) else ipywidgets.FloatSlider
+    slider = kind(value=start, min=0, max=most, step=step, description=label, layout={"width": "60%"})
+    content = png(first)
+    picture = ipywidgets.Image(value=content, format="png", layout={"width": f"{_size(content)['width']}px"})
 
     def redraw(change: dict[str, object]) -> None:
         picture.value = png(figure_of(change["new"]))
@@ -55,39 +58,69 @@ class LivePlot:
 
     def __init__(self, run: Run) -> None:
         self.run, self.stop = run, threading.Event()
+        self.button = None
         ipywidgets = _ipywidgets("a button that stops training")
         if ipywidgets is not None and _buttons_work():
-            button = ipywidgets.Button(description="Stop training", icon="stop", tooltip="saves the run")
-            button.on_click(lambda _: self.stop.set())
+            self.button = ipywidgets.Button(
+                description="Stop training", icon="stop", tooltip="saves the run", disabled=run.finished
+            )
+            self.button.on_click(lambda _: self._stop())
             # ipykernel 7.4 would send a click to the subshell that last used the widget: the one that is busy training.
-            vars(button.comm).pop("_reply_subshell_id", None)
-            display(button)
+            vars(self.button.comm).pop("_reply_subshell_id", None)
+            display(self.button)
         self._rows = run.metrics()
-        self._handle = _show(png(curves_figure(run, self._rows)))
+        self._handle = _show(curves_figure(run, self._rows))
 
     def __call__(self, row: dict[str, float]) -> None:
         """Called by `train` with each new line of ``metrics.jsonl``."""
         self._rows = [*(before for before in self._rows if before["step"] < row["step"]), row]  # the folder may be gone by now
-        self._handle.update(_bundle(png(curves_figure(self.run, self._rows))), raw=True)
+        bundle, metadata = _bundle(curves_figure(self.run, self._rows))
+        self._handle.update(bundle, raw=True, metadata=metadata)
+
+    def close(self) -> None:
+        """Called by `train` at its end: there is nothing left to stop."""
+        if self.button is not None:
+            self.button.disabled = True
+
+    def _stop(self) -> None:
+        self.stop.set()
+        self.close()
 
 
 def png(figure: Figure) -> bytes:
-    """A figure as the bytes of a PNG file."""
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=100)
-    return file.getvalue()
+    """A figure as the bytes of a PNG file of at most 256 colours: half the size or less, and no difference to see."""
+    from PIL import Image  # which Matplotlib needs, too
+
+    file, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(file, format="png", dpi=DPI)
+    picture = Image.open(file).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    picture.save(small, format="png", optimize=True)
+    return small.getvalue()
 
 
-def _show(picture: bytes, widget: object | None = None) -> object:
-    return display(_bundle(picture, widget), raw=True, display_id=True)
+def widget_view(widget: object) -> dict[str, object]:
+    """The part of an output that a running notebook shows as a widget."""
+    return {_WIDGET_VIEW: {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}}
 
 
-def _bundle(picture: bytes, widget: object | None = None) -> dict[str, object]:
-    """One output in two forms: a widget in a running notebook, else the picture."""
-    bundle: dict[str, object] = {"image/png": base64.b64encode(picture).decode(), "text/plain": "a figure"}
+def _show(figure: Figure, widget: object | None = None) -> object:
+    bundle, metadata = _bundle(figure, widget)
+    return display(bundle, raw=True, display_id=True, metadata=metadata)
+
+
+def _bundle(figure: Figure, widget: object | None = None) -> tuple[dict[str, object], dict[str, object]]:
+    """One output in two forms, a widget in a running notebook, else the picture; and the picture's size and description."""
+    picture, text = png(figure), description(figure)
+    bundle: dict[str, object] = {"image/png": base64.b64encode(picture).decode(), "text/plain": text}
     if widget is not None:
-        bundle[_WIDGET_VIEW] = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
-    return bundle
+        bundle |= widget_view(widget)
+    return bundle, {"image/png": {"alt": text, **_size(picture)}}
+
+
+def _size(picture: bytes) -> dict[str, int]:
+    """Half the pixels of a PNG file: sharp on a screen with two pixels to a point, and on a projector."""
+    width, height = struct.unpack(">II", picture[16:24])  # of its first chunk, IHDR
+    return {"width": width // 2, "height": height // 2}
 
 
 def _ipywidgets(purpose: str) -> ModuleType | None:

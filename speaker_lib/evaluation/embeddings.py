@@ -36,6 +36,7 @@ class Embeddings:
     speakers: tuple[str, ...]  # empty strings in a test set
     source: str  # of the corpus; every figure of the vectors shows it
     trained_on: str  # the source of the run's training data
+    sessions: tuple[str, ...] = ()  # the recording of each utterance, if the data name them
 
     def save(self, out: str | os.PathLike[str]) -> None:
         """Writes an array per field, for `np.load`. Raises WriteError."""
@@ -60,7 +61,10 @@ def embed(run: Run, corpus: Corpus, utterances: torch.Tensor | None, device: tor
     vectors = full_outputs(run.load_model(device).embed, SpeakerDataset(part, device=device), utterances, device)  # (n, d)
     speakers = tuple("" if label < 0 else corpus.speakers[label] for label in part.labels[chosen])
     paths, recordings = (tuple(names[i] for i in chosen) for names in (part.paths, recording_names(part)))
-    return Embeddings(vectors.numpy(), part.lengths[chosen], paths, recordings, speakers, corpus.source, run.data.source)
+    sessions = tuple(part.sessions[i] for i in chosen) if part.sessions else ()
+    return Embeddings(
+        vectors.numpy(), part.lengths[chosen], paths, recordings, speakers, corpus.source, run.data.source, sessions
+    )
 
 
 def recording_names(utterances: Utterances) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ def evaluation_text(
     if isinstance(result, EnsembleEvaluation):
         lines = [f"{counts}, {len(result.runs)} runs, average of {result.average}", full]
     else:
-        crop = f"crop  accuracy {result.crop.accuracy:.4f} ± {result.crop.std:.4f}, loss {result.crop.loss:.3f}"
+        crop = f"crop  accuracy {result.crop.accuracy:.4f} (SD over cuts {result.crop.std:.4f}), loss {result.crop.loss:.3f}"
         lines = [f"{counts}, {result.n_parameters:,} parameters", f"{crop}  (one segment each)", full]
     accuracy = speaker_accuracy(logits, labels)  # (n_speakers,), NaN where a speaker has no utterance
     hardest = torch.argsort(accuracy, stable=True)[:5].tolist()  # NaN is sorted last

@@ -1,7 +1,8 @@
 """Conclusions of an ablation or a ladder: sentences that are computed from the runs.
 
 Two presets are compared seed by seed with a two-sided paired t-test (Student 1908).  Where several comparisons are stated
-together, Holm's correction (Holm 1979) keeps the probability of even one false claim among them at 5 %.
+together, Holm's correction (Holm 1979) keeps the probability of even one false claim among them at 5 %.  A gain is followed by
+the standard error (SE) of its mean over the seeds; ± stands for a standard deviation (SD), and in no sentence here.
 """
 
 from collections.abc import Sequence
@@ -11,8 +12,9 @@ from itertools import pairwise
 import numpy as np
 
 from ..utils.optional import optional
-from .ablation import Ablation, paths
-from .ladder import Ladder
+from ..utils.text import Sentences
+from .ablation import Ablation, Change, paths
+from .ladder import Ladder, LadderStep
 from .seeds import SeedResults, spread
 
 ALPHA = 0.05  # probability of a false claim
@@ -40,10 +42,14 @@ class Gain:
         stats = optional("scipy.stats", "the t-test over the seeds")
         return float(stats.ttest_1samp(self.differences, popmean=0.0).pvalue)  # one sample of differences is a paired test
 
+    @property
+    def standard_error(self) -> float:
+        """Of the mean gain; 0 for a single seed."""
+        return spread(self.differences) / len(self.differences) ** 0.5
+
     def __str__(self) -> str:
         """The mean, with its standard error if there are several seeds."""
-        n = len(self.differences)
-        return f"{self.mean:+.3f}" + (f" ± {spread(self.differences) / n**0.5:.3f}" if n > 1 else "")
+        return f"{self.mean:+.3f}" + (f" (SE {self.standard_error:.3f})" if len(self.differences) > 1 else "")
 
 
 def holm(p_values: Sequence[float], alpha: float = ALPHA) -> list[bool]:
@@ -60,17 +66,17 @@ def holm(p_values: Sequence[float], alpha: float = ALPHA) -> list[bool]:
     return significant
 
 
-def ablation_conclusions(ablation: Ablation) -> list[str]:
+def ablation_conclusions(ablation: Ablation) -> Sentences:
     """Which changes explain the difference between the two presets, in sentences with their numbers."""
     changes, baseline, tuned = ablation.changes, ablation.of(()), ablation.of(ablation.changes)
     total = _gain(baseline, tuned)
     first = (
         f"On {ablation.source}, mean over {_seeds(total)}: the baseline reaches {baseline.full.mean():.3f} on whole utterances, "
-        f"with all {len(changes)} changes {tuned.full.mean():.3f} ({total})."
+        f"with all {len(changes)} changes {tuned.full.mean():.3f}, a gain of {total}."
     )
     if total.p > ALPHA:
-        return [first, "That is not significant with this many seeds, so these runs cannot say which change did it."]
-    alone = _largest_first([(change.label, _gain(baseline, ablation.of((change,)))) for change in changes])
+        return Sentences([first, "That is not significant with this many seeds, so these runs cannot say which change did it."])
+    alone = _largest_first([(change.label, gain) for change, gain in gains_alone(ablation).items()])
     added = Gain(sum(gain.differences for _, gain in alone))
     interaction = Gain(total.differences - added.differences)
     *significant, interacting = holm([*(gain.p for _, gain in alone), interaction.p])  # stated together, so corrected together
@@ -78,23 +84,25 @@ def ablation_conclusions(ablation: Ablation) -> list[str]:
     _, *orders = paths(changes)
     forward, backward = (marginal_gains(ablation, order) for order in orders)
     in_order = [
-        f"{change.label} adds {forward[change.name]} in the report's order, {backward[change.name]} in the reverse order."
+        f"{change.label} adds {forward[change.name]} in the report's order and {backward[change.name]} in the reverse order."
         for change in changes
     ]
     if total.mean < 0:
-        return [first, "So all changes together lower the accuracy here.", made_alone, *in_order]
+        return Sentences([first, "So all changes together lower the accuracy here.", made_alone, *in_order])
     both = [(c.label, Gain((forward[c.name].differences + backward[c.name].differences) / 2)) for c in changes]
-    divided = ", ".join(f"{label} {gain}" for label, gain in _largest_first(both))
-    return [
-        first,
-        made_alone,
-        *in_order,
-        f"The whole gain of {total.mean:+.3f}, divided up as the mean of the two orders: {divided}.",
-        _together(baseline, added, total, interacting),
-    ]
+    divided = "; ".join(f"{label} {gain}" for label, gain in _largest_first(both))
+    return Sentences(
+        [
+            first,
+            made_alone,
+            *in_order,
+            f"The whole gain of {total.mean:+.3f}, divided up as the mean of the two orders: {divided}.",
+            _together(baseline, added, total, interaction, interacting),
+        ]
+    )
 
 
-def measuring(ablation: Ablation) -> list[str]:
+def measuring(ablation: Ablation) -> Sentences:
     """How much the protocol changes the result: random segments or whole utterances, random split or unseen recordings."""
     rows = []
     for changes, name in (((), "The baseline"), (ablation.changes, "With all changes the model")):
@@ -107,24 +115,49 @@ def measuring(ablation: Ablation) -> list[str]:
             )
         rows.append(sentence + ".")
     if ablation.of((), "session") is None:
-        return [*rows, "No speaker of these data has two known recordings, so unseen recordings cannot be tried."]
+        return Sentences([*rows, "No speaker of these data has two known recordings, so unseen recordings cannot be tried."])
     by_split = {split: _gain(ablation.of((), split), ablation.of(ablation.changes, split)) for split in ("random", "session")}
-    worth = f"{by_split['random']} by the random split and {by_split['session']} on unseen recordings"
-    return [*rows, f"So the {len(ablation.changes)} changes gain {worth}."]
+    worth = f"{by_split['random']} by the random split, and {by_split['session']} on unseen recordings"
+    return Sentences([*rows, f"So the {len(ablation.changes)} changes gain {worth}."])
 
 
-def ladder_conclusions(ladder: Ladder) -> list[str]:
+def ladder_gains(ladder: Ladder) -> dict[LadderStep, tuple[Gain, bool]]:
+    """The gain of each step over the kept step below it, and whether it is significant among all of them.
+
+    A step that was only tried is compared with the last one that is kept.
+    """
+    pairs = [*pairwise(ladder.kept), *((ladder.kept[-1], tried) for tried in ladder.results if not tried.kept)]
+    gains = {step: _gain(ladder.results[below], ladder.results[step]) for below, step in pairs}
+    significant = holm([gain.p for gain in gains.values()])
+    return {step: (gain, found) for (step, gain), found in zip(gains.items(), significant, strict=True)}
+
+
+def ladder_conclusions(ladder: Ladder) -> Sentences:
     """The gain of the whole ladder, and which of its steps are significant."""
-    lowest, highest = ladder.kept[0], ladder.kept[-1]
-    pairs = [*pairwise(ladder.kept), *((highest, tried) for tried in ladder.results if not tried.kept)]
-    gains = [(step.label, _gain(ladder.results[below], ladder.results[step])) for below, step in pairs]
+    lowest, highest, gains = ladder.kept[0], ladder.kept[-1], ladder_gains(ladder)
     first, last = ladder.results[lowest], ladder.results[highest]
     total = _gain(first, last)
     sentence = (
         f"On {ladder.source}, mean over {_seeds(total)}, evaluated on {ladder.evaluated_on}: from {first.full.mean():.3f} "
-        f"on whole utterances ({lowest.label}) to {last.full.mean():.3f} ({total})."
+        f"on whole utterances ({lowest.label}) to {last.full.mean():.3f}, a gain of {total}."
     )
-    return [sentence, *_verdicts(gains, holm([gain.p for _, gain in gains]))]
+    told = [(step.label, gain) for step, (gain, _) in gains.items()]
+    return Sentences([sentence, *_verdicts(told, [found for _, found in gains.values()])])
+
+
+def guess_and_outcome(ablation: Ablation, guessed: str | None) -> str:
+    """What somebody guessed (the name of a change, or None) beside what the runs say about each change made alone."""
+    gains = {change.name: gain for change, gain in gains_alone(ablation).items()}
+    (best, largest), *_ = _largest_first(list(gains.items()))
+    if guessed not in gains:
+        return f"No guess is stored here. The runs: alone, {best} gains most, {largest}."
+    said = f"You said {guessed}. The runs: alone it gains {gains[guessed]}"
+    return f"{said}, the most of all." if guessed == best else f"{said}; {best} gains most, {largest}."
+
+
+def gains_alone(ablation: Ablation) -> dict[Change, Gain]:
+    """The gain of each change made alone, over the baseline."""
+    return {change: _gain(ablation.of(()), ablation.of((change,))) for change in ablation.changes}
 
 
 def marginal_gains(ablation: Ablation, path: str) -> dict[str, Gain]:
@@ -153,18 +186,20 @@ def _verdicts(gains: Sequence[tuple[str, Gain]], significant: Sequence[bool]) ->
         (True, "Significant at 5 % over the seeds (paired t-test, Holm's correction)"),
         (False, "Not significant with this many seeds"),
     ):
-        listed = [f"{label} ({gain})" for (label, gain), found in zip(gains, significant, strict=True) if found == verdict]
-        sentences += [f"{text}: {', '.join(listed)}."] * bool(listed)
+        listed = [f"{label} {gain}" for (label, gain), found in zip(gains, significant, strict=True) if found == verdict]
+        sentences += [f"{text}: {'; '.join(listed)}."] * bool(listed)
     return sentences
 
 
-def _together(baseline: SeedResults, added: Gain, total: Gain, interacting: bool) -> str:
+def _together(baseline: SeedResults, added: Gain, total: Gain, surplus: Gain, interacting: bool) -> str:
+    """Whether all changes gain what they gain one by one; ``surplus`` is the paired difference that decides it."""
     if not interacting:
-        verdict = "the difference between the two is not significant with this many seeds"
+        verdict = "that difference is not significant with this many seeds"
     elif total.mean > added.mean:
         verdict = "the changes need each other: together they gain more than one by one"
     elif baseline.full.mean() + added.mean > 1:
         verdict = "together they gain less than one by one; that need not be an overlap, as no accuracy exceeds 1"
     else:
         verdict = "the changes overlap: each does part of what another does too"
-    return f"One by one they would add up to {added}, together they make {total}: {verdict}."
+    sums = f"One by one they would add up to {added.mean:+.3f}, together they make {total.mean:+.3f}"
+    return f"{sums}, a difference of {surplus}, seed by seed: {verdict}."

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,10 +21,10 @@ from ..models.cost import Cost, cost_of
 from ..training.loop import train
 from ..training.run import Run, fit_to_data
 from ..utils.device import get_device
-from ..utils.errors import RunError, WriteError
+from ..utils.errors import Interrupted, RunError, WriteError
 from ..utils.files import BRING_BACK, make_folder
 from ..utils.parallel import available_cores, parallel_map
-from ..utils.progress import log, quietly
+from ..utils.progress import in_notebook, log, quietly
 
 Named = TypeVar("Named")  # has a ``name``: a variant of an ablation, a step of a ladder
 
@@ -46,6 +46,7 @@ class Job:
     preset: Preset
     corpus: Path  # the data folder
     backup: Path | None = None  # the folder of its copy
+    diagnose: bool = True  # as of `train`
 
     @classmethod
     def of(cls, folder: Path, preset: Preset, corpus: Corpus, backup: Path | None = None) -> Job:
@@ -83,17 +84,29 @@ def train_jobs(jobs: Sequence[Job], corpus: Corpus, description: str = "Train", 
     """Trains and evaluates the jobs that are not finished, in ``workers`` processes (default: two on a GPU, else one per core).
 
     On a CPU, small kernels gain little from several cores, so one process per core is faster.  Raises RunError if a folder holds
-    another run, or if a run was stopped.
+    another run; Interrupted, with what is finished, after Ctrl-C.
     """
     waiting = [job for job in jobs if not job.finished(corpus)]
     for folder in {folder for job in waiting for folder in job.above}:
         make_folder(folder)
-    if workers is None:  # each process takes a part of the GPU's memory for itself
-        workers = 2 if get_device().type == "cuda" else available_cores()
-    for job, lines in zip(waiting, parallel_map(_train_one, waiting, description, "run", workers, ahead=0), strict=True):
-        for line in lines:
-            log(f"{job.folder}: {line}")
+    try:
+        workers = n_workers() if workers is None else workers
+        given = [replace(job, diagnose=not in_notebook()) for job in waiting]
+        results = parallel_map(_train_one, given, description, "run", workers, ahead=0)
+        for job, lines in zip(waiting, results, strict=True):
+            for line in lines:
+                log(f"{job.folder}: {line}")
+    except (KeyboardInterrupt, _Stopped):
+        done = len(jobs) - sum(not job.finished(corpus) for job in waiting)
+        again = "run this cell" if in_notebook() else "run the same command"
+        kept = f"{done} of {len(jobs)} runs are finished and kept, those that were training are saved"
+        raise Interrupted(f"{description} interrupted: {kept}; {again} again to go on.") from None
     return [Run.open(job.folder) for job in jobs]
+
+
+def n_workers() -> int:
+    """The number of runs that are trained at a time: on a GPU each process takes a part of its memory for itself."""
+    return 2 if get_device().type == "cuda" else available_cores()
 
 
 def train_presets(
@@ -132,6 +145,10 @@ def spread(values: np.ndarray) -> float:
     return float(values.std(ddof=1)) if len(values) > 1 else 0.0
 
 
+class _Stopped(RunError):
+    """A worker saw the interruption before its parent did."""
+
+
 def _train_one(job: Job) -> list[str]:
     """Trains and evaluates a run without a progress bar; returns the lines that it would have logged."""
     corpus = Corpus.open(job.corpus)
@@ -140,8 +157,8 @@ def _train_one(job: Job) -> list[str]:
             raise WriteError(f"{folder} is gone", BRING_BACK)
     run = Run.open(job.folder) if Run.exists(job.folder) else Run.create(job.folder, job.preset, corpus)
     with quietly() as lines:
-        train(run, corpus, backup=job.backup)
+        train(run, corpus, backup=job.backup, diagnose=job.diagnose)
         if not run.finished:
-            raise RunError(f"{run.folder} was stopped before its last step: run the same command again to resume it.")
+            raise _Stopped(f"{run.folder} was stopped before its last step: run the same command again to resume it.")
         run.save_evaluation(evaluate(run, corpus, get_device())[0].to_dict())
     return lines

@@ -15,24 +15,28 @@ from .classical import ClassicalResult, saved_results
 from .ladder import Ladder
 from .seeds import SeedResults, spread
 
+CROP = "crop (SD over cuts)"
+SEEDS = ("crop ± SD", "full ± SD")  # over the seeds
+
 
 def comparison_table(runs: Sequence[Run], classical: Sequence[ClassicalResult] = ()) -> str:
     """A line per run: parameters, steps per second of training, accuracy by both protocols (``-`` where not evaluated).
 
+    In brackets: the standard deviation over the cuts of the same utterances.
     Below them a line per baseline without a network: those of ``classical``, and what ``evaluate --classical`` saved with a run.
     """
     evaluations = [run.evaluation() for run in runs]
     rows = [_row(run, evaluation) for run, evaluation in zip(runs, evaluations, strict=True)]
     saved = [result for run, evaluation in zip(runs, evaluations, strict=True) for result in saved_results(run, evaluation)]
     found = dict.fromkeys([*classical, *saved])
-    baselines = [(r.name, "-", "-", f"{r.crop:.4f} ± {r.crop_std:.4f}", f"{r.full:.4f}") for r in found]
-    return text_table([("run", "parameters", "step/s", "crop", "full"), *rows, *baselines])
+    baselines = [(r.name, "-", "-", f"{r.crop:.4f} ({r.crop_std:.4f})", f"{r.full:.4f}") for r in found]
+    return text_table([("run", "parameters", "step/s", CROP, "full"), *rows, *baselines])
 
 
 def classical_table(results: Sequence[ClassicalResult]) -> str:
     """A line per set of statistics: accuracy by both protocols, and the seconds that a processor core trained."""
-    rows = [(r.name, f"{r.crop:.4f} ± {r.crop_std:.4f}", f"{r.full:.4f}", f"{r.cpu_seconds:.1f}") for r in results]
-    return text_table([("without a network", "crop", "full", "CPU seconds"), *rows])
+    rows = [(r.name, f"{r.crop:.4f} ({r.crop_std:.4f})", f"{r.full:.4f}", f"{r.cpu_seconds:.1f}") for r in results]
+    return text_table([("without a network", CROP, "full", "CPU seconds"), *rows])
 
 
 def seeds_summary(runs: Sequence[Run]) -> str:
@@ -40,7 +44,7 @@ def seeds_summary(runs: Sequence[Run]) -> str:
     evaluations = [run.evaluation() for run in runs]
     values = {kind: np.array([found[kind]["accuracy"] for found in evaluations]) for kind in ("crop", "full")}
     means = ", ".join(f"{kind} {reached.mean():.4f} ± {spread(reached):.4f}" for kind, reached in values.items())
-    return f"Mean over {len(runs)} seed{'s' * (len(runs) > 1)}, with the standard deviation between them: {means}."
+    return f"Mean over {len(runs)} seed{'s' * (len(runs) > 1)} ± the standard deviation between them: {means}."
 
 
 def ablation_table(ablation: Ablation, classical: Sequence[ClassicalResult] = ()) -> str:
@@ -48,7 +52,7 @@ def ablation_table(ablation: Ablation, classical: Sequence[ClassicalResult] = ()
 
     Below them a line per baseline without a network, which is the same for every seed.
     """
-    header = ("changes", "split", "parameters", "GFLOP/step", "seconds", "crop", "full")
+    header = ("changes", "split", "parameters", "GFLOP/step", "seconds", *SEEDS)
     rows = [
         (
             " + ".join(change.name for change in variant.changes) or "none: the baseline",
@@ -69,7 +73,7 @@ def ladder_table(ladder: Ladder, classical: Sequence[ClassicalResult] = ()) -> s
 
     Below them a line per baseline without a network, which is the same for every seed.
     """
-    header = ("rung", "parameters", "step/s", "crop", "full")
+    header = ("rung", "parameters", "step/s", *SEEDS)
     rows = [
         (
             step.label,
@@ -97,6 +101,6 @@ def _row(run: Run, evaluation: dict[str, object] | None) -> tuple[str, ...]:
         run.name,
         f"{parameters_of(run.preset.model):,}",
         f"{median(speeds):.1f}" if speeds else "-",
-        f"{evaluation['crop']['accuracy']:.4f} ± {evaluation['crop']['std']:.4f}" if evaluation else "-",
+        f"{evaluation['crop']['accuracy']:.4f} ({evaluation['crop']['std']:.4f})" if evaluation else "-",
         f"{evaluation['full']['accuracy']:.4f}" if evaluation else "-",
     )

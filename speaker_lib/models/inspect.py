@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -56,6 +56,26 @@ def pooling_weights(model: Classifier, mel: torch.Tensor) -> torch.Tensor:
     return spread_out / spread_out.sum()
 
 
+def loudness_correlation(mel: torch.Tensor, weights: torch.Tensor) -> float:
+    """Spearman's rank correlation of the weight of each frame, (frames,), and its energy in ``mel`` (frames, n_mels), -1 to 1.
+
+    Positive: the loud frames weigh more.  0 where all weights are equal.
+    """
+    ranks = torch.stack([_ranks(weights), _ranks(mel.exp().sum(dim=1))])  # (2, frames)
+    return float(torch.corrcoef(ranks)[0, 1].nan_to_num())
+
+
+def utterances_reached(layer: Callable[[torch.Tensor], torch.Tensor], hidden: torch.Tensor) -> int:
+    """How many utterances of hidden (batch, frames, width) can change the first one's output.
+
+    More than 1 means that ``layer`` mixes the batch; the layer must be in evaluation mode.
+    """
+    hidden = hidden.detach().clone().requires_grad_()
+    # One number per frame: summed over its width, a normalised output has no gradient at all.
+    (reach,) = torch.autograd.grad(layer(hidden)[0, :, 0].sum(), hidden)  # (batch, frames, width)
+    return int((reach.abs().amax(dim=(1, 2)) > 0).sum())
+
+
 @dataclass(frozen=True)
 class HeadSignals:
     """The inputs and slopes of a head's activation, its outputs, and the gradients of the loss."""
@@ -86,6 +106,13 @@ def _signals(model: Classifier, activation: str, mels: torch.Tensor, labels: tor
     parts |= {"head, first": first, "head, last": last}
     norms = {name: float(torch.cat([p.grad.flatten() for p in part.parameters()]).norm()) for name, part in parts.items()}
     return HeadSignals(activation, inputs.detach(), slopes, spread, norms)
+
+
+def _ranks(values: torch.Tensor) -> torch.Tensor:
+    """The rank of each of values (n,), equal ones share their mean rank; float64."""
+    _, group, counts = values.unique(return_inverse=True, return_counts=True)  # (n,), (groups,)
+    counts = counts.double()
+    return (counts.cumsum(0) - (counts - 1) / 2)[group]  # (n,)
 
 
 def _calls(model: Classifier, parts: Iterable[nn.Module], mels: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:

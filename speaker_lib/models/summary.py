@@ -33,7 +33,7 @@ def head_table(heads: Mapping[str, Sequence[HeadSignals]]) -> str:
         (
             name,
             signal.activation,
-            f"{signal.inputs.mean():.2f} ± {signal.inputs.std():.2f}",
+            f"{signal.inputs.mean():.2f} (SD {signal.inputs.std():.2f})",
             f"{signal.slopes.mean():.2f}",
             f"{(signal.slopes < 0.05).float().mean():.0%}",
             f"{signal.output_spread:.3f}",

@@ -5,6 +5,7 @@ from ..utils.lazy import exports
 __getattr__, __dir__, __all__ = exports(
     __name__,
     {
+        "architecture": "architecture_figure",
         "budget": "amount_figure time_figure",
         "embeddings": "map_figure verification_figure",
         "experiments": "ablation_figure ladder_figure measuring_figure",

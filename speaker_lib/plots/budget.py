@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..experiments.classical import NAME, STATISTICS
-from .style import COLOURS, GREY, MARKERS, Axes, Figure, finish
+from .style import COLOURS, GREY, MARKERS, Axes, Figure, describe, finish, new_figure
 
 Rows = Sequence[Mapping[str, object]]
 NETWORKS = ("baseline", "laptop_tuned", "baseline_relu", "laptop_best", "laptop_strong")  # in the order of the colours
@@ -19,21 +19,22 @@ NETWORKS = ("baseline", "laptop_tuned", "baseline_relu", "laptop_best", "laptop_
 
 def time_figure(rows: Rows, source: str) -> Figure:
     """Accuracy against seconds of training, a line per model through the mean over seeds, and a thin line per seed."""
-    figure = Figure(figsize=(8, 4.8), layout="constrained")
+    figure = new_figure(4.8, source)
     axes = figure.subplots()
-    for model in dict.fromkeys(str(row["model"]) for row in rows):
+    for model in _models(rows):
         _lines(axes, [row for row in rows if row["model"] == model], "cpu_seconds", "steps", model)
     axes.set_xscale("log")
     axes.xaxis.get_major_locator().set_params(subs=(1, 3))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter("")
-    finish(axes, f"What does a second of training give?\n{source}", "CPU seconds of training", "accuracy, whole utterances")
-    return figure
+    finish(axes, "What does a second of training give?", "CPU seconds of training", "accuracy, whole utterances")
+    best = ", ".join(f"{name} {max(float(row['full']) for row in rows if row['model'] == name):.2f}" for name in _models(rows))
+    return describe(figure, f"Accuracy on whole utterances against CPU seconds of training. Best run of each model: {best}.")
 
 
 def amount_figure(rows: Rows, source: str) -> Figure:
     """Accuracy against the utterances of each speaker (left) and against the number of speakers (right)."""
-    figure = Figure(figsize=(11, 4.8), layout="constrained")
+    figure = new_figure(4.4, source)
     panels = figure.subplots(1, 2, sharey=True)
     most = {key: max(int(row[key]) for row in rows) for key in ("people", "utterances")}
     for axes, x, fixed, label in zip(
@@ -44,15 +45,21 @@ def amount_figure(rows: Rows, source: str) -> Figure:
         strict=True,
     ):
         chosen = [row for row in rows if row[fixed] == most[fixed]]
-        for model in dict.fromkeys(str(row["model"]) for row in rows):
+        for model in _models(rows):
             _lines(axes, [row for row in chosen if row["model"] == model], x, x, model)
         axes.set_xscale("log")
         ticks = sorted({int(row[x]) for row in chosen})
         axes.set_xticks(ticks, list(map(str, ticks)))
         axes.minorticks_off()
         finish(axes, "", label, "accuracy, whole utterances" if x == "utterances" else "", legend=x == "utterances")
-    figure.suptitle(f"Where does a network begin to pay?\n{source}", fontsize=10)
-    return figure
+    figure.suptitle("Where does a network begin to pay?", fontsize=11)
+    text = "Accuracy on whole utterances against utterances per speaker, left, and against the number of speakers, right; lines: "
+    return describe(figure, f"{text}{', '.join(_models(rows))}.")
+
+
+def _models(rows: Rows) -> list[str]:
+    """The models in the order in which each was first seen."""
+    return list(dict.fromkeys(str(row["model"]) for row in rows))
 
 
 def _style(model: str) -> dict[str, object]:

@@ -3,13 +3,15 @@
 Each point of the circle is the embedding of an utterance.  The logits come from `with_margin`, as in training.
 """
 
+from __future__ import annotations
+
 import math
 
 import numpy as np
 import torch
 
 from ..training.losses import with_margin
-from .style import COLOURS, Axes, Figure, finish
+from .style import BLACK, COLOURS, GREEN, PINK, Axes, Figure, describe, finish, new_figure
 
 SPEAKERS = (math.radians(55), math.radians(125))  # the directions of speakers A and B
 KINDS = {"cosine": "subtracted from the cosine", "angle": "added to the angle"}
@@ -19,14 +21,15 @@ _POINTS = 3_601  # around the circle, a tenth of a degree apart
 
 def margin_figure(margin: float) -> Figure:
     """Two speakers on the unit circle with each kind of margin, and the right speaker's logit over its angle."""
-    figure = Figure(figsize=(12, 4.3), layout="constrained")
+    figure = new_figure(3.7)
     polar = {tuple(KINDS): {"projection": "polar"}}
     panels = figure.subplot_mosaic([[*KINDS, "logits"]], width_ratios=(1, 1, 1.25), per_subplot_kw=polar)
     for kind in KINDS:
         _circle(panels[kind], kind, margin)
     _logits(panels["logits"], margin)
-    figure.get_layout_engine().set(h_pad=0.08)  # else the upper line of a title touches the edge
-    return figure
+    figure.get_layout_engine().set(h_pad=0.16)  # room for the titles, which a polar plot does not count
+    strips = " and ".join(f"{_strip(*territories(kind, margin)):.1f}° where it is {words}" for kind, words in KINDS.items())
+    return describe(figure, f"Two speakers on the unit circle with a margin of {margin:.2f}: no-man's-land of {strips}.")
 
 
 def territories(kind: str, margin: float) -> tuple[np.ndarray, np.ndarray]:
@@ -44,6 +47,11 @@ def territories(kind: str, margin: float) -> tuple[np.ndarray, np.ndarray]:
     return places.numpy(), owner.numpy()
 
 
+def _strip(places: np.ndarray, owner: np.ndarray) -> float:
+    """The width in degrees of the strip that belongs to neither, on the side of the two directions."""
+    return int((owner == -1)[places > 0].sum()) * 360 / (_POINTS - 1)
+
+
 def _circle(axes: Axes, kind: str, margin: float) -> None:
     places, owner = territories(kind, margin)
     for speaker, direction in enumerate(SPEAKERS):
@@ -52,9 +60,8 @@ def _circle(axes: Axes, kind: str, margin: float) -> None:
         axes.plot(places, np.where(owner == speaker, 1.0, np.nan), color=colour, linewidth=4)
         axes.annotate("", (direction, 1.0), (0, 0), arrowprops={"arrowstyle": "-|>", "color": colour})
         axes.text(direction, 1.12, "AB"[speaker], color=colour, ha="center", va="center")
-    strip = int((owner == -1)[places > 0].sum()) * 360 / (_POINTS - 1)  # degrees, on the side of the two directions
-    axes.plot([sum(SPEAKERS) / 2] * 2, [0, 1.05], color="black", linestyle=":", linewidth=1.5)
-    axes.set_title(f"{margin:.2f} {KINDS[kind]}\nstrip between A and B: {strip:.0f}°", fontsize=10)
+    axes.plot([sum(SPEAKERS) / 2] * 2, [0, 1.05], color=BLACK, linestyle=":", linewidth=1.5)
+    axes.set_title(f"{margin:.2f} {KINDS[kind]}\nno-man's-land: {_strip(places, owner):.1f}°", fontsize=10, y=0.97)
     axes.set_ylim(0, 1.2)
     axes.axis("off")
 
@@ -63,10 +70,12 @@ def _logits(axes: Axes, margin: float) -> None:
     degrees = np.linspace(0, 180, 361)
     logits = (_SCALE * torch.from_numpy(degrees).deg2rad().cos())[:, None]  # (points, 1), of the right speaker alone
     labels = torch.zeros(len(degrees), dtype=torch.int64)  # (points,)
-    axes.plot(degrees, logits, color="black", linestyle=":", label="no margin")
+    axes.plot(degrees, logits, color=BLACK, linestyle=":", label="no margin")
     for i, (kind, words) in enumerate(KINDS.items()):
         lowered = with_margin(logits, labels, torch.tensor(margin, dtype=torch.float64), kind, _SCALE)  # (points, 1)
-        axes.plot(degrees, lowered, color=COLOURS[2 + i], linestyle=("-", "--")[i], label=words)
-    finish(axes, f"Logit after a margin of {margin:.2f}", "angle to the right speaker, degrees", "logit of the right speaker")
-    axes.set_ylim(-_SCALE * 1.65, _SCALE * 1.05)
+        axes.plot(degrees, lowered, color=(GREEN, PINK)[i], linestyle=("-", "--")[i], label=words)
+    title, x = f"Logit after a margin of {margin:.2f}", "angle to the right speaker, degrees"
+    finish(axes, title, x, "logit of the right speaker", legend=False)
+    axes.legend(fontsize=8, loc="lower left")  # where it is while the slider moves
+    axes.set_ylim(-_SCALE * 2.1, _SCALE * 1.1)  # room for a margin of 1, so that the slider moves the curve alone
     axes.set_xticks(range(0, 181, 30))

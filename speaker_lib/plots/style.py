@@ -1,6 +1,6 @@
-"""What all figures share: colours, labels in any script, and the file.
+"""What all figures share: colours that keep their meaning, one width, labels in any script, a description, and the file.
 
-The colours are those of Okabe & Ito, which colour-blind readers can tell apart; markers and hatches do the same in print.
+The colours are those of Okabe & Ito, which colour-blind readers can tell apart; markers, hatches and dashes do the same in print.
 """
 
 from __future__ import annotations
@@ -20,9 +20,15 @@ Axes = optional("matplotlib.axes", "drawing figures").Axes
 Text = optional("matplotlib.text", "drawing figures").Text
 _Figure = optional("matplotlib.figure", "drawing figures").Figure
 
+WIDTH = 9.0  # inches, of every figure: a column of one width
+DPI = 200  # of what is saved or shown; a page shows it at half its pixels
 GREY = "#777777"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+BLUE, ORANGE, GREEN, PINK, YELLOW, SKY, BLACK = COLOURS
 MARKERS = "osD^vPX"
+# A model and a change keep their colours throughout the course.
+MODELS = {"baseline": BLUE, "tuned": ORANGE}
+CHANGES = {"d_model": GREEN, "nhead": PINK, "num_layers": YELLOW, "activation": SKY}
 
 
 class Figure(_Figure):
@@ -44,6 +50,37 @@ class Figure(_Figure):
         if unknown:
             log(f"No font here has the characters {''.join(sorted(unknown))}, so the figure shows ? for each: {INSTALL}.")
         super().draw(renderer)
+
+
+def new_figure(height: float, source: str = "") -> Figure:
+    """A figure of the course's width and ``height`` inches, with a small line on its data at the bottom right."""
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    if source:
+        figure.supxlabel(plain(source), x=0.995, ha="right", fontsize=7, color=GREY)
+    return figure
+
+
+def describe(figure: Figure, text: str) -> Figure:
+    """The figure with a description for readers who do not see it; `description` returns it, notebooks carry it."""
+    figure.set_label(text)
+    return figure
+
+
+def description(figure: Figure) -> str:
+    """What `describe` said of a figure."""
+    return figure.get_label() or "a figure"
+
+
+def model_colour(name: str, position: int) -> str:
+    """The colour of a run by its name, ``tuned`` or ``tuned-short``; any other gets one that neither of the two models has."""
+    others = [colour for colour in COLOURS if colour not in MODELS.values()]
+    return MODELS.get(name.removesuffix("-short").removesuffix("-untrained"), others[position % len(others)])
+
+
+def change_colours(names: Sequence[str]) -> list[str]:
+    """The colour of each change; one that is not of the report gets a colour that none of those has."""
+    rest = iter([BLACK, ORANGE, BLUE, GREY] * len(names))
+    return [CHANGES[name] if name in CHANGES else next(rest) for name in names]
 
 
 def label_names(names: Sequence[str]) -> list[str]:
@@ -76,7 +113,7 @@ def save_figure(figure: Figure, out: str | os.PathLike[str]) -> None:
     suffix = figure_format(out)
     make_folder(Path(out).parent)
     with replacing(out) as file:
-        figure.savefig(file, format=suffix, dpi=150)
+        figure.savefig(file, format=suffix, dpi=DPI)
 
 
 def figure_format(out: str | os.PathLike[str]) -> str:

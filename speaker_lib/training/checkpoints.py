@@ -17,7 +17,7 @@ import torch
 from ..data.batches import DROPOUT, random_stream
 from ..utils.errors import RunError, WriteError
 from ..utils.files import load_tensors, make_folder, tensor_bytes
-from ..utils.progress import log
+from ..utils.progress import in_notebook, log
 from .backup import check_backup, read_files
 from .diagnostics import check_finite
 from .distributed import Team
@@ -117,7 +117,8 @@ class Checkpoints:
             if best or keep_last:
                 self.write(WEIGHTS, weights_bytes(state.eval_model))
                 which = "model" if keep_last else "best model"
-                log(f"Step {state.step}, {which} saved. (accuracy={accuracy:.4f})", routine=True)
+                if not in_notebook():  # where the curves show it
+                    log(f"Step {state.step}, {which} saved. (accuracy={accuracy:.4f})", routine=True)
         return row
 
     def write(self, name: str, content: bytes) -> None:

@@ -11,6 +11,7 @@ from ..data.corpus import Corpus
 from ..utils.errors import TrainingDiverged, escape_controls
 from .state import TrainState
 
+SETTLED_STEPS = 1_000  # before it, or before the end of a shorter run, a model that guesses may only be slow
 HIGH_LEARNING_RATE = 3e-3  # above it the learning rate is the most likely cause, with AdamW and a Transformer
 
 
@@ -77,10 +78,11 @@ def chance_warning(rows: list[dict[str, float]], n_validated: int, preset: Prese
 
 
 def _guesses(row: dict[str, float], n_validated: int, preset: Preset) -> bool:
-    """Whether a validation after the warmup is within three standard deviations of chance, and at most twice chance."""
+    """Whether a late validation is within three standard deviations of chance, and at most twice chance."""
     chance = 1 / preset.model.n_speakers
     spread = math.sqrt(chance * (1 - chance) / n_validated)
-    settled = row["step"] >= max(2 * preset.train.warmup_steps, preset.train.total_steps // 10)
+    train = preset.train
+    settled = row["step"] >= min(train.total_steps, max(2 * train.warmup_steps, train.total_steps // 10, SETTLED_STEPS))
     # With few utterances, three standard deviations reach far above chance, where a model has clearly learned.
     return chance < 1 and settled and row["valid_accuracy"] <= min(chance + 3 * spread, 2 * chance, (1 + chance) / 2)
 

@@ -15,11 +15,12 @@ from contextlib import nullcontext
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
+from tqdm import tqdm
 
 from ..data.batches import Batch, ValidBatches, get_dataloader
 from ..data.corpus import Corpus
 from ..utils.device import get_autocast_dtype, get_device
-from ..utils.progress import log, progress_bar
+from ..utils.progress import in_notebook, log, progress_bar
 from ..utils.signals import stop_on_interrupt
 from .checkpoints import Checkpoints
 from .cuda_graph import choose_capture
@@ -46,11 +47,14 @@ def train(
     stop: threading.Event | None = None,
     team: Team = ALONE,
     backup: str | os.PathLike[str] | None = None,
+    diagnose: bool | None = None,
 ) -> TrainState:
     """Trains a run to its last step, from its first step or from its last checkpoint.
 
     After every validation each callback gets the new line of ``metrics.jsonl``, a dictionary.  Ctrl-C, setting ``stop``, or
     a callback that raises StopTraining saves the state and ends training: call `train` again to resume, bit for bit on a CPU.
+    At the end each callback that has a ``close`` is closed.  A finished run is not trained again.  ``diagnose`` says in a
+    sentence if the model only guesses, and why; by default not in a notebook: the curves show it, and the reader asks why.
     ``backup`` is a folder on another disk that gets a copy of every file.  Several processes stop only by Ctrl-C.
     Raises TrainingDiverged if the loss is NaN, RunError if the data or the folders are not the run's, CorpusError for data of
     one speaker, and WriteError if the last files cannot be written.
@@ -58,6 +62,7 @@ def train(
     run.check_same_data(corpus)
     check_several_speakers(corpus)
     config, device = run.preset.train, device or get_device()
+    diagnose = not in_notebook() if diagnose is None else diagnose
     dtype = get_autocast_dtype(config.precision, device)
     with run.locked() if team.first else nullcontext() as lock, stop_on_interrupt(team.size) as interrupted:
         state = TrainState(run.preset, device, dtype)
@@ -71,19 +76,24 @@ def train(
         parts = train_batches.utterances, valid_batches.utterances
         for warning in split_warnings(corpus, *parts, config.split) if team.first and state.step == 0 else ():
             log(warning)
+        if state.step >= config.total_steps:
+            anew = "to train anew, rename or delete that folder"
+            log(f"{run.folder} holds all {config.total_steps:,} steps of this run, so nothing is trained: {anew}.", routine=True)
 
         def stopping() -> bool:
             return team.any_at(state.step, interrupted() or (stop is not None and stop.is_set()))
 
+        # One bar to the last step; without smoothing its time to the end includes the validations.
+        bar = progress_bar(config.total_steps, "Train", "step", initial=state.step, smoothing=0, disable=not team.first)
         try:
             while state.step < config.total_steps:
-                for batch in steps_to_validation(batches, state, checkpoints, stopping):
+                for batch in steps_to_validation(batches, state, checkpoints, stopping, bar):
                     step(batch)
                 team.broadcast_buffers(state.eval_model)
                 accuracy, loss = valid(valid_batches, state.eval_model, criterion, device, dtype, team)
                 row = checkpoints.record(state, accuracy, loss)
                 n_validated = valid_batches.n_utterances * team.size
-                if team.first and (warning := chance_warning(checkpoints.rows, n_validated, run.preset)):
+                if team.first and diagnose and (warning := chance_warning(checkpoints.rows, n_validated, run.preset)):
                     log(warning)
                 for callback in callbacks:
                     callback(row)
@@ -93,10 +103,14 @@ def train(
                     raise StopTraining
         except StopTraining:
             checkpoints.save(state)
+        finally:
+            bar.close()
+            for callback in callbacks:
+                getattr(callback, "close", lambda: None)()
         checkpoints.finish()
     if state.step < config.total_steps:
-        stopped = f"Stopped at step {state.step} of {config.total_steps}; the state is saved in {run.folder}"
-        log(f"{stopped}: resume with --resume, in a notebook run the cell again.")
+        further = "run this cell again to go on" if in_notebook() else "resume with --resume"
+        log(f"Stopped at step {state.step:,} of {config.total_steps:,}; the state is saved in {run.folder}: {further}.")
     return state
 
 
@@ -116,7 +130,8 @@ def valid(
     model.eval()
     meter = Meter()
     count = getattr(loader, "n_utterances", None) or len(loader.dataset)
-    with progress_bar(count, "Valid", "uttr", disable=not team.first) as bar:
+    # One bar is enough in a notebook, which shows no second one below the first.
+    with progress_bar(count, "Valid", "uttr", disable=not team.first or in_notebook(), leave=False) as bar:
         for batch in loader:
             loss, accuracy = model_fn(batch, model, criterion, device, dtype)
             meter.add(torch.stack([loss, accuracy]), len(batch[0]))
@@ -128,9 +143,9 @@ def valid(
 
 
 def steps_to_validation(
-    batches: Iterator[Batch], state: TrainState, checkpoints: Checkpoints, stopping: Callable[[], bool]
+    batches: Iterator[Batch], state: TrainState, checkpoints: Checkpoints, stopping: Callable[[], bool], bar: tqdm
 ) -> Iterator[Batch]:
-    """The batches up to the next validation, with a progress bar; saves a checkpoint when one is due.
+    """The batches up to the next validation, each a step of the ``bar``; saves a checkpoint when one is due.
 
     Raises StopTraining if ``stopping()`` is true after a step (not the last one: the validation comes first), and
     TrainingDiverged before a state with NaN is saved.
@@ -139,17 +154,16 @@ def steps_to_validation(
     first = state.step // preset.train.valid_steps * preset.train.valid_steps
     end = min(preset.train.total_steps, first + preset.train.valid_steps)
     read_at = time.perf_counter() + REFRESH_SECONDS
-    with progress_bar(end - first, "Train", "step", initial=state.step - first, disable=not writes) as bar:
-        while state.step < end:
-            began = time.perf_counter()
-            yield next(batches)
-            bar.update()
-            if writes and (state.step == end or began > read_at):
-                check_finite(state.meter.loss, state, preset)
-                bar.set_postfix(state.meter.postfix(step=state.step), refresh=False)
-                read_at = time.perf_counter() + REFRESH_SECONDS
-            state.seconds += time.perf_counter() - began
-            if state.step < end and stopping():
-                raise StopTraining
-            if state.step < end and checkpoints.due(state.step):
-                checkpoints.save(state)
+    while state.step < end:
+        began = time.perf_counter()
+        yield next(batches)
+        bar.update()
+        if writes and (state.step == end or began > read_at):
+            check_finite(state.meter.loss, state, preset)
+            bar.set_postfix(state.meter.postfix(step=state.step), refresh=False)
+            read_at = time.perf_counter() + REFRESH_SECONDS
+        state.seconds += time.perf_counter() - began
+        if state.step < end and stopping():
+            raise StopTraining
+        if state.step < end and checkpoints.due(state.step):
+            checkpoints.save(state)

@@ -77,7 +77,9 @@ class Run:
         try:
             create_file(run.folder / CONFIG, content.encode())
         except FileExistsError:
-            raise RunError(f"{folder} holds a run already: resume it (--resume) or name another folder (--run).") from None
+            raise RunError(
+                f"{folder} holds a run already: resume it (--resume, in a notebook `Run.open`) or name another folder."
+            ) from None
         return run
 
     @classmethod

@@ -71,6 +71,9 @@ class TrainState:
         self.step = 0
         self.best_accuracy = -1.0
 
+    def __repr__(self) -> str:
+        return f"TrainState at step {self.step:,}"
+
     @property
     def eval_model(self) -> nn.Module:
         """The model that is validated and saved: the EMA if there is one, else the trained model."""

@@ -75,3 +75,10 @@ class RunError(SpeakerError):
 
 class TrainingDiverged(SpeakerError):
     """The training loss is no longer a number."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """An interruption with a sentence on what is kept; a notebook shows the sentence instead of a traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]
