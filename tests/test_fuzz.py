@@ -21,10 +21,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import librosa
 import numpy as np
 import pytest
 import soundfile
+import soxr
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
@@ -89,7 +89,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         made.fresh()
         for arguments in ("compare case/run --out case/c.svg", "identify --run case/run case/recordings/ada/a.wav"):
             call(*[str(root / word) if word.startswith("case/") else word for word in arguments.split()])  # loads what they need
-        librosa.resample(rng.normal(size=8_000), orig_sr=44_100, target_sr=16_000)
+        soxr.resample(rng.normal(size=8_000), 44_100, 16_000)
         made.memory = _memory()
         yield made
 

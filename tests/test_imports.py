@@ -37,7 +37,7 @@ def test_the_library_its_settings_and_its_command_line_start_without_pytorch():
 
 
 def test_the_core_imports_without_audio_plots_and_widgets():
-    absent = "librosa soundfile ipywidgets matplotlib IPython sklearn scipy"
+    absent = "soxr soundfile ipywidgets matplotlib IPython sklearn scipy"
     python(  # None in sys.modules makes an import fail
         f"import sys; sys.modules.update(dict.fromkeys({absent!r}.split()))\n"
         "import speaker_lib, speaker_lib.simulation.corpus, speaker_lib.data.recordings, speaker_lib.experiments.tables\n"
@@ -93,7 +93,7 @@ def test_the_examples_in_docstrings_say_what_comes_out():
 
 def test_reading_audio_without_its_packages_says_what_to_install(tmp_path):
     code = (
-        "import sys; sys.modules['soundfile'] = None\nfrom speaker_lib.data.features import read_audio\n"
+        "import sys; sys.modules['soundfile'] = None\nfrom speaker_lib.data.sound import read_audio\n"
         "try: read_audio('a.wav')\nexcept Exception as e: print(e)"
     )
-    assert "pip install soundfile librosa" in python(code)
+    assert "pip install soundfile soxr" in python(code)

@@ -1,21 +1,24 @@
 """The front end of HW4.  In: a recording.  Out: log-mel features (frames, 40), a frame per 10 ms.
 
 16 kHz mono, peak normalised to -3 dB, all pauses removed, power spectrum of 25 ms Hann windows every 10 ms,
-40 mel bands of equal height on the HTK scale from 50 Hz to 8 kHz, natural logarithm.
+40 mel bands of equal height on the HTK scale from 50 Hz to 8 kHz, natural logarithm.  What is done for recordings that HW4
+does not have stands in `sound` and `levels`; it does not change the features of an ordinary one.
 """
 
 from __future__ import annotations
 
 import functools
 import os
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from ..utils.errors import SpeakerError, first_line
+from ..utils.errors import SpeakerError
+from .decoder import LONGEST as LONGEST  # for those who import it from here
+from .levels import BLOCK, block_levels, check_speech, loud_moment, note_on_pauses, remove_offset
+from .sound import SAMPLE_RATE, read_audio
 
-SAMPLE_RATE = 16_000  # Hz
 N_FFT = WINDOW = 400  # samples, 25 ms
 HOP = 160  # samples, 10 ms
 FRAMES_PER_SECOND = SAMPLE_RATE / HOP
@@ -24,61 +27,39 @@ F_MIN, F_MAX = 50.0, 8_000.0  # Hz
 POWER_FLOOR = 1e-9  # its logarithm, -20.72, is the lowest value of a feature
 PEAK = 10 ** (-3 / 20)  # -3 dB of full scale
 SILENCE_LEVEL = 0.01  # RMS, of full scale
-SILENCE_BLOCK = SAMPLE_RATE // 50  # samples: the level is measured over 20 ms
 SILENCE_BLOCKS = 5  # quiet blocks in a row, 0.1 s, are a pause
-LONGEST = 2 * 3600  # seconds: a longer recording needs more memory than a laptop has
-IMPOSSIBLE = 24 * 3600  # seconds: a header that claims more is damaged
-BLOCK = 2**20  # samples read at a time, of all channels
-SLOWEST, FASTEST = 4_000, 768_000  # Hz, sampling rates of recordings
+
+
+@dataclass(frozen=True)
+class Features:
+    """The features of a recording, and sentences on what is odd about the file."""
+
+    mel: np.ndarray  # (frames, 40) float32
+    seconds: float  # of the recording, before pauses were cut
+    notes: tuple[str, ...] = ()
 
 
 def extract_features(path: str | os.PathLike[str]) -> np.ndarray:
     """The features of a recording, (frames, 40) float32. Raises SpeakerError with the file's name and its problem."""
+    return extract(path).mel
+
+
+def extract(path: str | os.PathLike[str]) -> Features:
+    """`extract_features`, with the recording's length and notes on it: what the file lacks, how little speech is in it.
+
+    Raises SpeakerError, also for a recording without speech.
+    """
+    sound = read_audio(path)
     try:
-        return log_mel(remove_silence(normalise_peak(read_audio(path))))
+        samples, offset = remove_offset(sound.samples)  # (samples,)
+        normalised = normalise_peak(samples)
+        check_speech(samples)
+        speech = remove_silence(normalised)  # (samples that are no pause,)
+        mel = log_mel(speech)  # (frames, 40)
     except ValueError as error:
         raise SpeakerError(f"{path} {error}: leave it out or record it again.") from error
-
-
-def read_audio(path: str | os.PathLike[str]) -> np.ndarray:
-    """A WAV, FLAC, OGG or MP3 file as (samples,) float32 at 16 kHz, channels averaged. Raises SpeakerError."""
-    try:
-        import librosa  # here, because the rest of the library works without them
-        import soundfile
-    except ImportError:
-        raise SpeakerError(
-            "reading recordings needs the packages soundfile and librosa: run `pip install soundfile librosa`."
-        ) from None
-    path = Path(path)
-    if not path.is_file():
-        raise SpeakerError(f"{path} is not there: check the path of the recording.")
-    try:
-        with soundfile.SoundFile(path) as file:
-            rate = file.samplerate
-            if file.frames > IMPOSSIBLE * rate or not SLOWEST <= rate <= FASTEST:
-                raise ValueError(f"{file.frames:,} samples at {rate:,} Hz")
-            if file.frames > LONGEST * rate:
-                hours = file.frames / rate / 3600
-                raise SpeakerError(f"{path} lasts {hours:.1f} hours: cut it into pieces of at most {LONGEST // 3600} hours.")
-            samples = _mono(file)  # (samples,)
-    except (soundfile.SoundFileError, TypeError, ValueError, OSError, MemoryError) as error:
-        problem = f"{path} is not a readable recording ({first_line(error)})"
-        raise SpeakerError(f"{problem}: convert it to WAV, FLAC, OGG or MP3.") from error
-    if rate != SAMPLE_RATE and len(samples) and np.isfinite(samples).all():
-        samples = librosa.resample(samples, orig_sr=rate, target_sr=SAMPLE_RATE)
-    if not np.isfinite(samples).all():
-        raise SpeakerError(f"{path} holds samples that are not numbers (NaN or infinity): record it again.")
-    return samples
-
-
-def _mono(file) -> np.ndarray:
-    """All samples of an open soundfile, (samples,) float32, its channels averaged."""
-    blocks = [np.zeros(0, dtype=np.float32)]
-    # Block by block: neither all channels nor the length that a damaged header claims must fit into memory.
-    with np.errstate(over="ignore", invalid="ignore"):  # the caller checks the values
-        while len(block := file.read(BLOCK // file.channels + 1, dtype="float32", always_2d=True)):  # (samples, channels)
-            blocks.append(block.mean(axis=1))
-    return np.concatenate(blocks)
+    notes = [f"{path} {note}" for note in (offset, note_on_pauses(samples, speech)) if note]
+    return Features(mel, len(samples) / SAMPLE_RATE, (*sound.notes, *notes))
 
 
 def normalise_peak(samples: np.ndarray) -> np.ndarray:
@@ -94,17 +75,15 @@ def remove_silence(samples: np.ndarray) -> np.ndarray:
 
     Raises ValueError if nothing is left.
     """
-    n_blocks = len(samples) // SILENCE_BLOCK
-    blocks = samples[: n_blocks * SILENCE_BLOCK].reshape(n_blocks, SILENCE_BLOCK)  # (blocks, samples per block)
-    quiet = np.sqrt(np.mean(blocks**2, axis=1)) < SILENCE_LEVEL  # (blocks,)
+    quiet = block_levels(samples) < SILENCE_LEVEL  # (blocks,)
     edges = np.flatnonzero(np.diff(quiet, prepend=False, append=False))  # (2 * runs,) blocks where quiet runs begin and end
     keep = np.ones(len(samples), dtype=bool)  # (samples,)
     for begin, end in edges.reshape(-1, 2):  # (runs, 2)
         if end - begin >= SILENCE_BLOCKS:
-            keep[begin * SILENCE_BLOCK : end * SILENCE_BLOCK] = False
+            keep[begin * BLOCK : end * BLOCK] = False
     kept = samples[keep]
     if len(kept) < WINDOW:
-        raise ValueError("holds no sound longer than a pause")
+        raise ValueError(f"holds no sound longer than a pause{loud_moment(samples)}")
     return kept
 
 
