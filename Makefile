@@ -1,5 +1,6 @@
 # make course             the whole course: data, four lessons from their first cell to their last, the comparison
 # make lab                opens the lessons in JupyterLab, to step through them
+# make course DATA=dev-clean, make lab DATA=dev-clean: the same on recorded people (LibriSpeech), fetched and prepared first
 # make student            build/student.zip to hand out: lessons without outputs, exercises to solve, solutions apart
 # make test               everything that CI runs but the two below
 # make test-long          what takes minutes: fifty kills over one training, two thousand spoiled files
@@ -22,6 +23,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: course lab student test test-long test-notebooks audit bench notebooks house reference check-notebooks repository clean
 .DELETE_ON_ERROR:
+
+ifdef DATA
+course lab: data/$(DATA)/metadata.json
+course lab: export SPEAKER_DATA := data/$(DATA)
+endif
+
+data/%/metadata.json: | $(VENV)/.installed
+	@$(BIN)/python -m tools.data $*
 
 course: $(VENV)/.installed
 	@$(BIN)/python -m tools.course

@@ -40,7 +40,9 @@ from .test_training import PRESET
 
 MOST_GROWTH = 300  # MB of memory, over all cases
 BAR = re.compile(r"(Pack|Check|Train|Valid|Full|Crop|Prepare): ")
-SAID = re.compile(r"skipped: |Step \d+, best model saved|(\S+/seed\d+: )?At step \d+ the validation accuracy")
+SAID = re.compile(
+    r"(skipped|warning|note): |No utterance of |Step \d+, best model saved|(\S+/seed\d+: )?At step \d+ the validation accuracy"
+)
 PACKED = re.compile(r"data/packed(/|$)")
 
 

@@ -37,7 +37,9 @@ def test_a_folder_of_recordings_becomes_a_corpus(recordings, tmp_path):
     corpus = Corpus.open(tmp_path / "out")
     assert corpus.speakers == ("ada", "bo")
     assert corpus.source == "recordings of recordings"
-    assert set(corpus.labelled.sessions) == {"monday.wav", "deeper/tuesday.flac", "hello.ogg"}
+    assert set(corpus.labelled.sessions) == {"monday.wav", "deeper", "hello.ogg"}
+    assert set(corpus.labelled.recordings) == {"ada/monday.wav", "ada/deeper/tuesday.flac", "bo/hello.ogg"}
+    assert corpus.test.recordings == ("a.wav", "b.wav")
     assert corpus.test.lengths.tolist() == [151, 101]  # in the order of their names
     whole = extract_features(recordings / "ada" / "monday.wav")
     of_monday = [corpus.labelled.mel(i) for i, s in enumerate(corpus.labelled.sessions) if s == "monday.wav"]

@@ -35,7 +35,7 @@ def held_out(speech, tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(held_out):
     for part in ("known", "unheard"):
-        done = command("prepare", held_out / part, held_out / f"{part}-corpus", "--chunk", 2)
+        done = command("prepare", held_out / part, held_out / f"{part}-corpus", "--chunk", 2, "--session-from", "file")
         assert done.returncode == 0, done.stderr
         assert "10 speakers" in done.stdout and "0 skipped" in done.stdout
     done = command(

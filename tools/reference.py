@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import SUPPRESS
 from collections.abc import Iterator
 from dataclasses import fields
 
@@ -38,6 +39,8 @@ class _Options:
         self.rows: list[tuple[str, str]] = []
 
     def add_argument(self, *names: str, metavar: str = "", help: str = "", **more: object) -> None:
+        if help == SUPPRESS:
+            return
         choices = " or ".join(f"`{choice}`" for choice in more.get("choices", ()))
         if not names[0].startswith("-"):
             names = (metavar or names[0],)

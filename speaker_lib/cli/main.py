@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from ..config.presets import ABOUT
 from ..config.schema import describe_settings
-from ..utils.errors import ConfigError, SpeakerError, escape_controls
-from . import check, compare, embed, evaluate, identify, predict, prepare, simulate, train, verify
+from ..utils.errors import SpeakerError, escape_controls
+from . import check, compare, download, embed, evaluate, identify, predict, prepare, simulate, train, verify
 
 _SEVERAL = "several runs, which held out the same utterances: evaluate --data data/hw4 runs/a runs/b"
 _CROPS = "several runs, on five crops of four seconds: predict --data data/hw4 runs/a runs/b --crops 5 --crop-len 400"
@@ -20,6 +20,7 @@ _PRESETS = "\n".join(f"  {name:<18} {about}" for name, about in ABOUT.items())
 _TRAIN = f"several GPUs: torchrun --nproc_per_node=2 -m -- speaker_lib train …\n\npresets:\n{_PRESETS}\n\n{describe_settings()}"
 COMMANDS = {  # name: module, and for its --help the summary, an example and more
     "simulate": (simulate, "make a data set of simulated voices", "data/simulated --speakers 100 --seed 0", ""),
+    "download": (download, "fetch open data, whole and verified, or nothing", "dev-clean", download.MORE),
     "prepare": (prepare, "make a data set of your own recordings", "recordings data/mine --chunk 2", ""),
     "check": (check, "read every file of a data set and list its errors", "data/hw4", ""),
     "train": (train, "train a preset", "--data data/hw4 --preset tuned --run runs/tuned --set model.dropout=0.2", _TRAIN),
@@ -67,10 +68,8 @@ def run_command(options: Namespace) -> int:
         code = options.command(options)
         sys.stdout.flush()
         return code
-    except ConfigError as problem:
-        return _complain(problem, 2)
     except SpeakerError as problem:
-        return _complain(problem, 1)
+        return _complain(problem, problem.exit_code)
     except BrokenPipeError:  # as with `| head`: Python must not flush to the closed pipe at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -1,32 +1,36 @@
 """A lesson's profile, data and runs.
 
-Data: the folder in ``SPEAKER_DATA``, else HW4 in one of the usual folders, else simulated voices, which are made at once.
+Data: the folder in ``SPEAKER_DATA``, else what lies in one of the usual folders, else on Colab and Kaggle real speech, which is
+fetched, else simulated voices, which are made at once.
 """
 
 import os
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from ..config.schema import Preset
 from ..data.corpus import Corpus
+from ..data.download import download
 from ..data.writer import write_subset
 from ..evaluation.identification import evaluate
 from ..simulation.corpus import Simulation, simulate
 from ..training.loop import train
 from ..training.run import Run, fit_to_data
 from ..utils.device import get_device
-from ..utils.errors import ConfigError, CorpusError, RunError, SpeakerError, short_repr
+from ..utils.errors import ConfigError, CorpusError, DownloadError, RunError, SpeakerError, short_repr
 from .guesses import guess, stored_guess
 from .profiles import Profile, get_profile
+from .speech import SPEECH, STRANGERS, fetch_speech, is_hosted, is_speech, voices
 
 FOUND, DOWNLOAD = "what is here, else simulated voices", "download HW4"  # sources of the data
 HERE, DRIVE = "here", "Google Drive"  # places of the runs
 RUNS = ("baseline", "tuned")
-_USUAL = ("Dataset", "data/Dataset", "data/hw4")
+_USUAL = ("Dataset", "data/Dataset", "data/hw4", f"data/{SPEECH}")
+_NOTHING_FOUND = "No data set was found, so "
 KAGGLE_INPUT = Path("/kaggle/input")
 _COMPETITIONS = ("ml2022spring-hw4", "ml2023springhw4")
 
@@ -76,10 +80,20 @@ class Lesson:
             write_subset(self.corpus, folder, few)
         return Corpus.open(folder)
 
+    def voices(self) -> list[tuple[str, np.ndarray]]:
+        """Names and sounds of two speakers, (samples,) at 16 kHz: people if the data are recordings at hand, else simulated."""
+        return voices(self.corpus)
+
     def unseen_speakers(self) -> Corpus:
-        """Simulated voices that are in no run's training data, made on the first call."""
-        voices = self.profile.unseen_speakers
-        return Corpus.open(_simulated(_home() / "data" / f"strangers-{voices.speakers}", voices, "Unseen speakers: "))
+        """Speakers that are in no run's training data, fetched or made on the first call.
+
+        Other readers of LibriSpeech if that is what the lesson is on, else simulated voices.
+        """
+        simulation = self.profile.unseen_speakers
+        strangers = _home() / "data" / f"strangers-{simulation.speakers}"
+        if is_speech(self.corpus) and self.profile.name != "smoke":
+            return Corpus.open(_speech_or_voices(STRANGERS, strangers, simulation))
+        return Corpus.open(_simulated(strangers, simulation, "Unseen speakers: "))
 
     def untrained(self, name: str) -> Run:
         """The run ``baseline`` or ``tuned`` with its initial weights: one step at learning rate 0."""
@@ -143,28 +157,38 @@ def _find_data(profile: Profile, home: Path, data: str) -> Path:
                 return folder
     if data == DOWNLOAD:
         return _download(home)
-    voices = profile.simulation
-    name = f"simulated-{voices.speakers}" if profile.name == "smoke" else "simulated"
-    return _simulated(home / "data" / name, voices, "No data set was found, so ")
+    simulation = profile.simulation
+    if profile.name == "smoke":
+        return _simulated(home / "data" / f"simulated-{simulation.speakers}", simulation, _NOTHING_FOUND)
+    if is_hosted():
+        return _speech_or_voices(SPEECH, home / "data" / "simulated", simulation)
+    return _simulated(home / "data" / "simulated", simulation, _NOTHING_FOUND)
 
 
-def _simulated(folder: Path, voices: Simulation, why: str) -> Path:
+def _simulated(folder: Path, simulation: Simulation, why: str = "") -> Path:
     """The folder of these voices, which are made unless it exists."""
     if not folder.exists():
-        print(f"{why}{voices.source} are made now.")
-        simulate(folder, voices)
+        if why:
+            print(f"{why}{simulation.source} are made now.")
+        simulate(folder, simulation)
     return folder
 
 
-def _download(home: Path) -> Path:
-    script, target = Path(__file__).parents[2] / "data" / "download.sh", home / "data" / "Dataset"
+def _speech_or_voices(name: str, folder: Path, simulation: Simulation) -> Path:
+    """Prepared recordings of people, or where they cannot be had one sentence, and simulated voices in ``folder``."""
     try:
-        failed = subprocess.run(["bash", script, target]).returncode
-    except OSError as error:
-        raise CorpusError(f"HW4 cannot be fetched without bash ({error}): see data/README.md for other ways.") from error
-    if failed:
-        raise CorpusError(f"HW4 could not be fetched: see the line above, or choose {FOUND!r}.")
-    return target
+        return fetch_speech(_home(), name)
+    except SpeakerError as problem:
+        why = str(problem).rstrip(".")
+        print(f"{why[0].upper()}{why[1:]}; until then {simulation.source} take their place.", flush=True)
+        return _simulated(folder, simulation)
+
+
+def _download(home: Path) -> Path:
+    try:
+        return download("hw4", home / "data" / "Dataset")
+    except DownloadError as error:
+        raise CorpusError(f"HW4 is not here, so choose {FOUND!r} to go on without it: {error}") from error
 
 
 def _runs_home(home: Path, keep: str) -> Path:

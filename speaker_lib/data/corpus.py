@@ -27,8 +27,9 @@ class Utterances:
     frames: np.ndarray  # (total frames, n_mels) float16, memory-mapped: natural log of mel power, a frame per 10 ms
     offsets: np.ndarray  # (utterances + 1,) int64
     labels: np.ndarray  # (utterances,) int64, class ids; -1 in a test set
-    sessions: tuple[str, ...] | None  # the recording each utterance was cut from
+    sessions: tuple[str, ...] | None  # the occasion on which each utterance was recorded
     paths: tuple[str, ...]  # the file of each utterance in the data folder
+    recordings: tuple[str, ...] | None = None  # the recording that each utterance was cut from
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -100,4 +101,4 @@ def read_listings(folder: Path) -> tuple[tuple[str, ...], Listing, Listing | Non
 def _utterances(folder: Path, listing: Listing, part: str) -> Utterances:
     frames = packed_frames(folder, listing, part)  # (total frames, n_mels)
     offsets = np.concatenate([[0], np.cumsum(listing.lengths)])  # (utterances + 1,)
-    return Utterances(frames, offsets, listing.labels, listing.sessions, listing.paths)
+    return Utterances(frames, offsets, listing.labels, listing.sessions, listing.paths, listing.recordings)

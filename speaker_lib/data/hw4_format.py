@@ -1,8 +1,9 @@
 """Reads and validates the index files of the HW4 layout.  In: a data folder.  Out: speaker names, and `Listing`s.
 
 ``mapping.json`` numbers the speakers, ``metadata.json`` lists the labelled utterances by speaker, ``testdata.json`` the
-unlabelled ones.  Each utterance is one file, a float32 tensor (mel_len, n_mels).  Two keys are not HW4's: ``session`` of an
-utterance (the recording it was cut from), and ``source`` in ``metadata.json`` (a sentence on where the data come from).
+unlabelled ones.  Each utterance is one file, a float32 tensor (mel_len, n_mels).  Three keys are not HW4's: ``session`` of an
+utterance (the occasion on which it was recorded), ``recording`` (the file that it was cut from), and ``source`` in
+``metadata.json`` (a sentence on where the data come from).
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ class Listing:
     paths: tuple[str, ...]  # file names inside the folder
     lengths: np.ndarray  # (utterances,) int64, frames
     labels: np.ndarray  # (utterances,) int64, class ids; -1 in a test set
-    sessions: tuple[str, ...] | None  # the recording each was cut from, if the index names it
+    sessions: tuple[str, ...] | None  # the occasion on which each was recorded, if the index names it
+    recordings: tuple[str, ...] | None  # the file each was cut from, if the index names it
     n_mels: int
     source: str | None
     digest: str  # SHA-256 of the index file
@@ -96,16 +98,15 @@ def _listing(path: Path, index: dict, entries: list, labels: list[int], digest: 
     name, count = Counter(paths).most_common(1)[0]
     if count > 1:
         raise CorpusError(f"{path} lists {name} more than once: fetch the data set again.")
-    sessions = tuple(entry["session"] for entry in entries if "session" in entry)
-    if sessions and len(sessions) != len(entries):
-        raise CorpusError(f"{path} gives a session for some utterances and not for others: give it for all or for none.")
+    sessions, recordings = (_all_or_none(path, entries, key) for key in ("session", "recording"))
     source = _get(index, "source", str, path) if "source" in index else None
     _check_text(path, "source", source or "")
     return Listing(
         paths=paths,
         lengths=np.array([entry["mel_len"] for entry in entries], dtype=np.int64),
         labels=np.array(labels, dtype=np.int64),
-        sessions=sessions or None,
+        sessions=sessions,
+        recordings=recordings,
         n_mels=n_mels,
         source=source,
         digest=digest,
@@ -122,10 +123,17 @@ def _check_entry(path: Path, number: int, entry: object) -> None:
     if type(mel_len) is not int or not 1 <= mel_len <= LONGEST:
         what = f"mel_len of {name} is {short_repr(mel_len)}"
         raise CorpusError(f"{path}: {what}, not a number of frames: fetch the data set again.")
-    session = entry.get("session", "")
-    if not isinstance(session, str):
-        raise CorpusError(f"{path}: the session of {name} is not a string: write it as one.")
-    _check_text(path, "session", session)
+    for key in ("session", "recording"):
+        if not isinstance(text := entry.get(key, ""), str):
+            raise CorpusError(f"{path}: the {key} of {name} is not a string: write it as one.")
+        _check_text(path, key, text)
+
+
+def _all_or_none(path: Path, entries: list[dict], key: str) -> tuple[str, ...] | None:
+    found = tuple(entry[key] for entry in entries if key in entry)
+    if found and len(found) != len(entries):
+        raise CorpusError(f"{path} gives a {key} for some utterances and not for others: give it for all or for none.")
+    return found or None
 
 
 def _check_text(path: Path, what: str, text: str) -> None:

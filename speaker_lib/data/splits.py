@@ -41,7 +41,9 @@ def can_hold_out_sessions(utterances: Utterances) -> bool:
 def _held_out_sessions(utterances: Utterances, config: TrainConfig) -> torch.Tensor:
     """(utterances,) bool, true in held-out sessions."""
     if not can_hold_out_sessions(utterances):
-        raise CorpusError("no speaker in these data has two named sessions, one to hold out: train with train.split=random.")
+        files = "prepare them with --session-from file if each file was recorded on its own occasion"
+        problem = "no speaker in these data has two named sessions, one to hold out"
+        raise CorpusError(f"{problem}: train with train.split=random, or {files}.")
     generator = torch.Generator().manual_seed(config.split_seed)
     held_out: set[tuple[int, str]] = set()
     for label, names in _sessions_by_speaker(utterances).items():

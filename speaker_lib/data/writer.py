@@ -45,14 +45,17 @@ class CorpusWriter:
             self.folder.mkdir(parents=True)
         return self
 
-    def add(self, mel: np.ndarray, speaker: str, session: str | None = None) -> None:
-        """A labelled utterance: ``mel`` (frames, n_mels) float32, natural log of mel power. Raises CorpusError."""
-        self._check_name(speaker)
-        self.speakers.setdefault(speaker, []).append(self._write(mel, session))
+    def add(self, mel: np.ndarray, speaker: str, session: str | None = None, recording: str | None = None) -> None:
+        """A labelled utterance: ``mel`` (frames, n_mels) float32, natural log of mel power. Raises CorpusError.
 
-    def add_test(self, mel: np.ndarray, session: str | None = None) -> None:
+        ``session`` is the occasion on which it was recorded, ``recording`` the file that it was cut from.
+        """
+        self._check_name(speaker)
+        self.speakers.setdefault(speaker, []).append(self._write(mel, session, recording))
+
+    def add_test(self, mel: np.ndarray, session: str | None = None, recording: str | None = None) -> None:
         """An utterance of the test set, without a label: ``mel`` as for `add`. Raises CorpusError."""
-        self.test.append(self._write(mel, session))
+        self.test.append(self._write(mel, session, recording))
 
     def write_index(self) -> None:
         """Writes the index files for ``speakers`` and ``test``, as also the end of the block does. Raises CorpusError."""
@@ -78,8 +81,10 @@ class CorpusWriter:
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _write(self, mel: np.ndarray, session: str | None) -> dict:
-        self._check_name(session or "")
+    def _write(self, mel: np.ndarray, session: str | None, recording: str | None) -> dict:
+        origin = {key: name for key, name in (("session", session), ("recording", recording)) if name is not None}
+        for name in origin.values():
+            self._check_name(name)
         mel = np.ascontiguousarray(mel, dtype=np.float32)  # (frames, n_mels)
         if mel.ndim != 2 or mel.shape[1] != self.n_mels or not len(mel):
             raise CorpusError(f"an utterance of shape {mel.shape} does not fit {self.out}: it takes (frames, {self.n_mels}).")
@@ -90,7 +95,7 @@ class CorpusWriter:
         self._written += 1
         with explain_os_errors(self.folder / name):
             (self.folder / name).write_bytes(tensor_bytes(torch.from_numpy(mel.copy())))
-        return {"feature_path": name, "mel_len": len(mel)} | ({} if session is None else {"session": session})
+        return {"feature_path": name, "mel_len": len(mel)} | origin
 
     def _check_name(self, name: str) -> None:
         if not is_text(name):
@@ -112,6 +117,6 @@ def write_subset(corpus: Corpus, out: str | os.PathLike[str], n_speakers: int, n
         source = f"{n_utterances} utterances of each of {source}"
     with CorpusWriter(out, source, corpus.n_mels) as writer, progress_bar(len(chosen), "Subset", "uttr") as bar:
         for i in chosen:
-            session = None if utterances.sessions is None else utterances.sessions[i]
-            writer.add(utterances.mel(i), corpus.speakers[int(utterances.labels[i])], session)
+            session, recording = (names and names[i] for names in (utterances.sessions, utterances.recordings))
+            writer.add(utterances.mel(i), corpus.speakers[int(utterances.labels[i])], session, recording)
             bar.update()

@@ -17,7 +17,8 @@ def evaluation_text(
 
     ``logits`` (n, n_speakers) and ``labels`` (n,) are those of the ``full`` protocol.
     """
-    counts = f"{result.n_utterances:,} utterances, {len(speakers)} speakers"
+    asked = len(labels.unique())  # fewer where a speaker has no utterance held out
+    counts = f"{result.n_utterances:,} utterances, {f'{asked} of ' * (asked < len(speakers))}{len(speakers)} speakers"
     full = f"full  accuracy {result.full.accuracy:.4f}, top 5 {result.full.top5:.4f}, loss {result.full.loss:.3f}  (whole)"
     if isinstance(result, EnsembleEvaluation):
         lines = [f"{counts}, {len(result.runs)} runs, average of {result.average}", full]

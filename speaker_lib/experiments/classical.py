@@ -22,7 +22,7 @@ from ..data.corpus import Corpus
 from ..data.splits import split_utterances
 from ..evaluation.embeddings import needing_sklearn
 from ..evaluation.identification import CROP_SEEDS
-from ..training.run import Run
+from ..training.run import Run, check_several_speakers
 from ..utils.errors import RunError
 
 STATISTICS = ("mean and deviation", "+ deviation of deltas", "+ correlations of cepstra")  # each with all those before it
@@ -72,13 +72,14 @@ def utterance_statistics(mels: np.ndarray, statistics: str) -> np.ndarray:
 def classical_baseline(corpus: Corpus, config: TrainConfig, statistics: str = STATISTICS[-1]) -> ClassicalResult:
     """LDA trained on the training utterances of ``config``'s split, evaluated on those held out.
 
-    Raises CorpusError if the corpus cannot be split, SpeakerError without scikit-learn.
+    Raises CorpusError if the corpus has one speaker or cannot be split, SpeakerError without scikit-learn.
     """
     with needing_sklearn("the classical baseline"):
         from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
+    check_several_speakers(corpus)
     utterances, labels = corpus.labelled, corpus.labelled.labels
     training, heldout = split_utterances(utterances, config)
     dataset = SpeakerDataset(utterances, config.segment_len)

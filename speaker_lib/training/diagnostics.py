@@ -23,21 +23,42 @@ def check_finite(loss: float, state: TrainState, preset: Preset) -> None:
     raise TrainingDiverged(f"training diverged to NaN at step {state.step}, likely because {cause}; the last save is intact.")
 
 
+def split_warnings(corpus: Corpus, training: torch.Tensor, validation: torch.Tensor, split: str) -> list[str]:
+    """Sentences on speakers who are missing on one side of a split: `ceiling_warning`, `coverage_warning`."""
+    return [*filter(None, (ceiling_warning(corpus, training, validation), coverage_warning(corpus, validation, split)))]
+
+
 def ceiling_warning(corpus: Corpus, training: torch.Tensor, validation: torch.Tensor) -> str | None:
     """A sentence if all utterances of some speakers are held out: no model can name them, which limits the accuracy.
 
     ``training`` and ``validation`` are indices of labelled utterances, (n,) each.
     """
-    learned, asked = (corpus.labelled.labels[part].tolist() for part in (training, validation))
+    learned, asked = (corpus.labelled.labels[part.numpy()].tolist() for part in (training, validation))
     missing = set(asked) - set(learned)
     if not missing:
         return None
-    names = ", ".join(escape_controls(corpus.speakers[i]) for i in sorted(missing)[:5]) + ", …" * (len(missing) > 5)
     ceiling = sum(label not in missing for label in asked) / len(asked)
     return (
-        f"No utterance of {len(missing)} speakers is left for training ({names}), so the validation accuracy cannot exceed "
-        f"{ceiling:.4f}: add utterances of them, or choose another train.valid_fraction or train.split_seed."
+        f"No utterance of {len(missing)} speakers is left for training ({_few_names(corpus, missing)}), so the validation "
+        f"accuracy cannot exceed {ceiling:.4f}: add utterances of them, or choose another train.valid_fraction or "
+        "train.split_seed."
     )
+
+
+def coverage_warning(corpus: Corpus, validation: torch.Tensor, split: str) -> str | None:
+    """A sentence if some speakers have no utterance among those held out, ``validation`` (n,): they are never evaluated."""
+    missing = set(range(corpus.n_speakers)) - set(corpus.labelled.labels[validation.numpy()].tolist())
+    if not missing:
+        return None
+    advice = "record them on a second occasion" if split == "session" else "choose a larger train.valid_fraction"
+    return (
+        f"No utterance of {len(missing)} speakers is held out ({_few_names(corpus, missing)}), so the validation accuracy is "
+        f"that of the other {corpus.n_speakers - len(missing)}: {advice}."
+    )
+
+
+def _few_names(corpus: Corpus, labels: set[int]) -> str:
+    return ", ".join(escape_controls(corpus.speakers[i]) for i in sorted(labels)[:5]) + ", …" * (len(labels) > 5)
 
 
 def chance_warning(rows: list[dict[str, float]], n_validated: int, preset: Preset) -> str | None:

@@ -23,9 +23,9 @@ from ..utils.progress import log, progress_bar
 from ..utils.signals import stop_on_interrupt
 from .checkpoints import Checkpoints
 from .cuda_graph import choose_capture
-from .diagnostics import ceiling_warning, chance_warning, check_finite
+from .diagnostics import chance_warning, check_finite, split_warnings
 from .distributed import ALONE, Team
-from .run import Run
+from .run import Run, check_several_speakers
 from .state import Meter, TrainState
 from .step import TrainStep, model_fn
 
@@ -52,10 +52,11 @@ def train(
     After every validation each callback gets the new line of ``metrics.jsonl``, a dictionary.  Ctrl-C, setting ``stop``, or
     a callback that raises StopTraining saves the state and ends training: call `train` again to resume, bit for bit on a CPU.
     ``backup`` is a folder on another disk that gets a copy of every file.  Several processes stop only by Ctrl-C.
-    Raises TrainingDiverged if the loss is NaN, RunError if the data or the folders are not the run's, and WriteError if the
-    last files cannot be written.
+    Raises TrainingDiverged if the loss is NaN, RunError if the data or the folders are not the run's, CorpusError for data of
+    one speaker, and WriteError if the last files cannot be written.
     """
     run.check_same_data(corpus)
+    check_several_speakers(corpus)
     config, device = run.preset.train, device or get_device()
     dtype = get_autocast_dtype(config.precision, device)
     with run.locked() if team.first else nullcontext(), stop_on_interrupt(team.size) as interrupted:
@@ -68,7 +69,7 @@ def train(
         step = TrainStep(run.preset, state, team.wrap(state.model), choose_capture(device, config.graph, team.size))
         batches, criterion = iter(train_batches), nn.CrossEntropyLoss()
         parts = train_batches.utterances, valid_batches.utterances
-        if team.first and state.step == 0 and (warning := ceiling_warning(corpus, *parts)):
+        for warning in split_warnings(corpus, *parts, config.split) if team.first and state.step == 0 else ():
             log(warning)
 
         def stopping() -> bool:

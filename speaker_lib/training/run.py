@@ -64,9 +64,10 @@ class Run:
     def create(cls, folder: str | os.PathLike[str], preset: Preset, corpus: Corpus) -> Run:
         """Begins a run, with as many classes and mel bands as the data have.
 
-        Raises RunError if the folder holds a run already, CorpusError if the data cannot be split as the preset asks, or if
-        the name of the data's folder cannot be printed.
+        Raises RunError if the folder holds a run already, CorpusError if the data have one speaker or cannot be split as the
+        preset asks, or if the name of the data's folder cannot be printed.
         """
+        check_several_speakers(corpus)
         data = DataInfo(str(corpus.folder.resolve()), corpus.source, corpus.digest, corpus.speakers)
         if not is_text(data.folder):
             raise CorpusError(f"{data.folder} has characters that cannot be shown: rename that folder.")
@@ -261,3 +262,10 @@ def weights_bytes(model: torch.nn.Module) -> bytes:
 def fit_to_data(preset: Preset, corpus: Corpus) -> Preset:
     """The preset with as many classes and mel bands as the data have."""
     return preset.override({"model.n_speakers": corpus.n_speakers, "model.n_mels": corpus.n_mels})
+
+
+def check_several_speakers(corpus: Corpus) -> None:
+    """Raises CorpusError for data of one speaker: every answer would be right."""
+    if corpus.n_speakers < 2:
+        name = escape_controls(corpus.speakers[0])
+        raise CorpusError(f"{corpus.folder} has 1 speaker ({name}): there is nothing to tell apart, take data of two or more.")

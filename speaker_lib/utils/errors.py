@@ -37,6 +37,8 @@ def _is_shown(character: str) -> bool:
 class SpeakerError(Exception):
     """A problem in one sentence: the file or setting, what is wrong, and what to do next."""
 
+    exit_code = 1  # of the command line
+
 
 class WriteError(SpeakerError):
     """A file that could not be written."""
@@ -51,6 +53,16 @@ class WriteError(SpeakerError):
 
 class ConfigError(SpeakerError, ValueError):
     """An unknown preset, an unknown setting, or a value that a setting does not take."""
+
+    exit_code = 2
+
+
+class DownloadError(SpeakerError):
+    """Data that could not be fetched; ``exit_code`` says of which kind the problem is, see ``download --help``."""
+
+    def __init__(self, sentence: str, exit_code: int = 1) -> None:
+        super().__init__(sentence)
+        self.exit_code = exit_code
 
 
 class CorpusError(SpeakerError):

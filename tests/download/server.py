@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 import tarfile
@@ -30,6 +31,7 @@ class PartServer:
         self.busy: Counter[str] = Counter()  # how many more are 503
         self.stuck: set[str] = set()  # half of it, and then nothing until `end`
         self.ranges = True
+        self.etags = False
         self.end, self.reached = threading.Event(), threading.Event()  # the second: a stuck answer has sent its half
 
     @property
@@ -45,8 +47,12 @@ class PartServer:
         if path not in self.files:
             return Response(status=404)
         content, response = self.files[path], Response(self.files[path])
+        if self.etags:
+            response.set_etag(hashlib.sha256(content).hexdigest())
         if self.ranges:
             response.make_conditional(request.environ, accept_ranges=True, complete_length=len(content))
+        if response.status_code == 416:
+            return response
         first = 0 if response.status_code == 200 else int(request.headers["Range"].removeprefix("bytes=").removesuffix("-"))
         body = content[first:]
         if self.cut[path] > 0:

@@ -1,4 +1,4 @@
-"""data/download.sh and what may be wrong with an archive, a disk, or a data set that is there already."""
+"""`download`, and what may be wrong with an archive, a disk, or a data set that is there already."""
 
 import json
 import re
@@ -143,10 +143,10 @@ def test_the_other_spelling_of_the_mapping_is_the_same(server, source, tmp_path)
 
 def test_too_little_room_is_noticed_first(server, archive, tmp_path, environment, monkeypatch):
     server.files = parts(archive)
-    big_disk(environment, free=1_000)
+    big_disk(environment, free=1_000_000)
     assert "too little room" in failure(DISK, tmp_path / "Dataset")
     monkeypatch.delenv("SPEAKER_DATA_EXPECT")  # of HW4 it says how much it needs
-    big_disk(environment, free=9_000_000)
+    big_disk(environment, free=9_216_000_000)
     done = download(tmp_path / "Dataset")
     assert done.returncode == DISK and re.search(r"needs 14\.\d GB of disk.* has 9\.2 GB free", done.stdout)
     assert server.asked == [] and list(tmp_path.iterdir()) == []
@@ -156,7 +156,7 @@ def test_a_disk_that_fills_up_while_fetching(server, archive, small_disk, enviro
     big_disk(environment)  # it was free when we looked
     server.files = {PREFIX + "aa": archive + bytes(2_000_000)}
     error = failure(DISK, small_disk / "Dataset")
-    assert "The disk is full" in error and not (small_disk / "Dataset").exists()
+    assert "the disk is full" in error and not (small_disk / "Dataset").exists()
 
 
 def test_a_disk_that_fills_up_while_unpacking(server, tmp_path, small_disk, environment):
@@ -227,8 +227,8 @@ def test_what_is_there_already_is_left_alone(server, archive, tmp_path):
     server.files = parts(archive)
     (tmp_path / "notes.txt").write_text("mine")
     for target in (tmp_path, tmp_path / "notes.txt"):
-        assert "is no empty folder: name another TARGET" in failure(IN_THE_WAY, target)
-    assert "cannot be written to: name another TARGET" in failure(DISK, tmp_path / "notes.txt" / "Dataset")
+        assert "is no empty folder: name another folder" in failure(IN_THE_WAY, target)
+    assert "cannot be written to: name another folder" in failure(DISK, tmp_path / "notes.txt" / "Dataset")
     other = write_corpus(tmp_path / "other", n_utterances=2)
     assert "is not the data set expected" in failure(IN_THE_WAY, other)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "other"] and server.asked == []
