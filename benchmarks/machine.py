@@ -17,7 +17,7 @@ import torch
 
 from speaker_lib import Corpus, CorpusWriter
 from speaker_lib.data.corpus import Utterances
-from speaker_lib.utils.files import replacing
+from speaker_lib.utils.files import make_folder, replacing
 from speaker_lib.utils.parallel import available_cores
 from speaker_lib.utils.progress import progress_bar
 
@@ -26,6 +26,7 @@ from .hw4_standin.corpus import SPEAKERS
 
 def write_rows(path: Path, rows: list[dict[str, object]]) -> None:
     """Results as JSON, in place of what the file held."""
+    make_folder(path.parent)
     with replacing(path, "w", encoding="utf-8") as file:
         json.dump(rows, file, indent=1)
         file.write("\n")

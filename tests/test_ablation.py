@@ -29,8 +29,8 @@ from speaker_lib.experiments.seeds import AblationPlan, SeedResults
 from speaker_lib.experiments.tables import ablation_table
 from speaker_lib.models.cost import Cost, cost_of
 from speaker_lib.models.summary import cost_table
+from speaker_lib.plots import save_figure
 from speaker_lib.plots.experiments import ablation_figure, measuring_figure
-from speaker_lib.plots.runs import save_figure
 from speaker_lib.utils.errors import ConfigError, RunError
 
 CHANGES = changes_between(PRESETS["baseline"], PRESETS["tuned"])

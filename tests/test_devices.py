@@ -9,6 +9,7 @@ from speaker_lib import ModelConfig, Preset, Run, TrainConfig, train
 from speaker_lib.evaluation.identification import FRAME_BUDGET
 from speaker_lib.training.state import TrainState
 from speaker_lib.utils.device import get_device, sum_dtype
+from speaker_lib.utils.errors import ConfigError
 
 CPU = torch.device("cpu")
 PRESET = Preset(
@@ -20,7 +21,7 @@ PRESET = Preset(
 @pytest.fixture(autouse=True)
 def outside_torchrun(monkeypatch):
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    for name in {"RANK", "LOCAL_RANK", "WORLD_SIZE"} & os.environ.keys():
+    for name in {"RANK", "LOCAL_RANK", "WORLD_SIZE", "SPEAKER_DEVICE"} & os.environ.keys():
         monkeypatch.delenv(name)
 
 
@@ -57,13 +58,45 @@ def test_a_gpu_that_computes_is_taken(monkeypatch):
     assert get_device() == torch.device("cuda", 102)
 
 
-def test_apples_gpu_is_taken_where_there_is_no_other(monkeypatch):
+@pytest.fixture
+def apple(monkeypatch) -> None:
+    """A Mac whose GPU computes."""
+    ones = torch.ones
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert get_device() == CPU
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "ones", lambda *size, device=None: ones(*size))
+
+
+def test_apples_gpu_is_taken_only_where_it_is_asked_for(apple, monkeypatch):
+    assert get_device() == CPU
+    monkeypatch.setenv("SPEAKER_DEVICE", "mps")
     assert get_device().type == "mps" and get_device().type in FRAME_BUDGET
     monkeypatch.setenv("WORLD_SIZE", "2")  # there is one of it, and processes cannot exchange gradients there
+    with pytest.raises(ConfigError, match="SPEAKER_DEVICE is mps, which PyTorch cannot use here"):
+        get_device()
+
+
+@pytest.mark.parametrize(("asked", "problem"), [("cuda", "PyTorch cannot use here"), ("tpu", "choose cpu, cuda or mps")])
+def test_a_device_that_is_not_there_is_a_sentence(apple, monkeypatch, asked, problem):
+    monkeypatch.setenv("SPEAKER_DEVICE", asked)
+    with pytest.raises(ConfigError, match=problem):
+        get_device()
+
+
+def test_the_cpu_can_be_asked_for(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("SPEAKER_DEVICE", "cpu")
     assert get_device() == CPU
+
+
+def test_a_gpu_without_a_name_is_a_sentence_too(gpu_without_kernels, monkeypatch, capsys):
+    def no_name(device=None):
+        raise RuntimeError("CUDA driver initialization failed")
+
+    monkeypatch.setattr(torch.cuda, "get_device_name", no_name)
+    monkeypatch.setenv("LOCAL_RANK", "103")
+    assert get_device() == CPU
+    assert "PyTorch cannot use the GPU cuda:103" in capsys.readouterr().err
 
 
 def test_apples_gpu_has_no_float64():

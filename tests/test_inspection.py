@@ -10,8 +10,8 @@ from speaker_lib import PRESETS, Classifier, ModelConfig, TrainConfig
 from speaker_lib.models.cost import parameters_of
 from speaker_lib.models.inspect import attention_maps, head_signals, utterances_reached
 from speaker_lib.models.summary import head_table, layer_table
+from speaker_lib.plots import confusion_figure, save_figure
 from speaker_lib.plots.model import activation_figure, attention_figure, cost_figure, schedule_figure
-from speaker_lib.plots.runs import confusion_figure, save_figure
 from speaker_lib.plots.speech import lengths_figure, utterance_figure, voices_figure
 
 DEEP = ModelConfig(d_model=16, nhead=4, num_layers=2, dim_feedforward=16, activation="relu", norm="pre", n_speakers=5)

@@ -15,8 +15,8 @@ from speaker_lib.experiments.ladder import LADDER, Ladder, cumulative_presets, r
 from speaker_lib.experiments.seeds import AblationPlan, SeedResults
 from speaker_lib.experiments.tables import ladder_table
 from speaker_lib.models.cost import Cost
+from speaker_lib.plots import save_figure
 from speaker_lib.plots.experiments import ladder_figure
-from speaker_lib.plots.runs import save_figure
 from speaker_lib.simulation.corpus import Simulation, simulate
 from speaker_lib.utils.errors import RunError, SpeakerError
 
@@ -99,7 +99,7 @@ def test_where_nothing_helps_a_ladder_rarely_says_that_something_does():
 
 def test_without_scipy_a_sentence_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy.stats", None)
-    with pytest.raises(SpeakerError, match="needs scipy: run `pip install scipy`"):
+    with pytest.raises(SpeakerError, match="needs the package scipy: run `pip install scipy`"):
         ladder_conclusions(ladder_of((0.5, 0.52), (0.8, 0.81)))
 
 

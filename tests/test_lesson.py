@@ -1,5 +1,6 @@
 """What a lesson stands on: profile, data, runs, and the words in which it says so."""
 
+import re
 import sys
 import types
 from dataclasses import replace
@@ -228,3 +229,15 @@ def test_preflight_says_what_the_lesson_stands_on(simulated, monkeypatch, capsys
     assert "4 simulated voices (not people)" in lines[4] and "20 steps, about" in lines[7]
     assert not any(str(Path.cwd()) in line for line in lines)
     assert ablation_time(lesson).startswith("24 runs of 4 steps, about ")
+
+
+@pytest.mark.parametrize("asked", [None, "cpu"])
+def test_preflight_says_that_a_mac_s_gpu_is_not_used(simulated, monkeypatch, capsys, asked):
+    monkeypatch.setenv("SPEAKER_PROFILE", "smoke")
+    monkeypatch.setenv("SPEAKER_DATA", str(simulated))
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.delenv("SPEAKER_DEVICE", raising=False)
+    if asked:
+        monkeypatch.setenv("SPEAKER_DEVICE", asked)
+    preflight()
+    assert re.search("CPU, .*Apple's GPU is not used.*SPEAKER_DEVICE=mps tries it", capsys.readouterr().out.splitlines()[1])

@@ -60,7 +60,7 @@ def add_figure(parser: ArgumentParser, content: str) -> None:
 def check_figure(figure: str | None) -> None:
     """Raises RunError for a file name without a figure's ending."""
     if figure:
-        from ..plots.runs import figure_format
+        from ..plots.style import figure_format
 
         figure_format(figure)
 

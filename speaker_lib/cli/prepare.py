@@ -15,10 +15,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("out", metavar="OUT", help="the folder of the new data set")
     parser.add_argument("--chunk", type=float, metavar="SECONDS", help="cut recordings into utterances of this length")
     parser.add_argument("--test", metavar="DIR", help="a folder of recordings without labels, for the test set")
-    speaker = r"'folder', the first below AUDIO_DIR, or a regular expression for the file's name, such as '(\w+)_\d+\.wav'"
-    parser.add_argument("--speaker-from", metavar="folder|REGEX", help=f"{speaker}; with a / in it, for the path below AUDIO_DIR")
-    session = "what was recorded on one occasion: 'folder', the first below the speaker's, 'file', or a regular expression"
-    parser.add_argument("--session-from", metavar="folder|file|REGEX", help=f"{session} (docs/recordings.md)")
+    speaker = r"where the speaker's name stands: `folder`, or a regular expression for the file's name, as `(\w+)_\d+\.wav`"
+    parser.add_argument("--speaker-from", metavar="PATTERN", help=f"{speaker} (with a / in it, for the path below AUDIO_DIR)")
+    session = "what was recorded on one occasion: `folder`, the first below the speaker's, `file`, or a regular expression"
+    parser.add_argument("--session-from", metavar="PATTERN", help=f"{session} (docs/recordings.md)")
     add_workers(parser)
 
 

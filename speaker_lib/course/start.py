@@ -4,8 +4,8 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
-import psutil
 import torch
 
 from ..config.schema import Preset
@@ -16,7 +16,8 @@ from ..training.cuda_graph import WARMUP_STEPS, choose_capture
 from ..training.run import fit_to_data
 from ..training.state import TrainState
 from ..training.step import TrainStep
-from ..utils.device import get_autocast_dtype
+from ..utils.device import get_autocast_dtype, has_apple_gpu
+from ..utils.optional import optional
 from ..utils.parallel import available_cores
 from .lesson import FOUND, HERE, RUNS, Lesson, open_lesson
 
@@ -59,25 +60,41 @@ def ablation_time(lesson: Lesson) -> str:
 
 def _facts(lesson: Lesson) -> Iterator[tuple[str, str]]:
     profile, corpus = lesson.profile, lesson.corpus
-    memory = psutil.virtual_memory()
+    memory = optional("psutil", "the preflight").virtual_memory()
     yield "profile", f"{profile.name}: {profile.meaning}"
     yield "device", _device_name(lesson.device)
     yield "memory", f"{memory.available / 2**30:.0f} of {memory.total / 2**30:.0f} GiB free"
     place = next(folder for folder in (lesson.runs, *lesson.runs.parents) if folder.exists())  # data may be read-only
     yield "disk", f"{shutil.disk_usage(place).free / 2**30:.0f} GiB free for runs"
     yield "data", f"{corpus.source}: {len(corpus.labelled):,} labelled utterances of {corpus.n_speakers} speakers"
-    yield "runs", f"kept in {os.path.relpath(lesson.runs)}"
+    yield "runs", f"kept in {_relative(lesson.runs)}"
     for name in RUNS:
         preset = getattr(profile, name)
-        seconds = preset.train.total_steps * seconds_per_step(preset, corpus, lesson.device)
+        try:
+            seconds = preset.train.total_steps * seconds_per_step(preset, corpus, lesson.device)
+        except torch.OutOfMemoryError:
+            yield name, "does not fit into the GPU's free memory: end what else uses it, such as another notebook"
+            continue
         yield name, f"{preset.train.total_steps:,} steps, about {_duration(seconds)} here"
 
 
 def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name()}, {torch.cuda.mem_get_info()[0] / 2**30:.0f} GiB free"
+    if device.type == "mps":
+        return "Apple's GPU, as SPEAKER_DEVICE asks; no test of the kit ran on one, so compare a short run with the CPU's"
     cores = available_cores()
-    return f"CPU, {cores} core{'s' * (cores > 1)}; on Colab, Runtime > Change runtime type gives a GPU"
+    more = "on Colab, Runtime > Change runtime type gives a GPU"
+    if has_apple_gpu():
+        more = "Apple's GPU is not used, because no test of the kit ran on one: SPEAKER_DEVICE=mps tries it"
+    return f"CPU, {cores} core{'s' * (cores > 1)}; {more}"
+
+
+def _relative(folder: Path) -> str:
+    try:
+        return os.path.relpath(folder)
+    except ValueError:  # on another drive of Windows
+        return str(folder)
 
 
 def _duration(seconds: float) -> str:

@@ -1,19 +1,23 @@
 """Notebook widgets: a slider over figures, a live plot of a run, a button that stops training.
 
-Each is a thin shell around a plain function.  Without ipywidgets, or in a notebook that is not running, it is a still picture.
+Each is a thin shell around a plain function.  Without ipywidgets (a sentence says so), or in a notebook that is not running, it
+is a still picture.
 """
 
 import base64
-import importlib.util
 import io
 import threading
 from collections.abc import Callable
-
-from IPython.display import DisplayHandle, display
-from matplotlib.figure import Figure
+from types import ModuleType
 
 from ..plots.runs import curves_figure
+from ..plots.style import Figure
 from ..training.run import Run
+from ..utils.errors import SpeakerError
+from ..utils.optional import optional
+from ..utils.progress import log
+
+display = optional("IPython.display", "showing figures in a notebook").display
 
 _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -26,11 +30,10 @@ def show(figure: Figure) -> None:
 def explore(figure_of: Callable[[int], Figure], label: str, most: int, start: int = 0) -> None:
     """Shows ``figure_of(start)``, and a slider for the value, from 0 to ``most``."""
     first = png(figure_of(start))
-    if importlib.util.find_spec("ipywidgets") is None:
+    ipywidgets = _ipywidgets("a slider")
+    if ipywidgets is None:
         _show(first)
         return
-    import ipywidgets
-
     slider = ipywidgets.IntSlider(start, 0, most, description=label, layout={"width": "60%"})
     picture = ipywidgets.Image(value=first, format="png")
 
@@ -52,19 +55,20 @@ class LivePlot:
 
     def __init__(self, run: Run) -> None:
         self.run, self.stop = run, threading.Event()
-        if importlib.util.find_spec("ipywidgets") is not None and _buttons_work():
-            import ipywidgets
-
+        ipywidgets = _ipywidgets("a button that stops training")
+        if ipywidgets is not None and _buttons_work():
             button = ipywidgets.Button(description="Stop training", icon="stop", tooltip="saves the run")
             button.on_click(lambda _: self.stop.set())
             # ipykernel 7.4 would send a click to the subshell that last used the widget: the one that is busy training.
             vars(button.comm).pop("_reply_subshell_id", None)
             display(button)
-        self._handle = _show(png(curves_figure(run)))
+        self._rows = run.metrics()
+        self._handle = _show(png(curves_figure(run, self._rows)))
 
     def __call__(self, row: dict[str, float]) -> None:
         """Called by `train` with each new line of ``metrics.jsonl``."""
-        self._handle.update(_bundle(png(curves_figure(self.run))), raw=True)
+        self._rows = [*(before for before in self._rows if before["step"] < row["step"]), row]  # the folder may be gone by now
+        self._handle.update(_bundle(png(curves_figure(self.run, self._rows))), raw=True)
 
 
 def png(figure: Figure) -> bytes:
@@ -79,7 +83,7 @@ def widget_view(widget: object) -> dict[str, object]:
     return {_WIDGET_VIEW: {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}}
 
 
-def _show(picture: bytes, widget: object | None = None) -> DisplayHandle:
+def _show(picture: bytes, widget: object | None = None) -> object:
     return display(_bundle(picture, widget), raw=True, display_id=True)
 
 
@@ -87,6 +91,14 @@ def _bundle(picture: bytes, widget: object | None = None) -> dict[str, object]:
     """One output in two forms: a widget in a running notebook, else the picture."""
     bundle: dict[str, object] = {"image/png": base64.b64encode(picture).decode(), "text/plain": "a figure"}
     return bundle if widget is None else bundle | widget_view(widget)
+
+
+def _ipywidgets(purpose: str) -> ModuleType | None:
+    try:
+        return optional("ipywidgets", purpose)
+    except SpeakerError as problem:
+        log(f"The figure stands still: {problem}")
+        return None
 
 
 def _buttons_work() -> bool:

@@ -9,6 +9,8 @@ import warnings
 import numpy as np
 import torch
 
+from ..utils.errors import SpeakerError
+from ..utils.optional import optional
 from ..utils.progress import log
 
 RESERVE = 3 * 2**30  # bytes of GPU memory that are left for the model
@@ -38,10 +40,8 @@ def place_frames(frames: np.ndarray, device: torch.device) -> torch.Tensor:
 
 def _available_memory() -> int:
     """Bytes of main memory, with the file cache, that a program can get. Without psutil only those that are free, or 0."""
-    with contextlib.suppress(ImportError):
-        import psutil
-
-        return psutil.virtual_memory().available
+    with contextlib.suppress(SpeakerError):
+        return optional("psutil", "a look at the memory").virtual_memory().available
     with contextlib.suppress(AttributeError, OSError, ValueError):
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return 0

@@ -4,10 +4,9 @@ The embedding is the input of the head's last layer.  That layer can only name t
 of any one voice are close together (Snyder et al. 2018, "X-vectors", section 2).
 """
 
-import contextlib
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,8 +16,9 @@ from ..data.batches import SpeakerDataset
 from ..data.corpus import Corpus
 from ..data.splits import split_utterances
 from ..training.run import Run
-from ..utils.errors import CorpusError, RunError, SpeakerError
-from ..utils.files import replacing
+from ..utils.errors import CorpusError, RunError
+from ..utils.files import make_folder, replacing
+from ..utils.optional import optional
 from .identification import full_outputs
 
 PCA_WIDTH = 30  # dimensions of the input of t-SNE
@@ -38,6 +38,7 @@ class Embeddings:
 
     def save(self, out: str | os.PathLike[str]) -> None:
         """Writes an array per field, for `np.load`. Raises WriteError."""
+        make_folder(Path(out).parent)
         with replacing(out) as file:
             np.savez(file, **{name: np.array(value) for name, value in vars(self).items()})
 
@@ -86,27 +87,16 @@ def flatten_vectors(vectors: np.ndarray) -> np.ndarray:
     PCA to 30 dimensions, then t-SNE (van der Maaten & Hinton 2008); PCA alone for fewer than 5 vectors.  Distances between far
     groups mean little on such a map.  Raises SpeakerError without scikit-learn.
     """
-    with needing_sklearn("a map of voices"):
-        from sklearn.decomposition import PCA
-        from sklearn.manifold import TSNE
+    decomposition, manifold = (optional(f"sklearn.{name}", "a map of voices") for name in ("decomposition", "manifold"))
     units = unit_vectors(vectors)  # (n, d)
     if len(units) < 2 or np.ptp(units, axis=0).max() < 1e-9:  # all vectors are equal
         return np.zeros((len(units), 2))
     n, d = units.shape
     width = min(PCA_WIDTH, n, d) if n >= FEWEST_FOR_TSNE else min(2, d)
-    reduced = PCA(width, svd_solver="full").fit_transform(units)  # (n, width)
+    reduced = decomposition.PCA(width, svd_solver="full").fit_transform(units)  # (n, width)
     if n < FEWEST_FOR_TSNE or width < 2:
         return np.pad(reduced, ((0, 0), (0, 2 - width)))  # (n, 2)
-    return TSNE(perplexity=min(30.0, (n - 1) / 3), init="pca", random_state=0).fit_transform(reduced)  # (n, 2)
-
-
-@contextlib.contextmanager
-def needing_sklearn(purpose: str) -> Iterator[None]:
-    """Around an import of scikit-learn, which is optional: a failure says what to install. Raises SpeakerError."""
-    try:
-        yield
-    except ImportError:
-        raise SpeakerError(f"{purpose} needs the package scikit-learn: run `pip install scikit-learn`.") from None
+    return manifold.TSNE(perplexity=min(30.0, (n - 1) / 3), init="pca", random_state=0).fit_transform(reduced)  # (n, 2)
 
 
 def _check_mels(run: Run, corpus: Corpus) -> None:

@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -17,7 +18,7 @@ from ..data.corpus import Corpus
 from ..models.classifier import Classifier
 from ..training.run import Run
 from ..utils.errors import ConfigError, CorpusError, RunError
-from ..utils.files import replacing
+from ..utils.files import make_folder, replacing
 from .identification import FullResult, Model, full_outputs, full_result, heldout_indices
 
 AVERAGES = ("probabilities", "logits")
@@ -95,6 +96,7 @@ def predict(
     dataset = SpeakerDataset(corpus.test, device=device)
     logits = ensemble_logits(runs, dataset, torch.arange(len(dataset)), device, averaging)  # (utterances, n_speakers)
     best = logits.argmax(dim=1).tolist()  # (utterances,)
+    make_folder(Path(out).parent)
     with replacing(out, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["Id", "Category"])

@@ -12,7 +12,8 @@ import torch
 from ..data.corpus import Corpus
 from ..training.run import Run
 from ..utils.errors import SpeakerError
-from .embeddings import embed, needing_sklearn, unit_vectors, unseen_indices
+from ..utils.optional import optional
+from .embeddings import embed, unit_vectors, unseen_indices
 from .trials import Trials
 
 P_TARGETS = (0.01, 0.05)  # prior probability of a target trial, for the detection cost
@@ -50,8 +51,7 @@ def verify(run: Run, corpus: Corpus, trials: Trials, device: torch.device) -> tu
     The speakers may differ from the run's.  Raises RunError if the corpus has other mel bands than the run, SpeakerError without
     scikit-learn.
     """
-    with needing_sklearn("verification"):
-        import sklearn.metrics  # noqa: F401, so that the error comes before the work
+    optional("sklearn.metrics", "verification")  # an error comes before the work
     used, where = np.unique(np.stack([trials.first, trials.second]), return_inverse=True)
     found = embed(run, corpus, torch.from_numpy(used), device)
     scores = cosine_scores(found.vectors, *where.reshape(2, -1))  # (trials,)
@@ -85,8 +85,7 @@ def error_rates(scores: np.ndarray, same: np.ndarray) -> ErrorRates:
 
     Raises SpeakerError if the pairs are all of one kind, if a score is not finite, or without scikit-learn.
     """
-    with needing_sklearn("verification"):
-        from sklearn.metrics import roc_curve
+    roc_curve = optional("sklearn.metrics", "verification").roc_curve
     if same.all() or not same.any():
         raise SpeakerError("all pairs are of one kind: error rates need pairs of one speaker and pairs of two.")
     if not np.isfinite(scores).all():

@@ -20,16 +20,17 @@ from ..config.schema import TrainConfig
 from ..data.batches import EVALUATION_CROPS, SpeakerDataset, ValidBatches
 from ..data.corpus import Corpus
 from ..data.splits import split_utterances
-from ..evaluation.embeddings import needing_sklearn
 from ..evaluation.identification import CROP_SEEDS
 from ..training.run import Run, check_several_speakers
 from ..utils.errors import RunError
+from ..utils.optional import optional
 
 STATISTICS = ("mean and deviation", "+ deviation of deltas", "+ correlations of cepstra")  # each with all those before it
 NAME = "LDA: "  # what the name of a model without a network begins with
 CEPSTRA = 20
 TRAIN_CROPS = 3  # random segments of each training utterance, besides the whole of it
 _BATCH = 256
+_PURPOSE = "the classical baseline"
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,7 @@ def utterance_statistics(mels: np.ndarray, statistics: str) -> np.ndarray:
     if statistics != STATISTICS[0]:
         parts.append(np.diff(mels, axis=0, prepend=mels[:1]).std(axis=0))  # (n_mels,)
     if statistics == STATISTICS[2]:
-        from scipy.fft import dct
-
+        dct = optional("scipy.fft", _PURPOSE).dct
         cepstra = dct(mels, norm="ortho")[:, 1 : CEPSTRA + 1]  # (frames, CEPSTRA); the first is the loudness
         cepstra -= cepstra.mean(axis=0)
         cepstra /= np.maximum(np.linalg.norm(cepstra, axis=0), 1e-6)  # one that never changes has no correlation
@@ -74,11 +74,9 @@ def classical_baseline(corpus: Corpus, config: TrainConfig, statistics: str = ST
 
     Raises CorpusError if the corpus has one speaker or cannot be split, SpeakerError without scikit-learn.
     """
-    with needing_sklearn("the classical baseline"):
-        from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
-
+    analysis, pipeline, scaling = (
+        optional(f"sklearn.{name}", _PURPOSE) for name in ("discriminant_analysis", "pipeline", "preprocessing")
+    )
     check_several_speakers(corpus)
     utterances, labels = corpus.labelled, corpus.labelled.labels
     training, heldout = split_utterances(utterances, config)
@@ -93,7 +91,7 @@ def classical_baseline(corpus: Corpus, config: TrainConfig, statistics: str = ST
         return np.stack([utterance_statistics(mel, statistics) for mel in cut])  # (utterances, d)
 
     began = time.process_time()
-    model = make_pipeline(StandardScaler(), LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"))
+    model = pipeline.make_pipeline(scaling.StandardScaler(), analysis.LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"))
     seeds = range(TRAIN_CROPS * config.seed, TRAIN_CROPS * (config.seed + 1))
     rows = np.concatenate([whole(training), *(crops(training, seed) for seed in seeds)])  # (utterances * (TRAIN_CROPS + 1), d)
     model.fit(rows, np.tile(labels[training], TRAIN_CROPS + 1))

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..utils.errors import SpeakerError
+from ..utils.optional import optional
 from .ablation import Ablation, Change, paths
 from .ladder import Ladder
 from .seeds import SeedResults, spread
@@ -37,11 +37,8 @@ class Gain:
         """
         if np.ptp(self.differences) < 1e-9:  # equal but for rounding
             return 1.0
-        try:
-            from scipy.stats import ttest_1samp
-        except ImportError:
-            raise SpeakerError("the t-test over the seeds needs scipy: run `pip install scipy`.") from None
-        return float(ttest_1samp(self.differences, popmean=0.0).pvalue)  # one sample of differences is a paired test
+        stats = optional("scipy.stats", "the t-test over the seeds")
+        return float(stats.ttest_1samp(self.differences, popmean=0.0).pvalue)  # one sample of differences is a paired test
 
     def __str__(self) -> str:
         """The mean, with its standard error if there are several seeds."""

@@ -21,7 +21,8 @@ from ..models.cost import Cost, cost_of
 from ..training.loop import train
 from ..training.run import Run, fit_to_data
 from ..utils.device import get_device
-from ..utils.errors import RunError
+from ..utils.errors import RunError, WriteError
+from ..utils.files import BRING_BACK, make_folder
 from ..utils.parallel import available_cores, parallel_map
 from ..utils.progress import log, quietly
 
@@ -50,6 +51,11 @@ class Job:
     def of(cls, folder: Path, preset: Preset, corpus: Corpus, backup: Path | None = None) -> Job:
         """A job with the number of speakers and mel bands of the data."""
         return cls(folder, fit_to_data(preset, corpus), corpus.folder, backup)
+
+    @property
+    def above(self) -> list[Path]:
+        """The folders in which the run's folder and its copy are made."""
+        return [folder.parent for folder in (self.folder, self.backup) if folder is not None]
 
     def finished(self, corpus: Corpus) -> bool:
         """Whether it is trained and evaluated. Raises RunError if its folder holds a run with other settings or other data."""
@@ -80,6 +86,8 @@ def train_jobs(jobs: Sequence[Job], corpus: Corpus, description: str = "Train", 
     another run, or if a run was stopped.
     """
     waiting = [job for job in jobs if not job.finished(corpus)]
+    for folder in {folder for job in waiting for folder in job.above}:
+        make_folder(folder)
     if workers is None:  # each process takes a part of the GPU's memory for itself
         workers = 2 if get_device().type == "cuda" else available_cores()
     for job, lines in zip(waiting, parallel_map(_train_one, waiting, description, "run", workers, ahead=0), strict=True):
@@ -127,6 +135,9 @@ def spread(values: np.ndarray) -> float:
 def _train_one(job: Job) -> list[str]:
     """Trains and evaluates a run without a progress bar; returns the lines that it would have logged."""
     corpus = Corpus.open(job.corpus)
+    for folder in job.above:
+        if not folder.is_dir():  # it was there when the first job began: a run made here would lie on another disk
+            raise WriteError(f"{folder} is gone", BRING_BACK)
     run = Run.open(job.folder) if Run.exists(job.folder) else Run.create(job.folder, job.preset, corpus)
     with quietly() as lines:
         train(run, corpus, backup=job.backup)

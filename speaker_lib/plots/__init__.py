@@ -10,7 +10,8 @@ __getattr__, __dir__, __all__ = exports(
         "experiments": "ablation_figure ladder_figure measuring_figure",
         "margin": "margin_figure",
         "model": "activation_figure attention_figure cost_figure pooling_figure schedule_figure",
-        "runs": "comparison_figure confusion_figure curves_figure save_figure",
+        "runs": "comparison_figure confusion_figure curves_figure",
         "speech": "lengths_figure utterance_figure voices_figure",
+        "style": "save_figure",
     },
 )

@@ -9,12 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
 
 from ..experiments.classical import NAME, STATISTICS
-from .runs import COLOURS, GREY, MARKERS, finish
+from .style import COLOURS, GREY, MARKERS, Axes, Figure, finish
 
 Rows = Sequence[Mapping[str, object]]
 NETWORKS = ("baseline", "laptop_tuned", "baseline_relu", "laptop_best", "laptop_strong")  # in the order of the colours
@@ -27,7 +24,7 @@ def time_figure(rows: Rows, source: str) -> Figure:
     for model in dict.fromkeys(str(row["model"]) for row in rows):
         _lines(axes, [row for row in rows if row["model"] == model], "cpu_seconds", "steps", model)
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    axes.xaxis.get_major_locator().set_params(subs=(1, 3))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter("")
     finish(axes, f"What does a second of training give?\n{source}", "CPU seconds of training", "accuracy, whole utterances")

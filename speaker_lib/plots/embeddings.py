@@ -4,12 +4,10 @@ from collections import Counter
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from ..evaluation.embeddings import Embeddings, flatten_vectors
 from ..evaluation.verification import Verification, error_rates
-from .runs import COLOURS, GREY, MARKERS, finish, plain
+from .style import COLOURS, GREY, MARKERS, Axes, Figure, finish, label_names, plain
 
 _TICKS = (0.001, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.95, 0.99, 0.999)  # error rates
 _MOST_PER_SPEAKER = 100  # points: with more, t-SNE is slow and they cover each other
@@ -37,10 +35,11 @@ def map_figure(embeddings: Embeddings, most: int = 12) -> Figure:
     places = flatten_vectors(embeddings.vectors[np.concatenate(rows)])  # (points, 2)
     figure = Figure(figsize=(8.4, 5.6), layout="constrained")
     axes = figure.subplots()
-    for i, (name, part) in enumerate(zip(shown, np.split(places, np.cumsum([len(r) for r in rows])[:-1]), strict=True)):
+    parts = np.split(places, np.cumsum([len(r) for r in rows])[:-1])
+    for i, (label, part) in enumerate(zip(label_names(shown), parts, strict=True)):
         turn, colour = divmod(i, len(COLOURS))  # where a colour comes again, its marker differs
         style = {"color": COLOURS[colour], "marker": MARKERS[(colour + 3 * turn) % len(MARKERS)]}
-        axes.scatter(*part.T, s=26, alpha=0.85, linewidths=0.4, edgecolors="white", label=plain(name) or "not known", **style)
+        axes.scatter(*part.T, s=26, alpha=0.85, linewidths=0.4, edgecolors="white", label=label or "not known", **style)
     of_all = f"{len(shown)} of {len(by_speaker)}" if len(shown) < len(by_speaker) else f"{len(shown)}"
     title = f"{len(places):,} utterances of {of_all} speakers" if any(shown) else f"{len(places):,} utterances of a test set"
     finish(axes, f"Map of embeddings: {title}", "", "", legend=False)

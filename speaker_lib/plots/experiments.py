@@ -1,20 +1,19 @@
 """Figures of an ablation and of a ladder."""
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
 
 from ..experiments.ablation import Ablation, paths
 from ..experiments.ladder import Ladder
 from ..experiments.seeds import spread
-from .runs import COLOURS, GREY, finish
+from .style import COLOURS, GREY, Axes, Figure, finish, plain
 
 _PROTOCOLS = (("random segments", "random"), ("whole utterances", "random"), ("whole utterances,\nunseen recordings", "session"))
 
 
 def ablation_figure(ablation: Ablation) -> Figure:
     """Accuracy on whole utterances (above) and training time (below) along the three paths: mean and SD over seeds."""
+    from matplotlib.ticker import EngFormatter
+
     figure = Figure(figsize=(12, 6.2), layout="constrained")
     panels = figure.subplots(2, 3, sharey="row", height_ratios=(3, 1.3))
     for (path, stations), (above, below) in zip(paths(ablation.changes).items(), panels.T, strict=True):
@@ -36,7 +35,7 @@ def ablation_figure(ablation: Ablation) -> Figure:
     panels[0, 0].set_ylabel("accuracy, whole utterances")
     panels[1, 0].set_ylabel("seconds of training")
     title = f"Which change did it? Mean and SD over {len(ablation.of(()).full)} seeds; the number of parameters above each bar"
-    figure.suptitle(f"{title}\n{ablation.source}", fontsize=10)
+    figure.suptitle(f"{title}\n{plain(ablation.source)}", fontsize=10)
     return figure
 
 
@@ -51,7 +50,7 @@ def measuring_figure(ablation: Ablation) -> Figure:
         _bars(axes, np.arange(len(shown)) + (i - 0.5) * 0.38, values, 0.36, [COLOURS[i]] * len(shown), name, ("", "//")[i])
     axes.set_xticks(range(len(shown)), [label for label, _ in shown], fontsize=9)
     axes.set_ylim(0, 1)
-    finish(axes, f"The same settings by different protocols\n{ablation.source}", "held-out data", "accuracy")
+    finish(axes, f"The same settings by different protocols\n{plain(ablation.source)}", "held-out data", "accuracy")
     return figure
 
 
@@ -78,7 +77,7 @@ def ladder_figure(ladder: Ladder) -> Figure:
     title = (
         f"Blue: added to all blue ones above; grey: tried on top of the last blue one. Mean and SD over {len(values[0])} seeds"
     )
-    figure.suptitle(f"{title}\n{ladder.source}; evaluated on {ladder.evaluated_on}", fontsize=10)
+    figure.suptitle(plain(f"{title}\n{ladder.source}; evaluated on {ladder.evaluated_on}"), fontsize=10)
     return figure
 
 

@@ -7,12 +7,9 @@ import math
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.projections.polar import PolarAxes
 
 from ..training.losses import with_margin
-from .runs import COLOURS, finish
+from .style import COLOURS, Axes, Figure, finish
 
 SPEAKERS = (math.radians(55), math.radians(125))  # the directions of speakers A and B
 KINDS = {"cosine": "subtracted from the cosine", "angle": "added to the angle"}
@@ -47,7 +44,7 @@ def territories(kind: str, margin: float) -> tuple[np.ndarray, np.ndarray]:
     return places.numpy(), owner.numpy()
 
 
-def _circle(axes: PolarAxes, kind: str, margin: float) -> None:
+def _circle(axes: Axes, kind: str, margin: float) -> None:
     places, owner = territories(kind, margin)
     for speaker, direction in enumerate(SPEAKERS):
         colour = COLOURS[speaker]

@@ -4,14 +4,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 
 from ..config.schema import ModelConfig, TrainConfig
 from ..models.cost import cost_of
 from ..models.heads import ACTIVATIONS
 from ..models.inspect import HeadSignals
 from ..training.schedule import get_cosine_schedule_with_warmup
-from .runs import COLOURS, GREY, finish
+from .style import COLOURS, GREY, Figure, finish
 
 
 def schedule_figure(config: TrainConfig) -> Figure:

@@ -1,39 +1,28 @@
-"""Figures of runs: validation curves of several, all curves of one, and a confusion matrix.
+"""Figures of runs: validation curves of several, all curves of one, and a confusion matrix."""
 
-The colours are those of Okabe & Ito, which colour-blind readers can tell apart; markers and hatches do the same in print.
-"""
-
-import os
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from ..evaluation.identification import confusion_counts
 from ..experiments.published import REPORT_BASELINE, REPORT_TUNED
 from ..training.run import Run
 from ..utils.errors import RunError
-from ..utils.files import replacing
-
-GREY = "#777777"
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = "osD^vPX"
+from .style import COLOURS, GREY, MARKERS, Axes, Figure, finish, label_names, plain
 
 
 def comparison_figure(runs: Sequence[Run], report: bool = True) -> Figure:
     """Validation accuracy and loss of each run by step, with the ``report``'s two curves; RunError if a run has none yet."""
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     accuracy, loss = figure.subplots(1, 2)
-    for i, run in enumerate(runs):
+    for i, (run, label) in enumerate(zip(runs, label_names([run.name for run in runs]), strict=True)):
         rows = run.metrics()
         if not rows:
             raise RunError(f"{run.folder} has no validation yet: resume it with `train --resume` until the first one.")
         steps = [row["step"] for row in rows]
         colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
-        style = {"color": colour, "marker": marker, "markersize": 4, "label": plain(run.name)}
+        style = {"color": colour, "marker": marker, "markersize": 4, "label": label}
         accuracy.plot(steps, [row["valid_accuracy"] for row in rows], **style)
         loss.plot(steps, [row["valid_loss"] for row in rows], **style)
     last = max(run.metrics()[-1]["step"] for run in runs)
@@ -51,11 +40,11 @@ def comparison_figure(runs: Sequence[Run], report: bool = True) -> Figure:
     return figure
 
 
-def curves_figure(run: Run) -> Figure:
-    """Accuracy and loss of one run so far, in training and in validation."""
+def curves_figure(run: Run, rows: Sequence[Mapping[str, float]] | None = None) -> Figure:
+    """Accuracy and loss of one run so far (or in these ``rows`` of validations), in training and in validation."""
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     accuracy, loss = figure.subplots(1, 2)
-    rows = run.metrics()
+    rows = run.metrics() if rows is None else rows
     steps = [row["step"] for row in rows]
     for i, (part, label) in enumerate((("train", "training"), ("valid", "validation"))):
         style = {"color": COLOURS[i], "marker": MARKERS[i], "markersize": 4, "label": label}
@@ -82,7 +71,7 @@ def confusion_figure(logits: torch.Tensor, labels: torch.Tensor, speakers: Seque
     for (i, j), count in np.ndenumerate(shown):
         if count:
             axes.text(j, i, count, ha="center", va="center", fontsize=8, color="black" if count > shown.max() / 2 else "white")
-    names = [plain(speakers[i]) for i in worst]
+    names = label_names([speakers[i] for i in worst])
     axes.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.set_xlabel("predicted speaker")
@@ -90,37 +79,6 @@ def confusion_figure(logits: torch.Tensor, labels: torch.Tensor, speakers: Seque
     axes.set_title(f"The {len(names)} most confused speakers", fontsize=10)
     figure.colorbar(image, label="utterances")
     return figure
-
-
-def plain(name: str) -> str:
-    """A name for Matplotlib to show as it is: text between two dollar signs would become a formula."""
-    return name.replace("$", r"\$")
-
-
-def save_figure(figure: Figure, out: str | os.PathLike[str]) -> None:
-    """Writes a figure in the format of its file name. Raises RunError as `figure_format` does, and WriteError."""
-    suffix = figure_format(out)
-    with replacing(out) as file:
-        figure.savefig(file, format=suffix, dpi=150)
-
-
-def figure_format(out: str | os.PathLike[str]) -> str:
-    """The format of a file name's ending, such as ``png``. Raises RunError if figures have no such format."""
-    formats = Figure().canvas.get_supported_filetypes()
-    suffix = Path(out).suffix.removeprefix(".").lower()
-    if suffix not in formats:
-        raise RunError(f"{out} does not end in a format for figures: choose one of {', '.join(sorted(formats))}.")
-    return suffix
-
-
-def finish(axes: Axes, title: str, x: str, y: str, legend: bool = True) -> None:
-    """Adds the title, the labels of both axes with their units, a faint grid and the legend."""
-    axes.set_title(title, fontsize=10)
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    axes.grid(alpha=0.3)
-    if legend:
-        axes.legend(fontsize=8)
 
 
 def _finish_curves(accuracy: Axes, loss: Axes, accuracy_title: str, loss_title: str) -> None:

@@ -1,15 +1,17 @@
 """Figures of the data: waveforms, log-mel spectrograms, and the lengths of utterances."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
-from matplotlib.patches import Rectangle
 
 from ..data.features import FRAMES_PER_SECOND, SAMPLE_RATE
-from .runs import COLOURS, GREY, finish
+from .style import COLOURS, GREY, Axes, Figure, finish, label_names, plain
+
+if TYPE_CHECKING:
+    from matplotlib.image import AxesImage
 
 _LOUD, _FLOOR = 6.0, -12.0  # natural log of mel power: the range in which speech shows its structure
 
@@ -18,7 +20,7 @@ def voices_figure(waveforms: Sequence[np.ndarray], mels: Sequence[np.ndarray], n
     """One voice per column: its waveform (samples,) at 16 kHz, and below it its log-mel spectrogram (frames, n_mels)."""
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     panels = figure.subplots(2, len(names), squeeze=False, sharey="row")
-    for column, (waveform, mel, name) in enumerate(zip(waveforms, mels, names, strict=True)):
+    for column, (waveform, mel, name) in enumerate(zip(waveforms, mels, label_names(names), strict=True)):
         above, below = panels[:, column]
         above.plot(np.arange(len(waveform)) / SAMPLE_RATE, waveform, color=COLOURS[column], linewidth=0.4)
         finish(above, f"{name}: waveform", "seconds", "amplitude" if column == 0 else "", legend=False)
@@ -34,6 +36,8 @@ def utterance_figure(mel: np.ndarray, start: int, segment_len: int = 128, other:
 
     ``other`` is an utterance of another speaker, (frames, n_mels): its mean spectrum is drawn, too.
     """
+    from matplotlib.patches import Rectangle
+
     figure = Figure(figsize=(11, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(3, 1))
     image = _show_mel(left, mel)
@@ -60,7 +64,7 @@ def lengths_figure(lengths: np.ndarray, segment_len: int, source: str) -> Figure
     seconds = segment_len / FRAMES_PER_SECOND
     axes.axvline(seconds, color=COLOURS[1], linewidth=2, label=f"a segment: {segment_len} frames, {seconds:.2f} s")
     axes.set_xlim(left=0)
-    finish(axes, f"Lengths of {len(lengths):,} utterances\n{source}", "seconds", "utterances")
+    finish(axes, f"Lengths of {len(lengths):,} utterances\n{plain(source)}", "seconds", "utterances")
     return figure
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..utils.errors import ConfigError, RunError
-from ..utils.files import replacing
+from ..utils.files import make_folder, replacing
 from ..utils.progress import log
 from .run import RESUME, WRITTEN, Run
 
@@ -37,7 +37,7 @@ def fetch_backup(folder: str | os.PathLike[str], backup: Path | None) -> None:
     if Run.exists(folder) and _is_as_far(Run.open(folder), kept):
         return
     step = kept.resume_step()
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with replace(kept, folder=Path(folder)).locked():
         for name, content in read_files(backup).items():
             with replacing(Path(folder) / name) as file:

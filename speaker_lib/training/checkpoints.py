@@ -1,8 +1,8 @@
 """Checkpoints: restores a run, records its validations and weights, and saves its state to resume from.
 
 A closed box for the training loop: it calls `restore`, `record`, `due` and `save`.  Every write is atomic, and resume.pt comes
-last, after the metrics and the weights that it relies on: a kill at any moment loses only steps.  If the disk is full, training
-goes on and the content waits in memory for the next save.
+last, after the metrics and the weights that it relies on: a kill at any moment loses only steps.  If the disk is full or the
+folder is gone, training goes on and the content waits in memory for the next save (`OutputFolder`).
 """
 
 from __future__ import annotations
@@ -16,37 +16,45 @@ import torch
 
 from ..data.batches import DROPOUT, random_stream
 from ..utils.errors import RunError, WriteError
-from ..utils.files import explain_os_errors, load_tensors, remove_partial, replacing, tensor_bytes
+from ..utils.files import load_tensors, make_folder, tensor_bytes
 from ..utils.progress import log
 from .backup import check_backup, read_files
 from .diagnostics import check_finite
 from .distributed import Team
-from .run import EVALUATION, METRICS, RESUME, WEIGHTS, WRITTEN, Run, metrics_bytes, weights_bytes
+from .lock import FolderLock
+from .output import OutputFolder
+from .run import CONFIG, METRICS, RESUME, WEIGHTS, Run, metrics_bytes, weights_bytes
 from .state import Meter, TrainState
 
 
 class Checkpoints:
     """The files of one run that a team of processes trains; only the first process writes.
 
-    ``backup`` is a folder that gets a copy of every file.  Raises RunError if it holds another run, or a later step of this one.
+    ``backup`` is a folder that gets a copy of every file, ``lock`` that of the run's folder.  Raises RunError if the backup holds
+    another run, or a later step of this one.
     """
 
-    def __init__(self, run: Run, team: Team, backup: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self, run: Run, team: Team, backup: str | os.PathLike[str] | None = None, lock: FolderLock | None = None
+    ) -> None:
         self.run, self.team = run, team
         self.rows: list[dict[str, float]] = []  # the validations, oldest first
-        self._folders: list[_Folder] = []
+        self._folders: list[OutputFolder] = []
         self._saved_at = time.monotonic()
         if team.first:
-            self._folders.append(_Folder(run.folder))
+            self._folders.append(OutputFolder(run, run.folder, lock))
             if backup is not None:
                 check_backup(run, Path(backup))
-                self._folders.append(_Folder(Path(backup)))
+                make_folder(backup)
+                self._folders.append(OutputFolder(run, Path(backup)))
 
     def restore(self, state: TrainState) -> None:
         """Restores ``state`` from the last checkpoint, drops the validations after it, and brings the backup up to date.
 
         Raises RunError if the checkpoint cannot be used, WriteError if a folder cannot be written.
         """
+        if self.team.first and not Run.exists(self.run.folder):
+            raise RunError(f"{self.run.folder / CONFIG} is missing: name the folder of a run that `train` made.")
         files = read_files(self.run.folder) if self._folders[1:] else {}  # read once, for the state and for the backup
         saved = self.run.load_resume(partial(load_tensors, content=files.get(RESUME)))
         if saved is not None:
@@ -61,7 +69,9 @@ class Checkpoints:
             shortened = {METRICS: metrics_bytes(self.rows)} if len(self.rows) < len(found) else {}
             for folder, content in zip(self._folders, ({}, files), strict=False):
                 folder.waiting = content | shortened
-            self.finish()  # a folder that cannot be written is an error before training
+                if problem := folder.write():
+                    raise problem  # before training
+                folder.expect(self.rows)
         else:  # each process draws its own dropout masks for the same weights
             state.meter = Meter()
             torch.manual_seed(random_stream(self.run.preset.train.seed, DROPOUT, self.team.rank, state.step).initial_seed())
@@ -117,40 +127,15 @@ class Checkpoints:
             folder.write_or_warn()
 
     def finish(self) -> None:
-        """Writes everything that still waits, in every folder. Raises WriteError if that fails in one of them."""
-        problems = [problem for folder in self._folders if (problem := folder.write())]
-        if problems:
-            raise problems[0]
-
-
-class _Folder:
-    """A folder for the run's files, and the content that waits to be written there."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.waiting: dict[str, bytes] = {}
-        self._warned = False
-        for name in WRITTEN:
-            remove_partial(folder / name)
-
-    def write(self) -> WriteError | None:
-        """Returns the error instead of raising it, so that the other folders are written, too."""
-        try:
-            for name in sorted(self.waiting, key=WRITTEN.index):
-                with replacing(self.folder / name) as file:
-                    file.write(self.waiting[name])
-                del self.waiting[name]
-                if name == WEIGHTS:
-                    with explain_os_errors(self.folder / EVALUATION):
-                        (self.folder / EVALUATION).unlink(missing_ok=True)  # of the old weights
-        except WriteError as problem:
-            return problem
-        return None
-
-    def write_or_warn(self) -> None:
-        problem = self.write()
-        if problem and not self._warned:
-            log(f"Warning: {problem.what}: {problem.advice}. Training goes on, the last save is intact, the next tries again.")
-        elif self._warned and not problem:
-            log(f"Everything that waited for {self.folder} is saved now.")
-        self._warned = problem is not None
+        """Writes everything that still waits, in every folder. Raises WriteError, which names what is lost, if one fails."""
+        problems = {folder: problem for folder in self._folders if (problem := folder.write())}
+        whole = [folder.folder for folder in self._folders if folder not in problems]
+        fate = f"is only in {whole[0]}" if whole else "is lost"
+        lost = [
+            WriteError(f"{problem.what}, so what training wrote last ({', '.join(folder.unwritten())}) {fate}", problem.advice)
+            for folder, problem in problems.items()
+        ]
+        for problem in lost[1:]:
+            log(f"Warning: {problem.what}: {problem.advice}.")
+        if lost:
+            raise lost[0]

@@ -59,9 +59,9 @@ def train(
     check_several_speakers(corpus)
     config, device = run.preset.train, device or get_device()
     dtype = get_autocast_dtype(config.precision, device)
-    with run.locked() if team.first else nullcontext(), stop_on_interrupt(team.size) as interrupted:
+    with run.locked() if team.first else nullcontext() as lock, stop_on_interrupt(team.size) as interrupted:
         state = TrainState(run.preset, device, dtype)
-        checkpoints = Checkpoints(run, team, backup)
+        checkpoints = Checkpoints(run, team, backup, lock)
         checkpoints.restore(state)
         train_batches, valid_batches, _ = get_dataloader(corpus, config, state.step, device, team.rank, team.size)
         if run.preset.model.input_norm == "global" and state.step == 0:

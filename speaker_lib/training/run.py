@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import filelock
 import safetensors
 import safetensors.torch
 import torch
@@ -30,8 +29,9 @@ from ..config.schema import Preset
 from ..data.corpus import Corpus
 from ..data.splits import split_utterances
 from ..models.classifier import Classifier
-from ..utils.errors import ConfigError, CorpusError, RunError, escape_controls, first_line, is_text
-from ..utils.files import create_file, explain_os_errors, load_tensors, load_values, replacing
+from ..utils.errors import ConfigError, CorpusError, RunError, WriteError, escape_controls, first_line, is_text
+from ..utils.files import BRING_BACK, create_file, load_tensors, load_values, replacing
+from .lock import FolderLock
 
 # The files that training writes, in this order: the state to resume from comes last, after the files that it relies on.
 WRITTEN = CONFIG, METRICS, WEIGHTS, RESUME = "config.json", "metrics.jsonl", "model.safetensors", "resume.pt"
@@ -139,16 +139,14 @@ class Run:
             raise RunError(f"{self.folder} holds a run with other settings ({', '.join(differing)}): {advice}.")
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Locks the folder for this process. Raises RunError if another one is training in it."""
-        path = self.folder / ".lock"
-        with explain_os_errors(path):
-            try:
-                lock = filelock.FileLock(path, timeout=0).acquire()
-            except filelock.Timeout:
-                raise RunError(f"{self.folder} is being trained by another process: wait, or use another folder.") from None
-        with lock:
-            yield
+    def locked(self) -> Iterator[FolderLock]:
+        """Locks the folder for this process. Raises RunError if another one is training in it, WriteError if it is gone."""
+        lock = FolderLock(self.folder)
+        lock.acquire()
+        try:
+            yield lock
+        finally:
+            lock.release()
 
     def metrics(self) -> list[dict[str, float]]:
         """The validations so far, oldest first. Raises RunError if the file cannot be read."""
@@ -224,7 +222,9 @@ class Run:
             raise RunError(f"{path} cannot be read ({reason}): delete it to train this run from the start.") from error
 
     def save_evaluation(self, result: dict[str, object]) -> None:
-        """Replaces evaluation.json; ``result["weights"]`` is the `digest` of the evaluated weights."""
+        """Replaces evaluation.json; ``result["weights"]`` is the `digest` of the evaluated weights. Raises WriteError."""
+        if not self.exists(self.folder):
+            raise WriteError(f"{self.folder} is gone, or lacks its {CONFIG}, so {EVALUATION} is not saved", BRING_BACK)
         with replacing(self.folder / EVALUATION, "w", encoding="utf-8") as file:
             json.dump(result, file, indent=1)
 

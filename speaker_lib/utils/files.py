@@ -16,19 +16,20 @@ import torch
 
 from .errors import WriteError
 
+BRING_BACK = "mount its drive again, or move it back"  # the advice on a folder that vanished
 _PARTIAL = ".partial"
+_GONE = (errno.ENOENT, errno.ENOTCONN, errno.ESTALE, errno.ENODEV, errno.ENXIO)
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str], mode: str = "wb", **open_options: object) -> Iterator[IO]:
     """An atomic write: opens a temporary file that is renamed to ``path`` when the block ends well, else deleted.
 
-    Raises WriteError if the operating system refuses the file.
+    Raises WriteError if the operating system refuses the file, or if its folder is not there.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}{_PARTIAL}")
     with explain_os_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open(mode, **open_options) as file:
                 yield file
@@ -47,11 +48,11 @@ def replacing(path: str | os.PathLike[str], mode: str = "wb", **open_options: ob
 
 
 def create_file(path: str | os.PathLike[str], content: bytes) -> None:
-    """Writes a file that must not exist yet, atomically. Raises FileExistsError, or WriteError as `replacing` does."""
+    """Writes a file that must not exist yet, atomically, and makes its folder. Raises FileExistsError and WriteError."""
     path = Path(path)
+    make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}{_PARTIAL}")
     with explain_os_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(content)
     try:
         os.link(temporary, path)  # fails in all but one of several processes
@@ -63,6 +64,15 @@ def create_file(path: str | os.PathLike[str], content: bytes) -> None:
             file.write(content)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def make_folder(folder: str | os.PathLike[str]) -> None:
+    """Makes a folder that the user named, and those above it. Raises WriteError.
+
+    Only where a command begins: a folder that vanishes later must not be made anew, on another disk and without its files.
+    """
+    with explain_os_errors(folder):
+        Path(folder).mkdir(parents=True, exist_ok=True)
 
 
 def remove_partial(path: str | os.PathLike[str]) -> None:
@@ -115,6 +125,8 @@ def explain_os_errors(path: str | os.PathLike[str]) -> Iterator[None]:
         what, advice = f"{path} could not be written ({error.strerror or error})", "fix that"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             what, advice = f"the disk is full, {path} could not be written", "free some space there"
+        elif error.errno in _GONE:
+            what, advice = f"{path} could not be written, because its folder is gone ({error.strerror})", BRING_BACK
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             what, advice = f"{path} may not be written ({error.strerror})", "choose a folder of your own"
         raise WriteError(what, advice) from error

@@ -1,0 +1,88 @@
+"""What all figures share: colours, labels in any script, and the file.
+
+The colours are those of Okabe & Ito, which colour-blind readers can tell apart; markers and hatches do the same in print.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..utils.errors import RunError
+from ..utils.files import make_folder, replacing
+from ..utils.optional import optional
+from ..utils.progress import log
+from .fonts import INSTALL, find_families
+
+matplotlib = optional("matplotlib", "drawing figures")
+Axes = optional("matplotlib.axes", "drawing figures").Axes
+Text = optional("matplotlib.text", "drawing figures").Text
+_Figure = optional("matplotlib.figure", "drawing figures").Figure
+
+GREY = "#777777"
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = "osD^vPX"
+
+
+class Figure(_Figure):
+    """A figure whose texts may be in any script that an installed font has. Other characters are drawn as ``?``."""
+
+    def draw(self, renderer: object) -> None:
+        """Finds fonts for all texts, then draws. Matplotlib calls it."""
+        unknown = set()
+        for text in self.findobj(Text):
+            content, families = text.get_text(), text.get_fontfamily()
+            if content.isascii():
+                continue
+            found, lacking = find_families(content, families)
+            if found:
+                text.set_fontfamily([*families, *found])
+            if lacking:
+                text.set_text("".join("?" if c in lacking else c for c in content))
+                unknown |= lacking
+        if unknown:
+            log(f"No font here has the characters {''.join(sorted(unknown))}, so the figure shows ? for each: {INSTALL}.")
+        super().draw(renderer)
+
+
+def label_names(names: Sequence[str]) -> list[str]:
+    """The names as a figure can show them. One with a character that no font has becomes a number; a sentence says which."""
+    lacking = find_families("".join(names), matplotlib.rcParams["font.family"])[1]
+    numbers = {name: f"#{i}" for i, name in enumerate((n for n in names if lacking & set(n)), 1)}
+    if numbers:
+        listed = ", ".join(f"{number} = {name}" for name, number in numbers.items())
+        log(f"No font here has all characters of these names, so the figure shows numbers ({listed}): {INSTALL}.")
+    return [numbers.get(name) or plain(name) for name in names]
+
+
+def plain(name: str) -> str:
+    """A name for Matplotlib to show as it is: text between two dollar signs would become a formula."""
+    return name.replace("$", r"\$")
+
+
+def finish(axes: Axes, title: str, x: str, y: str, legend: bool = True) -> None:
+    """Adds the title, the labels of both axes with their units, a faint grid and the legend."""
+    axes.set_title(title, fontsize=10)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(alpha=0.3)
+    if legend:
+        axes.legend(fontsize=8)
+
+
+def save_figure(figure: Figure, out: str | os.PathLike[str]) -> None:
+    """Writes a figure in the format of its file name. Raises RunError as `figure_format` does, and WriteError."""
+    suffix = figure_format(out)
+    make_folder(Path(out).parent)
+    with replacing(out) as file:
+        figure.savefig(file, format=suffix, dpi=150)
+
+
+def figure_format(out: str | os.PathLike[str]) -> str:
+    """The format of a file name's ending, such as ``png``. Raises RunError if figures have no such format."""
+    formats = Figure().canvas.get_supported_filetypes()
+    suffix = Path(out).suffix.removeprefix(".").lower()
+    if suffix not in formats:
+        raise RunError(f"{out} does not end in a format for figures: choose one of {', '.join(sorted(formats))}.")
+    return suffix
