@@ -1,4 +1,4 @@
-# make course             the whole course: data, four lessons from their first cell to their last, the comparison
+# make course             the whole course: data, five lessons from their first cell to their last, the comparison
 # make course DATA=dev-clean, make lab DATA=dev-clean: the same on recorded people (LibriSpeech), fetched and prepared first
 # make lab                opens copies of the lessons (build/lab) in JupyterLab, to step through them
 # make student            build/student.zip to hand out: lessons without outputs, exercises to solve, solutions apart

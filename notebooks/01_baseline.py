@@ -20,25 +20,17 @@
 # %% [markdown]
 # # 1 · Who is speaking? The baseline
 #
-# Somebody says a sentence. Which of 600 people was it? That is *speaker identification*, and this is the first of four lessons on
-# it. They retell a student's report on homework 4 of NTU's Machine Learning course: a small Transformer that is right in 48% of cases,
-# a tuned one that reaches 76%, and the question the report leaves open.
+# Somebody says a sentence. Which of 600 people was it? A student's report on homework 4 (HW4) of NTU's Machine Learning course
+# tries two Transformers: a small one is right in 48 % of cases, a tuned one in 76 %. Five lessons ask what it leaves open:
+# which of the four changes between them did it?
 #
-# **After this lesson you can**
-# - say what a mel-spectrogram, a frame and a segment are, and why the model is fed segments of 128 frames;
-# - compute self-attention by hand and get PyTorch's own numbers;
-# - take the baseline model apart, layer by layer, with shapes and parameter counts;
-# - train it, measure it in two ways that do not agree, and say why they do not;
-# - hold it against a baseline without a network, which needs a second.
+# **After this lesson you can** explain mel-spectrograms, frames and segments; write self-attention yourself; take the baseline
+# apart, layer by layer; train it, measure it in two ways that disagree, and compare it with methods without a network.
 #
-# **學習目標**
-# - 說明什麼是梅爾頻譜圖、音框（frame）與片段（segment），以及為什麼輸入模型的是 128 個音框的片段；
-# - 親手算出 self-attention，得到與 PyTorch 相同的數字；
-# - 逐層拆解基準模型，看懂每一層的形狀與參數量；
-# - 訓練模型，用兩種方式衡量它，得到兩個不同的數字，並說明為什麼不同；
-# - 拿它與只需要一秒鐘、不用神經網路的基準方法比較。
+# **學習目標** 說明梅爾頻譜圖、音框（frame）與片段（segment）；自己寫出 self-attention；逐層拆解基準模型；
+# 訓練它，用兩種得到不同數字的方式衡量它，並拿它與不用神經網路的方法比較。
 #
-# You need: some Python, and to have seen a neural network trained once.
+# You need some Python and 50 minutes; the computer needs two of them.
 
 # %% tags=["bootstrap"]
 # On Colab and Kaggle this fetches the course. Where speaker_lib is installed it does nothing.
@@ -59,63 +51,55 @@ if importlib.util.find_spec("speaker_lib") is None:
 # %% [markdown]
 # ## Before we begin
 #
-# The next cell looks at the machine, finds the data or makes some, and says how long training will take here. On Colab you can change
-# its two settings: whether the assignment's data are downloaded (7.1 GB), and whether your runs are kept on this machine, which Colab
-# takes away after a while, or in your Google Drive. Without any data at hand everything below works on *simulated voices*: sounds
-# with a pitch and a vocal tract of their own, made by a program. They are not people, and no result about them is one about people.
+# The next cell finds data. On Colab and Kaggle it fetches recordings of 40 people (LibriSpeech, 338 MB). Elsewhere, without
+# data, a program makes *simulated voices*, which are not people. `DATA` chooses other data, `KEEP` where files are stored.
 
 # %%
 from speaker_lib.course import LivePlot, explore, preflight, quiz, show
 from speaker_lib.plots import lengths_figure, utterance_figure, voices_figure
 
-DATA = "what is here, else simulated voices"  # @param ["what is here, else simulated voices", "download HW4"]
+DATA = (
+    "automatic"  # @param ["automatic", "LibriSpeech dev-clean", "simulated voices", "download HW4"]
+)
 KEEP = "here"  # @param ["here", "Google Drive"]
 lesson = preflight(DATA, KEEP)
 
 # %% [markdown]
 # ## Two voices
 #
-# Here are two simulated speakers, three seconds each. **Listen first (in Colab or Jupyter), and ask yourself: what tells you that these
-# are two, not one?** It cannot be the words: they speak none. The recordings get what the assignment's got: the loudest sample at -3 dB,
-# and pauses cut out.
+# Two speakers, three seconds of each. **Listen first: what tells you that these are two voices and not one?**
 
 # %%
 from IPython.display import Audio, display
-from speaker_lib.data import SAMPLE_RATE, log_mel, normalise_peak, remove_silence
-from speaker_lib.simulation import Simulation, simulated_recording, speaker_name
+from speaker_lib.sound import SAMPLE_RATE
 
-speakers = (3, 10)
-recordings = [simulated_recording(Simulation(), speaker, utterance=0) for speaker in speakers]
-waveforms = [remove_silence(normalise_peak(recording)) for recording in recordings]
-waveforms = [waveform[: 3 * SAMPLE_RATE] for waveform in waveforms]
-for speaker, waveform in zip(speakers, waveforms, strict=True):
-    print(speaker_name(speaker))
+voices = lesson.voices()  # a name and a sound of each
+for name, waveform in voices:
+    print(name)
     display(Audio(waveform, rate=SAMPLE_RATE))
 
 # %% [markdown]
-# A recording is 16,000 numbers per second, the *waveform*. What distinguishes voices is hard to see in it. So speech is usually shown
-# as the ear takes it apart: every 10 milliseconds, how much energy is there in each of 40 frequency bands, narrow ones for low
-# frequencies and wide ones for high? That is a *mel-spectrogram*. What it holds for one such moment is a **frame**, 40 numbers, of
-# which we take the logarithm, as the ear does with loudness. (Three seconds are 300 steps of 10 ms, and one frame more at the start.)
+# If one voice is higher, most people notice that first. It is **pitch**: how often per second the vocal folds open and close.
+#
+# A recording is 16,000 numbers per second, the *waveform*. A **mel-spectrogram** shows the energy in each of 40 frequency
+# bands, narrow for low frequencies and wide for high ones, roughly as the ear resolves them. One column is a **frame**: 25 ms
+# of sound, and a new one begins every 10 ms. We take the logarithm (*log-mel*), because we hear loudness that way too.
 
 # %%
-from speaker_lib.data import median_pitch
+from speaker_lib.sound import log_mel, median_pitch
 
+names, waveforms = zip(*voices, strict=True)
+print(*(f"{name}: pitch {median_pitch(waveform):.0f} Hz" for name, waveform in voices), sep="\n")
 voice_mels = [log_mel(waveform) for waveform in waveforms]
 print("waveform", waveforms[0].shape, "-> log-mel", voice_mels[0].shape, "(frames, mel bands)")
-for speaker, waveform in zip(speakers, waveforms, strict=True):
-    print(f"{speaker_name(speaker)}: pitch {median_pitch(waveform):.0f} Hz")
-show(voices_figure(waveforms, voice_mels, [speaker_name(speaker) for speaker in speakers]))
+show(voices_figure(waveforms, voice_mels, names))
 
 # %% [markdown]
-# **What to see:** most people hear first that the second voice is higher. That is its **pitch**, how often per second the vocal folds open and
-# close; the horizontal lines at the bottom of the second spectrogram are its multiples. In the waveforms you see loud and soft, little else. In the spectrograms each column is a frame. The bright bands that move up
-# and down, between bands 5 and 30, are *formants*, resonances of the vocal tract (throat and mouth); a longer one puts them lower. They change with
-# every sound, yet their average belongs to the speaker. Not every difference is the voice, though: the dark strip at the top right is a
-# microphone that hears little above 5 kHz. Remember it for lesson 3.
+# **What to see:** the bright bands that move up and down are *formants*, resonances of the vocal tract. They change with every
+# sound; their average is typical of the speaker. Fine lines at the bottom are multiples of the pitch. A dark strip at the top
+# comes from the recording, not the voice.
 #
-# Move the slider (or, where this page is only read, look at the picture): the white box marks 128 frames, 1.28 seconds, of the first
-# speaker. **How much does the mean over those 1.28 seconds, on the right, change as you move? Enough to take it for the other speaker's?**
+# Next, a white box marks 128 frames, 1.28 seconds. **Move the slider: does its mean ever look like the other speaker's?**
 
 # %%
 mel, other = voice_mels
@@ -123,13 +107,12 @@ last = len(mel) - 128
 explore(lambda start: utterance_figure(mel, start, other=other), "first frame", most=last)
 
 # %% [markdown]
-# **What to see:** the solid curve stays near the dashed one, its own speaker's, and away from the dotted one. Nobody is the same in every
-# second, but 1.28 seconds already tell a lot. A model that is to name the speaker has to find in them what does *not* move.
+# **What to see:** the solid curve (the box) moves around its own speaker's mean (dashed). Is the other's (dotted) farther away?
+# A model must find what does *not* move.
 #
-# ## The data as they lie on disk
+# ## The data
 #
-# From here on it is the whole data set. An **utterance** is one stretch of speech by one person. The assignment's format is plain:
-# `metadata.json` lists each speaker's utterances, and each utterance is a file of its own, already turned into log-mel frames.
+# An **utterance** is one stretch of speech by one person, in HW4's format a file of log-mel frames:
 
 # %%
 import json
@@ -149,34 +132,21 @@ if path.exists():  # data that come packed need no such file
     )
 
 # %% [markdown]
-# (`session` says which recording an utterance is from; the assignment's data do not have it.) Opening 32 small files for every training
-# step takes some 8 ms on two CPU cores; a GPU may need less than that for the step itself. So the library packs them once into a single
-# array on disk; after that an utterance is a slice.
-#
-# Utterances are of all lengths:
+# (`session` is the recording that an utterance comes from; HW4's data lack it.) Lengths differ:
 
 # %%
 segment_len = lesson.profile.baseline.train.segment_len
 show(lengths_figure(corpus.labelled.lengths, segment_len, corpus.source))
 
 # %% [markdown]
-# **What to see:** nearly every utterance is longer than the orange line. **Then why throw most of it away and train on segments of 128
-# frames?** Think about it before you read on.
+# **Most utterances are longer than the line. Why train on short pieces, *segments* of 128 frames?**
 #
-# - A batch is one tensor, so all its utterances must be equally long: cut, or pad with silence and compute on it.
-# - The model compares each frame with each other one: twice as long is four times as many comparisons.
-# - A segment cut at a *random* place is a new example every time: an utterance of 4.5 seconds holds over 300 different ones.
+# - A batch is one tensor: all its parts must be equally long.
+# - The model compares every frame with every other one: twice the length is four times the work.
+# - A segment cut at a *random* place is a new example every time: 4.5 seconds hold over 300.
 #
-# ## What is held out
-#
-# A model is evaluated on utterances that it was not trained on: a random tenth, the *validation set*. A *seed*, a number that
-# starts the random generator, decides which (`train.split_seed`). With the assignment's 56,666 utterances and its seed, this is how that tenth begins; your
-# classmates' must begin the same way, or your numbers cannot be compared:
-
-# %% tags=["NBVAL_CHECK_OUTPUT"]
-order = torch.randperm(56_666, generator=torch.Generator().manual_seed(87))
-training, held_out = order[:50_999], order[50_999:]
-print(f"HW4, seed 87: {len(training)} to train on; held out: {held_out[:5].tolist()} …")
+# A random tenth of the utterances is held out (the *validation set*; on HW4 the sample code's). **Always look at one batch
+# before you train:**
 
 # %%
 from speaker_lib.data import get_dataloader, split_utterances
@@ -191,14 +161,12 @@ print(
 )
 
 # %% [markdown]
-# Always look at one batch before you train: the segments, `(batch, frames, mel bands)`; for each how many of its frames are real, not
-# padding; and its label, a number from 0 up for the speaker.
+# That is `(batch, frames, mel bands)`, each segment's number of real frames, and the labels.
 #
-# ## What does one second give?
+# ## What does a simple method give?
 #
-# Before any network, try the simplest method that could work. The mean of an utterance over time is 40 numbers, its *mean spectrum*. Average
-# those of each speaker. A new utterance belongs to the speaker with the nearest one. **In how many of the held-out utterances will that be
-# right? Write your guess down.**
+# The mean of an utterance over time is 40 numbers, its *mean spectrum*. Average these for each speaker, and give a new
+# utterance to the speaker with the nearest average. **How many will that get right? Write down your guess.**
 
 # %%
 utterances = corpus.labelled
@@ -211,9 +179,10 @@ right = (nearest == speaker[validation]).float().mean()
 print(f"nearest mean spectrum: {right:.3f} right; guessing: {1 / n_speakers:.3f}")
 
 # %% [markdown]
-# Voices differ in more than their mean: in how much each band varies, how fast it changes, and which parts of the spectrum rise together.
-# *Linear discriminant analysis* (LDA, Fisher 1936) takes such statistics and looks for the directions in which speakers lie far apart
-# compared with the spread within one speaker. It is a few lines of scikit-learn ([`classical.py`](../speaker_lib/experiments/classical.py)):
+# Voices also differ in how much each band varies (its *deviation*), how fast it changes (*deltas*), and which bands rise
+# together (*correlations of cepstra*). *Linear discriminant analysis* (LDA,
+# [Fisher 1936](https://doi.org/10.1111/j.1469-1809.1936.tb02137.x)) finds the directions in which such statistics differ more
+# between speakers than within one ([`classical.py`](../speaker_lib/experiments/classical.py)):
 
 # %%
 from speaker_lib.experiments import classical_baselines, classical_conclusion, classical_table
@@ -222,22 +191,20 @@ classical = classical_baselines(corpus, config)
 print(classical_table(classical))
 
 # %% [markdown]
-# Each row uses the statistics of the rows above it, too. *full* counts whole utterances, *crop* random segments of the length that the
-# network is trained on. **These are the numbers to beat.** Whatever a network reaches below, ask: compared with what?
+# *full* is the accuracy on whole utterances, *crop* on random segments as long as those in training. **These are the numbers to
+# beat.**
 #
-# ## Self-attention in two lines
+# ## Self-attention
 #
-# The model is a *Transformer*, and its heart is *self-attention*: each frame asks all frames, itself included, for what it needs. From
-# each frame $x$ come three vectors, a **query** $q$ (what am I looking for?), a **key** $k$ (what have I got?) and a **value** $v$ (what
-# do I hand over?). How well a query fits a key decides how much of that value is taken:
+# The model is a *Transformer* ([Vaswani et al. 2017](https://arxiv.org/abs/1706.03762)): every frame collects information from
+# all frames. Three learned matrices turn each frame into a **query** (what do I look for?), a **key** (what do I have?) and a
+# **value** (what do I pass on?). The better a query matches a key, the more of that value is taken:
 #
-# $$\mathrm{attention}(Q, K, V) = \mathrm{softmax}\!\left(\frac{QK^\top}{\sqrt{d}}\right)V \qquad\text{(Vaswani et al. 2017, equation 1)}$$
+# $$\mathrm{attention}(Q, K, V) = \mathrm{softmax}\!\left(\frac{QK^\top}{\sqrt{d}}\right)V$$
 #
-# $Q$, $K$ and $V$ hold the frames' vectors as rows, each made from $x$ by a matrix that is learned; $d$ is their length, and $\sqrt{d}$
-# keeps the scores from growing with it; *softmax* makes each row positive, with sum 1. PyTorch multiplies the result by one more learned
-# matrix, `out_proj`.
+# $Q$, $K$ and $V$ hold a row of $d$ numbers per frame, and *softmax* turns each row of scores into positive weights with sum 1.
 #
-# **Exercise.** Write the formula for one head. The last line holds your numbers against PyTorch's, for a few frames of a few numbers each.
+# **Exercise.** Write the formula; the last line compares your numbers with PyTorch's.
 
 # %% tags=["NBVAL_CHECK_OUTPUT", "exercise"]
 from speaker_lib.course import check
@@ -254,13 +221,11 @@ def attention(q, k, v):
 check.attention(attention)
 
 # %% [markdown]
-# Row by row the softmax says from which frames a frame takes. Several **heads** do this side by side, each with a part of the width:
-# with two heads and 80 numbers per frame, 40 each.
+# Several **heads** do this side by side, each with its part of a frame's numbers.
 #
 # ## The model
 #
-# The assignment's `Classifier`, here with the sizes of the report's baseline, from the waveform to the names. On each arrow stands the shape of what
-# is handed on, for one segment:
+# The report's baseline, from waveform to names. Each arrow shows the shape of what is passed on:
 
 # %%
 from speaker_lib import PRESETS, Classifier
@@ -269,7 +234,7 @@ from speaker_lib.plots import architecture_figure
 show(architecture_figure(PRESETS["baseline"]))
 
 # %% [markdown]
-# Here is the forward pass, from frames to answer, as the library has it:
+# The same in code:
 
 # %% tags=["NBVAL_CHECK_OUTPUT"]
 import inspect
@@ -278,11 +243,10 @@ print(inspect.getsource(Classifier.forward))
 print(inspect.getsource(Classifier.embed))
 
 # %% [markdown]
-# - `prenet` widens each frame from 40 numbers to `d_model` = 80;
-# - `encoder` is one Transformer layer: attention among the frames, then a small network on each frame;
-# - the mean over all frames makes one vector of the whole segment, however long it is;
-# - `pred_layer`, the **output head** (no kin of the attention heads), turns it into one number per speaker, the *logits*; the largest is
-#   the answer. Between its two linear layers sits a Sigmoid, which squeezes every number into 0 … 1. Keep it in mind for lesson 2.
+# `prenet` widens each frame from 40 numbers to `d_model` = 80. `encoder` is one Transformer layer: attention, then a small
+# network on each frame. The frames' mean is one vector. `pred_layer`, the **output head** (unrelated to attention heads), gives
+# each speaker a score, the *logit*; the highest wins. Between its two linear layers is a Sigmoid, which squeezes each number
+# between 0 and 1 (lesson 2).
 #
 # **Where do you expect most of the parameters: in the encoder, or in the output head?**
 
@@ -294,12 +258,10 @@ model = Classifier(PRESETS["baseline"].model)  # 600 speakers, the assignment's
 print(layer_table(model, torch.zeros(32, 128, 40)))
 
 # %% [markdown]
-# **What to see:** more than half of the 125,896 numbers to learn (54%) are in the encoder layer, and 39% in the very last one, because
-# 600 answers need 80 × 600 weights and 600 biases: $48{,}600 = 81 \times 600$. (PyTorch's encoder wants the frames first, so there the shape is
-# turned around; the mean over frames takes that dimension away.)
+# The encoder layer has 54 % of the parameters, the last layer 39 %: 600 answers need 80 × 600 weights and 600 biases.
 #
-# **Exercise.** Whole utterances differ in length, so a batch of them is padded, and the padding must not be averaged in. Write the mean
-# over each utterance's real frames.
+# **Exercise.** In a batch of whole utterances, shorter ones are filled up with *padding*, which must not count. Write the mean
+# over the real frames.
 
 # %% tags=["NBVAL_CHECK_OUTPUT", "exercise"]
 from speaker_lib.course import check
@@ -316,8 +278,7 @@ def mean_over_frames(frames, lengths):
 check.mean_over_frames(mean_over_frames)
 
 # %% [markdown]
-# One more question before we train. The model has no idea of order: nothing tells it which frame is first. **What happens to the answer
-# if we shuffle the frames of a segment?**
+# **What happens to the answer if we shuffle the frames of a segment?**
 
 # %% tags=["NBVAL_CHECK_OUTPUT"]
 model.eval()
@@ -326,13 +287,12 @@ shuffled = segment[:, torch.randperm(128)]
 print("the same answer:", torch.allclose(model(segment), model(shuffled), atol=1e-5))
 
 # %% [markdown]
-# It stays the same. The model hears *how* somebody sounds, not in which order they say things. So
-# it cannot use the rhythm or melody of speech, which people do use; what that loses is not measured here.
+# Nothing: without *positional encoding* the model does not know which frame is first. So it cannot use the melody of speech.
 #
 # ## How it learns
 #
-# Each step: a batch of 32 segments, the **loss** (cross-entropy: how surprised was the model by the right answer?), a step of AdamW
-# downhill. How large a step, the *learning rate*, is not the same throughout:
+# Each step computes the **loss** of a batch (*cross-entropy*: how surprising is the right answer?), and an *optimiser*, AdamW,
+# changes the weights to lower it. The step size, the *learning rate*, varies:
 
 # %%
 from speaker_lib.plots import schedule_figure
@@ -340,13 +300,10 @@ from speaker_lib.plots import schedule_figure
 show(schedule_figure(config))
 
 # %% [markdown]
-# **What to see:** it begins at zero and rises (*warmup*): at first AdamW has seen too few gradients to judge how long a step should be,
-# and a step too large can ruin a fresh Transformer. Then it falls slowly, so that the last steps only polish.
+# It rises first (*warmup*), because large steps can ruin a fresh Transformer, then falls (*cosine schedule*).
 #
-# **What is the loss of a model that knows nothing?** To it all $n$ speakers are equally likely. Cross-entropy is minus the logarithm of
-# the probability that the right one gets.
-#
-# **Exercise.** Write that loss.
+# **Exercise.** What is the loss of a model that finds all $n$ speakers equally likely? Cross-entropy is minus the natural
+# logarithm of the probability of the right one.
 
 # %% tags=["NBVAL_CHECK_OUTPUT", "exercise"]
 import math
@@ -364,7 +321,7 @@ def loss_of_guessing(n_speakers):
 check.loss_of_guessing(loss_of_guessing)
 
 # %% [markdown]
-# A fresh model should have about that loss. If yours does not, look for the mistake *before* you train.
+# A fresh model should start near that. If not, find the mistake *before* you train.
 
 # %%
 from speaker_lib import model_fn, set_seed
@@ -379,10 +336,8 @@ print(f"loss {loss:.2f}; knowing nothing would be ln({n_speakers}) = {math.log(n
 # %% [markdown]
 # ## Training
 #
-# On a laptop the model that is trained is a scaled-down version: 64 numbers per frame instead of 80, and as many answers as there are speakers
-# here. `lesson.run("baseline")` opens a folder that keeps everything: the settings, a line per validation, the best weights, and the state to
-# go on from. If this machine vanishes, run the notebook again: it goes on where it was. To end training early, press *Stop training* (or
-# the notebook's ■): the run is saved first.
+# On a laptop the model has 64 numbers per frame instead of 80. To stop early, press *Stop training* or ■; run the cell again to
+# resume.
 
 # %%
 from speaker_lib import train
@@ -392,15 +347,14 @@ live = LivePlot(run)
 state = train(run, corpus, lesson.device, callbacks=[live], stop=live.stop)
 
 # %% [markdown]
-# **What to see:** the loss starts near $\ln n$ and falls; the accuracy leaves the dotted line of guessing. Both flatten at the end, where
-# the learning rate is nearly zero: that does not show that the model could learn no more. Validation first lies above training, because
-# the training value is a mean over all steps since the last validation, and with *dropout* (random zeros) on. Where training keeps rising
-# and validation does not, a model is learning by heart.
+# **What to see:** the loss starts near $\ln n$ and falls, and the accuracy leaves the dotted line of guessing. Validation may
+# be ahead at first: training values are means over earlier steps, with *dropout* (random zeros) on. When training improves and
+# validation does not, the model *overfits*: it memorises.
 #
-# ## How good is it? Two ways to ask
+# ## How good is it?
 #
-# The report's way, **crop**: one random segment of each held-out utterance. What a test asks for, **full**: the whole utterance. The
-# weights are the same. **Which number will be higher?** And since *crop* is random: by how much will it differ if we only cut elsewhere?
+# The report measures **crop**, one random segment per held-out utterance. A test set asks for **full**, whole utterances.
+# **Which will be higher? And how much will *crop* change if we cut elsewhere?**
 
 # %%
 from speaker_lib.evaluation import evaluate, evaluation_text
@@ -410,11 +364,10 @@ run.save_evaluation(evaluation.to_dict())
 print(evaluation_text(evaluation, logits, labels, corpus.speakers))
 
 # %% [markdown]
-# *SD over cuts* is the standard deviation over ten ways to cut the same utterances: two models closer to each other than that cannot be
-# told apart by a single validation. (It says nothing of other utterances, or of another seed: see lesson 3.) *top 5* counts an answer as
-# right if the speaker is among the five likeliest. Utterances are longer than segments, so *full* hears more of the speaker than *crop*.
+# *SD over cuts* is the standard deviation over ten ways to cut the same utterances. One validation cannot tell apart models
+# that are closer. *top 5*: the speaker is among the five likeliest.
 #
-# ## What does it mix up?
+# Who is taken for whom?
 
 # %%
 from speaker_lib.plots import confusion_figure
@@ -422,12 +375,9 @@ from speaker_lib.plots import confusion_figure
 show(confusion_figure(logits, labels, corpus.speakers))
 
 # %% [markdown]
-# **What to see:** the diagonal, in grey, holds the right answers. A bright square off it: the speaker of that row was taken for that of the column. A
-# column with several of them is a speaker whom the model names when it does not know.
+# **What to see:** the grey diagonal is right. A bright square off it: the row's speaker was taken for the column's.
 #
-# ## Handing in
-#
-# The assignment wants a CSV with one line per test utterance: `Id,Category`.
+# The assignment wants a CSV file:
 
 # %%
 from speaker_lib.evaluation import predict
@@ -455,23 +405,21 @@ print("The report, 600 VoxCeleb2 speakers, best validation in 70,000 steps: 0.48
 
 # %% [markdown]
 # ## Quiz
-#
-# Five questions. Choose an answer, and read why it is right or wrong.
 
 # %%
 quiz(1)
 
 # %% [markdown]
-# **Recap.** Speech becomes frames of 40 log-mel values; random segments of 128 frames become batches; attention lets frames look at each
-# other; the mean over time makes one vector; an output head with a Sigmoid names the speaker. The same weights give two accuracies, because two
-# questions were asked. And an accuracy means little until a simple method has had its turn: simulated voices differ in their statistics,
-# and in a thousand steps this small network learns less of them than LDA reads off in seconds. Lesson 3 asks where a network begins to pay.
+# **Recap.** Speech becomes frames of 40 log-mel values; random segments become batches. Attention lets frames look at each
+# other, their mean makes one vector, and an output head names the speaker. The same weights have two accuracies, because they
+# answer two questions. An accuracy means little unless you know what a simple method reaches.
 #
-# **重點回顧。** 語音先變成一個個 40 維的對數梅爾音框；隨機切出的 128 音框片段組成批次；self-attention 讓音框彼此參照；
-# 對時間取平均得到一個向量；帶有 Sigmoid 的輸出層判斷語者是誰。同一組權重得到兩種準確率，因為問的是兩個不同的問題。
-# 單看一個準確率意義不大，要先看簡單的方法能做到多少：不用神經網路的 LDA 只要幾秒鐘，就是最好的對照。
+# **重點回顧。** 語音先變成一個個 40 維的對數梅爾音框；隨機切出的片段組成批次；self-attention 讓音框彼此參照；
+# 對時間取平均得到一個向量；輸出層判斷語者是誰。同一組權重得到兩種準確率，因為問的是兩個不同的問題。
+# 單看一個準確率意義不大，要先看簡單的方法能做到多少。
 #
-# **To try:** how short may a segment become before nothing is learned? `preset = lesson.profile.baseline.override({"train.segment_len": 16})`
-# makes a preset, `Run.create(lesson.runs / "segment-16", preset, corpus)` a run of it for `train`.
+# **To try.** How short may a segment be before the model learns nothing? `from speaker_lib import Run`,
+# `preset = lesson.profile.baseline.override({"train.segment_len": 16})`, then
+# `Run.create(lesson.runs / "segment-16", preset, corpus)` and `train`.
 #
-# **Next:** [lesson 2](02_tuned.ipynb) changes four things, and makes two discoveries.
+# **Next.** [Lesson 2](02_tuned.ipynb) makes four changes and two discoveries.

@@ -20,22 +20,18 @@
 # %% [markdown]
 # # 3 · Which of the four did it?
 #
-# The report changes four things at once, and the accuracy goes up. That tells us that *something* among the four helps. This lesson
-# compares the two models, and then takes the question apart by running every step on the way from one to the other, several times.
+# The report changes four things, and the accuracy goes up. So *something* among the four helps. This lesson compares the two
+# models, and then trains every step on the way from one to the other, several times.
 #
-# **After this lesson you can**
-# - compare two models by their runs, not by the one number that you remember;
-# - plan an ablation: one change at a time, in order and in reverse, over several seeds;
-# - tell a difference from chance, with a paired t-test over seeds, also where several comparisons are made at once;
-# - say how much of a difference is only the way of measuring.
+# **After this lesson you can** plan an ablation: one change at a time, in order and in reverse, over several seeds; tell a
+# difference from chance with a paired t-test, also when you make several comparisons; and say how much of a difference comes
+# only from the way of measuring.
 #
-# **學習目標**
-# - 用訓練紀錄比較兩個模型，而不是只憑記憶中的一個數字；
-# - 設計消融實驗（ablation）：一次只改一項、依序累加、再反向累加，並使用多個隨機種子；
-# - 分辨哪些差異是真的，哪些只是碰巧；
-# - 說明差異有多少只是來自衡量方式。
+# **學習目標** 設計消融實驗（ablation）：一次只改一項，正反兩個順序，並使用多個種子；用配對 t 檢定分辨差異與巧合，也包括同時做多個比較的時候；
+# 說明差異有多少只是來自衡量方式。
 #
-# You need: lessons 1 and 2. Where you have not run them on this machine, short runs take their place.
+# Allow 40 minutes; the computer needs nine of them. If you have not run lessons 1 and 2 on this machine, short runs replace
+# them.
 
 # %% tags=["bootstrap"]
 # On Colab and Kaggle this fetches the course. Where speaker_lib is installed it does nothing.
@@ -61,14 +57,16 @@ if importlib.util.find_spec("speaker_lib") is None:
 # %%
 from speaker_lib.course import ablation_time, preflight, quiz, show
 
-DATA = "what is here, else simulated voices"  # @param ["what is here, else simulated voices", "download HW4"]
+DATA = (
+    "automatic"  # @param ["automatic", "LibriSpeech dev-clean", "simulated voices", "download HW4"]
+)
 KEEP = "here"  # @param ["here", "Google Drive"]
 lesson = preflight(DATA, KEEP)
 
 # %% [markdown]
 # ## Side by side
 #
-# A run is a folder: settings, a line per validation, the best weights. So what lessons 1 and 2 trained is still there.
+# A run is a folder: settings, a line per validation, the best weights. The runs of lessons 1 and 2 are opened again.
 
 # %%
 from speaker_lib.experiments import classical_baselines, comparison_table
@@ -85,20 +83,21 @@ save_figure(figure, lesson.runs / "comparison.png")
 show(figure)
 
 # %% [markdown]
-# **What to see:** how early each curve leaves the floor, how far apart they end, and whether the lower one is still rising. The report published
-# 0.4834 and 0.7599, for 600 real speakers and 70,000 steps: another task unless you run the `full` profile on HW4 (then its curves are
-# drawn, too, in grey), so only the *order* of the two can be compared.
+# **What to see:** how early each curve leaves the level of guessing, how far apart they end, and whether the lower one is still
+# rising. (The report's 0.4834 and 0.7599 are for 600 people and 70,000 steps: another task, unless you run the `full` profile
+# on HW4.)
 #
 # ## One change at a time
 #
-# Between the two lie four changes. **Which one did it? And is that even a good question?** If a wide model helps only once the Sigmoid is
-# gone, then neither did it alone. So we walk from the baseline to the tuned model in more than one way; such a study is an **ablation**:
+# Between the two models lie four changes. **Which one did it? And is that even a good question?** If a wide model helps only
+# once the Sigmoid is gone, then neither did it alone. So we go from the baseline to the tuned model in more than one way. Such
+# a study is an **ablation**:
 #
 # - each change **alone**, from the baseline;
 # - all four added up **in the report's order**;
 # - all four added up **in the reverse order**.
 #
-# Together that is ten models, because some stand on several of the ways:
+# That is ten models, because some lie on more than one path:
 
 # %%
 from speaker_lib.experiments import changes_between, variants_of
@@ -108,12 +107,10 @@ for variant in variants_of(changes, sessions=False):
     print(" + ".join(change.label for change in variant.changes) or "the baseline")
 
 # %% [markdown]
-# The layers come with pre-norm, because at full size six layers do not train without it; pre-norm by itself is not tested here. Every model
-# is trained several times from other **seeds**: other first weights, another order, other segments, but the same utterances held out. How far apart they end is the
-# yardstick: a difference between two models that is no larger than that may be chance.
-#
-# Both ends are also trained with whole recordings held out (`session` in the table below; the last section needs them). That makes many
-# runs, so each is short and, unless this is the `full` profile, on a part of the data:
+# (The layers come with pre-norm, without which six layers do not train at full size.) Every model is trained several times from
+# different **seeds**: other initial weights, another order of the utterances, other segments, but the same utterances held out.
+# If the data name their recordings, the first and the last model are also trained with whole recordings held out. These are
+# many runs, so each is short, and on a laptop they use only a part of the data:
 
 # %%
 print(ablation_time(lesson))
@@ -130,8 +127,7 @@ ablation = run_ablation(
 # %% [markdown]
 # ## What came out
 #
-# ± SD is the standard deviation over the seeds. (With fewer speakers the last layer is smaller, so the baseline has fewer
-# parameters here than in lesson 1.)
+# ± SD is the standard deviation over the seeds.
 
 # %%
 from speaker_lib.experiments import ablation_table
@@ -146,17 +142,17 @@ save_figure(figure, lesson.runs / "ablation.png")
 show(figure)
 
 # %% [markdown]
-# **What to see:** a bar reaches from the mean before a change to the mean after it: at the top from the baseline, in the other two panels from
-# the row *above*. A colour is the same change in all three. Where the same colour makes a large step in one panel and a small one in another,
-# the change needs company, or is done by another one too. Each dot is a seed; a thin line joins the runs of one seed, because runs of one seed
-# get the same utterances in the same order, and are compared with each other. On the right: the seconds that each model trained.
+# **What to see:** a bar goes from the mean before a change to the mean after it: at the top from the baseline, in the other two
+# panels from the row *above*. A change has the same colour in all three. If its steps differ much, it may need another change,
+# or another may do the same. Each dot is a seed, and a thin line joins the runs of one seed.
 #
-# ## What the runs say
+# ## Is it more than chance?
 #
-# The next sentences are computed from the runs above; with other data or another profile they say something else. SE is the
-# standard error of a mean difference. Two models are compared seed by seed, with a **paired t-test**: with three seeds a single
-# difference is *significant at 5 %* if its mean is more than 4.3 times its standard error, and chance alone does that in one of twenty cases.
-# That multiple is called *t*; the standard error is the standard deviation of the differences, divided by the square root of their number.
+# Runs with the same seed get the same utterances in the same order, so we compare two models *seed by seed*. The mean of these
+# differences has a standard error (SE): the standard deviation of the differences, divided by the square root of their number.
+# A **paired t-test** divides the mean by it; the result is *t*. The *p-value* is how often chance alone would give a *t* at
+# least that far from 0. Below 5 %, one case in twenty, we call the difference *significant*; with three seeds that takes
+# $|t| > 4.3$.
 #
 # **Exercise.** Write *t* for two models.
 
@@ -175,15 +171,15 @@ def paired_t(before, after):
 check.paired_t(paired_t)
 
 # %% [markdown]
-# **But how often does chance do it at least once, if you make five comparisons?** In up to a quarter of all cases. So the comparisons that are
-# stated together are corrected together (*Holm's correction*): the smallest of five p-values must be below 5 % / 5, the next below
-# 5 % / 4, and so on. *Not significant* does not mean that a change does nothing, only that this many seeds cannot show it. Three seeds
-# show what stands out; they do not rank what lies close together.
+# **If you make five comparisons, how often does chance alone make at least one of them significant?** In up to a quarter of all
+# cases. So comparisons stated together are corrected together (*Holm's correction*): the smallest of five p-values must be
+# below 5 % / 5, the next below 5 % / 4, and so on. *Not significant* does not mean that a change does nothing, only that this
+# many seeds cannot show it.
 #
-# One more thing is computed below: do the changes simply add up? If each does something of its own, all four together gain as much as the
-# four gains of one change alone.
+# **Do the changes simply add up?** If each worked independently of the others, all four together would gain the sum of the four
+# gains of one change alone.
 #
-# **Exercise.** Write what all together gain beyond that sum.
+# **Exercise.** Write how much all together gain beyond that sum.
 
 # %% tags=["NBVAL_CHECK_OUTPUT", "exercise"]
 from speaker_lib.course import check
@@ -206,14 +202,15 @@ print(guess_and_outcome(ablation, lesson.guessed("Which of the four helps most?"
 ablation_conclusions(ablation)
 
 # %% [markdown]
-# On simulated voices three seeds may leave it open. On 60 recorded people (600 steps, 3
-# seeds; [docs/accuracy.md](../docs/accuracy.md)) it is clearer: all four changes gain +0.516 (SE 0.025), and the word in the head alone +0.363 (SE 0.016).
+# These sentences are computed from the runs above. With three seeds, much may stay open. On 60 recorded people (600 steps, 3
+# seeds; [docs/accuracy.md](../docs/accuracy.md)) it is clearer: all four changes gain +0.516 (SE 0.025), ReLU alone +0.363 (SE
+# 0.016), the width alone +0.213 (SE 0.011).
 #
 # ## How much is only the way of measuring?
 #
-# The report counts random segments (*crop*). The same weights do better on whole utterances (*full*). And both count utterances from the
-# recordings that are in the training data, too, with the same room and microphone. **What will happen when whole recordings are held out?** For that
-# the models are trained anew, without those recordings, so they also have somewhat less to learn from.
+# The report counts random segments (*crop*). The same weights usually do better on whole utterances (*full*). And in both, a
+# held-out utterance may come from a recording that is in the training data too, with the same room and microphone. **What will
+# happen when whole recordings are held out?** For that the models were trained again, without those recordings.
 
 # %%
 from speaker_lib.plots import measuring_figure
@@ -221,9 +218,9 @@ from speaker_lib.plots import measuring_figure
 show(measuring_figure(ablation))
 
 # %% [markdown]
-# **What to see:** the first two pairs are the same weights; whole utterances score higher than segments. The third pair is the same
-# settings, trained without the recordings that they are evaluated on. All three are right, but they answer different questions: compare
-# numbers only if they were measured in the same way.
+# **What to see:** the first two pairs are the same weights, the third is the same settings trained without the held-out
+# recordings. (HW4's data do not name recordings: there is no third.) All are right, but they answer different questions.
+# Compare numbers only if they were measured in the same way.
 
 # %%
 from speaker_lib.experiments import measuring
@@ -233,9 +230,9 @@ measuring(ablation)
 # %% [markdown]
 # ## Where does a network begin to pay?
 #
-# In the tables above a baseline without a network needs seconds, and may well be ahead. Is the Transformer the wrong tool, or did it have too
-# little time or too little data? To find out takes more people and more time than this page has, so the next two figures show results that
-# were measured before, on 120 people reading aloud. **Where do you expect the lines to cross?**
+# In the tables above LDA needs only seconds, and may be ahead. Is the Transformer the wrong tool, or did it have too little
+# time or data? The next two figures show results that were measured before, on 120 people reading aloud. `laptop_…` are this
+# course's models for a laptop, `baseline_relu` is the baseline with ReLU. **When do you expect the networks to pass LDA?**
 
 # %%
 from speaker_lib.experiments import people_results
@@ -247,15 +244,14 @@ show(time_figure(*people_results("time")))
 show(amount_figure(*people_results("amount")))
 
 # %% [markdown]
-# **What to see:** each thick line is the mean over seeds, each thin line one seed. In the first figure the grey points are LDA, trained in
-# seconds. At first every network is behind it. `laptop_best` passes it within a minute and a half, `laptop_strong` within four minutes,
-# `baseline_relu` comes level after four, and the Sigmoid of `baseline` is still behind. `laptop_tuned` has all four changes of the report, and
-# even in somewhat more time it is behind the small baseline with ReLU: a step of it takes five times as long. So *compared with what?* also
-# means: in how much time?
+# **What to see:** each thin line is a seed. In the first figure the grey points are LDA; at first every network is behind.
+# `laptop_best` passes it within a minute and a half, `laptop_strong` within four minutes, `baseline_relu` comes level after
+# four, and `baseline` with its Sigmoid is still behind. `laptop_tuned` has all four changes of the report. It is behind
+# `baseline_relu` even with more time, because one of its steps takes five times as long. So also ask: *in how much time*?
 #
-# In the second figure the steps are fixed and the data grow. LDA with all statistics and `laptop_best` stay close together; only with five
-# utterances of each speaker is the network far ahead, and there only 60 utterances are held out. These people read aloud in one session each, and
-# a statistic of the whole utterance says much about them. On HW4, with 600 speakers and many sessions of each, LDA was not measured.
+# In the second figure the number of steps is fixed and the data grow. LDA with all statistics and `laptop_best` stay close
+# together. Each of these people reads in a single session. On HW4, with 600 speakers and many recordings of each, LDA was not
+# measured.
 
 # %% [markdown]
 # ## What we saw
@@ -269,24 +265,23 @@ display(said[:1], said[1:][-2:])
 
 # %% [markdown]
 # ## Quiz
-#
-# Five questions. Choose an answer, and read why it is right or wrong.
 
 # %%
 quiz(3)
 
 # %% [markdown]
-# **Recap.** Two numbers say that something helped; only an ablation says what. The order in which changes are added decides how much each
-# seems to be worth, so walk both ways. Seeds are the yardstick. The way of measuring belongs to the number. And these are conclusions
-# about *these* data: simulated voices are not people, and what holds for small models need not hold for large ones.
+# **Recap.** Two accuracies say that something helped; only an ablation says what. How much each change seems to be worth
+# depends on the order, so go both ways. Compare seed by seed, and correct for the number of comparisons. Say with each number
+# how it was measured. And these are conclusions about *these* data: what holds for simulated voices and small models need not
+# hold for people and large ones.
 #
-# **重點回顧。** 兩個數字只能說明「有東西起了作用」；要知道是哪一項，得靠消融實驗。加入改動的順序不同，每一項看起來的功勞也不同，所以正反兩個方向都要走一遍。
-# 不同種子之間的落差，就是判斷差異的尺。看數字時，要連同衡量方式一起看。最後，這些結論只適用於這份資料：模擬的聲音不是真人，小模型的結論也未必適用於大模型。
+# **重點回顧。** 兩個準確率只能說明「有東西起了作用」；要知道是哪一項，得靠消融實驗。加入改動的順序不同，每一項看起來的功勞也不同，所以正反兩個方向都要走一遍。
+# 比較時一個種子對一個種子，並且校正比較的次數。每個數字都要連同衡量方式一起說明。最後，這些結論只適用於這份資料：模擬的聲音與小模型的結論，未必適用於真人與大模型。
 #
-# **To try:** run this lesson on your own recordings (`python -m speaker_lib prepare`, then `SPEAKER_DATA`). Or add a fifth change,
-# the width of the small network inside each layer. A step is a tuple of settings that change together, so `steps = (*STEPS, ("model.dim_feedforward",))`
-# with `STEPS` from `speaker_lib.experiments`, and `tuned = profile.tuned.override({"model.dim_feedforward": 512})`. Then
-# `run_ablation(profile.baseline, tuned, profile.ablation, corpus, lesson.runs / "ablation", steps=steps)` trains only the runs that are not
-# there yet. Does the answer stay the same?
+# **To try.** Add a fifth change, the width of the small network inside each layer:
+# `steps = (*STEPS, ("model.dim_feedforward",))` with `STEPS` from `speaker_lib.experiments`,
+# `tuned = profile.tuned.override({"model.dim_feedforward": 512})`, and then
+# `run_ablation(profile.baseline, tuned, profile.ablation, corpus, lesson.runs / "ablation", steps=steps)`, which trains only
+# what is missing. Does the conclusion stay the same?
 #
-# **Next:** the report ends with the wish to find other ways to improve the model. [Lesson 4](04_beyond.ipynb) goes some of them.
+# **Next.** [Lesson 4](04_beyond.ipynb) looks for further improvements.

@@ -78,7 +78,7 @@ def test_each_draw_of_the_crops_is_returned(simulated, lesson):
 def test_unseen_speakers_are_made_once_and_are_in_no_training_set(lesson, capsys, tmp_path):
     unseen_speakers = lesson.unseen_speakers()
     assert "Unseen speakers: 5 simulated voices (not people)" in capsys.readouterr().out
-    assert unseen_speakers.folder.resolve() == tmp_path / "data" / "strangers-5" and "seed 1" in unseen_speakers.source
+    assert unseen_speakers.folder.resolve() == tmp_path / "data" / "strangers-5-seed1" and "seed 1" in unseen_speakers.source
     assert lesson.unseen_speakers().digest == unseen_speakers.digest != lesson.corpus.digest and capsys.readouterr().out == ""
 
 

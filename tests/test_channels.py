@@ -13,14 +13,14 @@ from benchmarks.channels.report import channel_table
 from benchmarks.channels.tasks import recognise
 from speaker_lib import PRESETS, Corpus, CorpusWriter, Run, get_dataloader, split_utterances
 from speaker_lib.data.audio import utterance_audio
-from speaker_lib.data.channels import TELEPHONE, Channel, apply_channel, augmented_copies, draw_channel
-from speaker_lib.data.features import SAMPLE_RATE, mel_edges
 from speaker_lib.data.recordings import prepare
 from speaker_lib.data.writer import write_subset
 from speaker_lib.evaluation import heldout_indices
 from speaker_lib.evaluation.embeddings import unseen_indices
 from speaker_lib.experiments.published import read_rows
 from speaker_lib.simulation.corpus import Simulation, simulate
+from speaker_lib.sound.channels import TELEPHONE, Channel, apply_channel, augmented_copies, draw_channel
+from speaker_lib.sound.features import SAMPLE_RATE, mel_edges
 from speaker_lib.utils.errors import ConfigError, CorpusError
 
 from .conftest import call

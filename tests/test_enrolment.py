@@ -113,13 +113,21 @@ def test_a_mean_is_that_of_unit_vectors(run, sounds):
     enrol(run, "ada", *sounds[0])
     opened = Run.open(run)
     book, model = Book.open(run / "people.safetensors", opened), opened.load_model()
-    from speaker_lib.data.features import extract_features
+    from speaker_lib.sound.features import extract_features
 
     with torch.inference_mode():
         raw = [model.embed(torch.from_numpy(extract_features(path))[None])[0].numpy() for path in sounds[0]]
     units = np.stack([vector / np.linalg.norm(vector) for vector in raw])
     mean = units.mean(axis=0)
     np.testing.assert_allclose(book.means()[0], mean / np.linalg.norm(mean), atol=1e-5)
+
+
+def test_what_is_odd_about_a_recording_is_noted_and_json_stays_json(run, sounds, tmp_path):
+    cut_off = tmp_path / "cut.wav"
+    cut_off.write_bytes(sounds[0][0].read_bytes()[: 44 + 2 * 16_000 * 3 // 2])  # 1.5 of 2 s, 16 bits each
+    done = call("identify", "--run", run, cut_off, "--json")
+    assert done.returncode == 0 and len(json.loads(done.stdout)) == 1
+    assert done.stderr.startswith("note: ") and "holds 1.5 of the 2.0 s that its header names" in done.stderr
 
 
 def test_a_folder_and_the_files_in_it_that_are_no_recordings(run, sounds, tmp_path):
@@ -305,7 +313,7 @@ def test_a_long_recording_goes_through_in_windows(frames, passes):
 
 
 def test_a_voice_repeated_is_recognised_as_the_voice(run, sounds, tmp_path):
-    from speaker_lib.data.features import extract_features
+    from speaker_lib.sound.features import extract_features
 
     once, model = extract_features(sounds[0][0]), Run.open(run).load_model()
     many = np.tile(once, (-(-2 * LONG // len(once)), 1))

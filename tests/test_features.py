@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from speaker_lib.data.features import (
+from speaker_lib.simulation.corpus import simulated_recording
+from speaker_lib.sound.features import (
     HOP,
     PEAK,
     POWER_FLOOR,
@@ -15,8 +16,7 @@ from speaker_lib.data.features import (
     normalise_peak,
     remove_silence,
 )
-from speaker_lib.data.sound import read_audio
-from speaker_lib.simulation.corpus import simulated_recording
+from speaker_lib.sound.reading import read_audio
 from speaker_lib.utils.errors import SpeakerError
 
 from .conftest import SMALL

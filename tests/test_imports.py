@@ -93,7 +93,7 @@ def test_the_examples_in_docstrings_say_what_comes_out():
 
 def test_reading_audio_without_its_packages_says_what_to_install(tmp_path):
     code = (
-        "import sys; sys.modules['soundfile'] = None\nfrom speaker_lib.data.sound import read_audio\n"
+        "import sys; sys.modules['soundfile'] = None\nfrom speaker_lib.sound.reading import read_audio\n"
         "try: read_audio('a.wav')\nexcept Exception as e: print(e)"
     )
     assert "pip install soundfile soxr" in python(code)

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from speaker_lib import PRESETS, Classifier, ModelConfig, TrainConfig
-from speaker_lib.data.features import mel_edges
 from speaker_lib.models.cost import parameters_of
 from speaker_lib.models.inspect import attention_maps, head_signals, loudness_correlation, utterances_reached
 from speaker_lib.models.summary import head_table, layer_table
@@ -16,6 +15,7 @@ from speaker_lib.plots.model import activation_figure, attention_figure, cost_fi
 from speaker_lib.plots.runs import confusion_figure
 from speaker_lib.plots.speech import lengths_figure, utterance_figure, voices_figure
 from speaker_lib.plots.style import WIDTH, description, save_figure
+from speaker_lib.sound.features import mel_edges
 
 DEEP = ModelConfig(d_model=16, nhead=4, num_layers=2, dim_feedforward=16, activation="relu", norm="pre", n_speakers=5)
 

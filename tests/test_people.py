@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.people.__main__ import measure, read_rows
-from benchmarks.people.report import amount_table, gain_table, time_table
+from benchmarks.people.report import amount_table, gain_table, ladder_table, time_table
 from benchmarks.people.tasks import PARTS, Task, shortened
 from speaker_lib import PRESETS, Corpus, SpeakerError
 from speaker_lib.experiments import people_results, published
@@ -84,3 +84,4 @@ def test_docs_show_the_committed_rows():
     assert time_table(people_results("time")[0]) in page and amount_table(people_results("amount")[0]) in page
     ablation = [json.loads(line) for line in (DOCS.parent / "benchmarks/results/people/ablation.jsonl").read_text().splitlines()]
     assert gain_table(ablation, "baseline") in page
+    assert ladder_table(read_rows(published.PEOPLE / "ladder.jsonl"), people_results("time")[0]) in page

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from speaker_lib.data import SAMPLE_RATE, median_pitch
 from speaker_lib.simulation import Simulation, simulated_recording
 from speaker_lib.simulation.voices import draw_voice, numpy_stream
+from speaker_lib.sound import SAMPLE_RATE, median_pitch
 
 
 def tone(hertz: float, harmonics: int = 8) -> np.ndarray:

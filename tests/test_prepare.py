@@ -3,8 +3,8 @@ import pytest
 import soundfile
 
 from speaker_lib import Corpus
-from speaker_lib.data.features import SAMPLE_RATE, extract_features
 from speaker_lib.data.recordings import cut, prepare
+from speaker_lib.sound.features import SAMPLE_RATE, extract_features
 from speaker_lib.utils.errors import ConfigError, CorpusError
 
 

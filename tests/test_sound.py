@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from speaker_lib.data.sound import SAMPLE_RATE, is_audio, read_audio
+from speaker_lib.sound.reading import SAMPLE_RATE, is_audio, read_audio
 from speaker_lib.utils.errors import SpeakerError
 
 from .conftest import call
@@ -376,7 +376,7 @@ def test_a_file_that_may_not_be_read_says_so(tmp_path):
     written(path, "wav", sound(1.0))
     path.chmod(0)
     tell = (
-        "import sys; from speaker_lib.data.sound import is_audio, read_audio; print(is_audio(sys.argv[1]))\n"
+        "import sys; from speaker_lib.sound.reading import is_audio, read_audio; print(is_audio(sys.argv[1]))\n"
         "try: read_audio(sys.argv[1])\nexcept Exception as problem: print(problem)"
     )
     command = [sys.executable, "-c", tell, str(path)]

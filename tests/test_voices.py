@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from speaker_lib import Corpus
-from speaker_lib.data.features import SAMPLE_RATE, log_mel, normalise_peak, remove_silence
 from speaker_lib.simulation.corpus import Simulation, simulate, simulated_recording
 from speaker_lib.simulation.sessions import apply_session, draw_session
 from speaker_lib.simulation.voices import Voice, draw_voice, speak
+from speaker_lib.sound.features import SAMPLE_RATE, log_mel, normalise_peak, remove_silence
 from speaker_lib.utils.errors import ConfigError, CorpusError
 
 from .conftest import SMALL

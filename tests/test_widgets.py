@@ -10,6 +10,7 @@ import pytest
 from speaker_lib import PRESETS, Run, TrainConfig, train
 from speaker_lib.course import widgets
 from speaker_lib.plots import schedule_figure
+from speaker_lib.utils.errors import RunError
 
 
 class Handle:
@@ -65,3 +66,15 @@ def test_the_button_has_nothing_to_stop_after_the_end(displayed, corpus, tmp_pat
     assert not live.button.disabled
     train(run, corpus, callbacks=[live], stop=live.stop)
     assert live.button.disabled and widgets.LivePlot(run).button.disabled
+
+
+def test_a_stored_run_is_drawn_as_it_grew(displayed, corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(Handle, "update", lambda _, bundle, **__: displayed.append(bundle))
+    steps = {"train.total_steps": 6, "train.valid_steps": 2, "train.batch_size": 4, "train.warmup_steps": 1}
+    run = Run.create(tmp_path / "run", PRESETS["laptop_baseline"].override(steps), corpus)
+    with pytest.raises(RunError, match="has no validation to show: train it first"):
+        widgets.replay(run)
+    train(run, corpus)
+    widgets.replay(run, seconds=0)
+    said = [shown["text/plain"] for shown in displayed if isinstance(shown, dict) and "text/plain" in shown]
+    assert [f"At step {step}:" in text for step, text in zip((2, 4, 6), said, strict=True)] == [True] * 3, said

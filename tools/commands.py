@@ -9,9 +9,11 @@ from pathlib import Path
 
 import nbformat
 
+from speaker_lib.config.presets import PRESETS
 from speaker_lib.course.lesson import open_lesson
 from speaker_lib.course.profiles import PROFILES, VARIABLE
 from speaker_lib.data.corpus import Corpus
+from speaker_lib.plots import architecture_figure, save_figure
 from speaker_lib.simulation.corpus import simulate
 from speaker_lib.utils.files import replacing
 
@@ -28,6 +30,7 @@ from .project import Project, slug_of
 from .reference import PAGE, reference
 
 LAB = Path("build/lab")
+MODEL = "docs/figures/model.png"  # README's picture of both models
 _TEXTS = (".cff", ".ipynb", ".md", ".py", ".toml", ".yaml", ".yml")  # files that may name the repository
 
 
@@ -53,6 +56,7 @@ def notebooks(project: Project) -> int:
         write_pair(notebook, project, name)
     for name in FIGURES:
         shutil.copy(lesson.runs / name, project.root / "docs" / "figures" / name)
+    save_figure(architecture_figure(PRESETS["tuned"], changed_from=PRESETS["baseline"]), project.root / MODEL)
     return _verdict(problems(project))
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import fields
 
 from speaker_lib.cli.main import COMMANDS
-from speaker_lib.config.presets import ABOUT, PRESETS
+from speaker_lib.config.about import ABOUT
+from speaker_lib.config.presets import PRESETS
 from speaker_lib.config.schema import ModelConfig, Preset, TrainConfig
 from speaker_lib.models.cost import parameters_of
 

@@ -18,7 +18,7 @@ import soundfile
 from scipy import signal
 
 from speaker_lib import CorpusWriter
-from speaker_lib.data.features import SAMPLE_RATE, log_mel, normalise_peak, remove_silence
+from speaker_lib.sound.features import SAMPLE_RATE, log_mel, normalise_peak, remove_silence
 
 ENROLMENT = "enrolment"  # whole recordings, clean
 PIECE = 6 * SAMPLE_RATE  # samples of each recording to recognise, its first 6 s

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 
 from speaker_lib import PRESETS, Classifier, Corpus, Preset, Run, train
-from speaker_lib.data.features import FRAMES_PER_SECOND
 from speaker_lib.data.splits import split_utterances
 from speaker_lib.evaluation.book import Reference, unit
 from speaker_lib.evaluation.enrolment import calibrate, cohort_of, reference_utterances, score_people
 from speaker_lib.evaluation.recordings import embed_recording
 from speaker_lib.evaluation.verification import equal_error_rate, error_rates
 from speaker_lib.experiments.classical import NAME, STATISTICS, utterance_statistics
+from speaker_lib.sound.features import FRAMES_PER_SECOND
 from speaker_lib.utils.device import get_device
 
 from ..machine import device_name

@@ -18,11 +18,11 @@ import numpy as np
 import torch
 
 from speaker_lib.data.corpus import PARTS, Corpus, Utterances, read_listings
-from speaker_lib.data.features import N_MELS
 from speaker_lib.data.hw4_format import Listing
 from speaker_lib.data.packing import DTYPE, pack_name, write_header
 from speaker_lib.data.writer import CorpusWriter
 from speaker_lib.simulation.voices import numpy_stream
+from speaker_lib.sound.features import N_MELS
 from speaker_lib.utils.device import get_device
 from speaker_lib.utils.errors import ConfigError
 from speaker_lib.utils.files import explain_os_errors

@@ -14,7 +14,6 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 
-from speaker_lib.data.features import N_MELS, POWER_FLOOR, SAMPLE_RATE, mel_edges, mel_filters
 from speaker_lib.simulation.voices import (
     BANDWIDTHS,
     CONSONANTS,
@@ -25,6 +24,7 @@ from speaker_lib.simulation.voices import (
     VOWELS,
     numpy_stream,
 )
+from speaker_lib.sound.features import N_MELS, POWER_FLOOR, SAMPLE_RATE, mel_edges, mel_filters
 from speaker_lib.utils.errors import ConfigError
 
 FLOOR, CEILING = math.log(POWER_FLOOR), 8.92  # nats: the features of digital silence and of full scale

@@ -19,19 +19,16 @@ from speaker_lib.data.writer import write_subset
 from speaker_lib.experiments.published import PEOPLE, people_results, read_rows
 from speaker_lib.utils.parallel import parallel_map
 
-from .report import amount_table, draw, gain_table, time_table
+from .report import amount_table, draw, gain_table, ladder_table, time_table
 from .tasks import KEY, PARTS, SEEDS, Task, run_task
-
-FIRST = {"ablation": "baseline", "ladder": "tuned"}  # what the gains of these parts are measured from
 
 
 def main() -> None:
     options = parse_args()
     if options.report:
-        tables = [time_table(people_results("time")[0]), amount_table(people_results("amount")[0])]
-        measured = {part: PEOPLE / f"{part}.jsonl" for part in FIRST}
-        tables += [gain_table(read_rows(path), FIRST[part]) for part, path in measured.items() if path.exists()]
-        print("\n\n".join(tables))
+        time, amount = (people_results(part)[0] for part in ("time", "amount"))
+        ablation, ladder = (read_rows(PEOPLE / f"{part}.jsonl") for part in ("ablation", "ladder"))
+        print(time_table(time), amount_table(amount), gain_table(ablation, "baseline"), ladder_table(ladder, time), sep="\n\n")
         draw(PEOPLE.parents[2] / "docs" / "figures")
         return
     corpus = Corpus.open(options.data)

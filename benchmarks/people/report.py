@@ -9,11 +9,13 @@ import numpy as np
 
 from speaker_lib.experiments.classical import NAME
 from speaker_lib.experiments.conclusions import Gain
+from speaker_lib.experiments.ladder import LADDER
 from speaker_lib.experiments.published import people_results
 from speaker_lib.experiments.seeds import spread
 from speaker_lib.plots import amount_figure, save_figure, time_figure
 
 from ..tables import markdown
+from .tasks import FURTHER, LADDER_STEPS
 
 Rows = Sequence[dict[str, object]]
 
@@ -52,10 +54,36 @@ def gain_table(rows: Rows, first: str) -> str:
     return markdown(["model", "CPU seconds", "crop", "full", "gain of full"], lines)
 
 
+def ladder_table(rows: Rows, time_rows: Rows) -> str:
+    """A line per step of the ladder, and what it gains over the kept step below it, paired by seed.
+
+    What is no step of it is built on `laptop_best`, which has two layers, and compared with that.
+    """
+    rows = [*rows, *(row for row in time_rows if row["model"] == "laptop_best" and row["steps"] == LADDER_STEPS)]
+    labels = {name: "tried: `laptop_best` with " + _settings(settings) for name, settings in FURTHER.items()}
+    below, kept = dict.fromkeys(FURTHER, "laptop_best"), ""
+    for step in LADDER:
+        labels[step.name], below[step.name] = step.label, kept
+        kept = step.name if step.kept else kept
+    full = {(row["model"], row["seed"]): row["full"] for row in rows}
+    lines = []
+    for found in _groups(rows, "model"):
+        name = str(found[0]["model"])
+        compared = [(row["full"], full.get((below.get(name, ""), row["seed"]))) for row in found]
+        gains = np.array([after - before for after, before in compared if before is not None])
+        label = labels.get(name, _name(found[0]))
+        lines.append([label, str(len(found)), *_accuracies(found), str(Gain(gains)) if len(gains) else ""])
+    return markdown(["step", "seeds", "crop", "full", "gain of full over the step below"], lines)
+
+
 def draw(folder: Path) -> None:
     """The figures of docs and README."""
     save_figure(time_figure(*people_results("time")), folder / "people_time.png")
     save_figure(amount_figure(*people_results("amount")), folder / "people_amount.png")
+
+
+def _settings(settings: dict[str, object]) -> str:
+    return ", ".join(f"`{name}={value}`" for name, value in settings.items())
 
 
 def _groups(rows: Rows, *keys: str) -> list[list[dict[str, object]]]:

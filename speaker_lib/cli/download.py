@@ -9,7 +9,7 @@ from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..data.sources import HW4, SOURCES
+from ..download.sources import HW4, SOURCES
 from ..utils.errors import ConfigError, escape_controls, short_repr
 
 _NAMES = "\n".join(f"  {source.name:<16} {source.content}; {source.unpacked} GB" for source in SOURCES.values())
@@ -52,8 +52,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    from ..data.download import download
-    from ..data.expected import describe
+    from ..download.datasets import download
+    from ..download.expected import describe
 
     if options.describe is not None:
         print(describe(Path(options.describe)))

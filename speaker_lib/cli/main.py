@@ -9,7 +9,7 @@ import time
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 
-from ..config.presets import ABOUT
+from ..config.about import ABOUT
 from ..config.schema import describe_settings
 from ..utils.errors import SpeakerError, escape_controls
 from . import check, compare, download, embed, enrol, evaluate, identify, predict, prepare, simulate, train, verify

@@ -8,6 +8,6 @@ __getattr__, __dir__, __all__ = exports(
         "lesson": "open_lesson",
         "quizzes": "quiz",
         "start": "ablation_time preflight",
-        "widgets": "LivePlot explore show",
+        "widgets": "LivePlot explore replay show",
     },
 )

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..utils.errors import ConfigError, RunError, escape_controls, short_repr
-from ..utils.files import replacing
+from ..utils.files import make_folder, replacing
 
 FILE = "guesses.json"
 
@@ -35,6 +35,7 @@ def store_guess(folder: Path, question: str, options: Sequence[str], answer: str
     if answer not in options:
         raise ConfigError(f"{short_repr(answer)} is none of the options: choose one of {', '.join(options)}.")
     guesses = _read(folder) | {question: answer}
+    make_folder(folder)
     with replacing(folder / FILE, "w", encoding="utf-8") as file:
         json.dump(guesses, file, ensure_ascii=False, indent=2)
 

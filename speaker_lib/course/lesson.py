@@ -14,8 +14,8 @@ import torch
 
 from ..config.schema import Preset
 from ..data.corpus import Corpus
-from ..data.download import download
 from ..data.writer import write_subset
+from ..download.datasets import download
 from ..evaluation.identification import evaluate
 from ..simulation.corpus import Simulation, simulate
 from ..training.loop import train
@@ -26,10 +26,10 @@ from .guesses import guess, stored_guess
 from .profiles import Profile, get_profile
 from .speech import SPEECH, STRANGERS, fetch_speech, is_hosted, is_speech, voices
 
-FOUND, DOWNLOAD = "what is here, else simulated voices", "download HW4"  # sources of the data
+FOUND, PEOPLE, SIMULATED, DOWNLOAD = SOURCES_OF_DATA = "automatic", "LibriSpeech dev-clean", "simulated voices", "download HW4"
 HERE, DRIVE = "here", "Google Drive"  # places of the runs
 RUNS = ("baseline", "tuned")
-_USUAL = ("Dataset", "data/Dataset", "data/hw4", f"data/{SPEECH}")
+_HW4 = ("Dataset", "data/Dataset", "data/hw4")  # usual places of HW4
 _NOTHING_FOUND = "No data set was found, so "
 KAGGLE_INPUT = Path("/kaggle/input")
 _COMPETITIONS = ("ml2022spring-hw4", "ml2023springhw4")
@@ -72,7 +72,10 @@ class Lesson:
 
     def ablation_corpus(self) -> Corpus:
         """The data of this profile's ablation: all speakers, or a corpus of the first few."""
-        few = self.profile.ablation.speakers
+        return self.first_speakers(self.profile.ablation.speakers)
+
+    def first_speakers(self, few: int | None) -> Corpus:
+        """A corpus of the first few speakers of the data; all of the data for None, or where there are no more."""
         if few is None or few >= self.corpus.n_speakers:
             return self.corpus
         folder = self.runs / f"data-{self.corpus.digest[:8]}-{few}-speakers"
@@ -90,7 +93,7 @@ class Lesson:
         Other readers of LibriSpeech if that is what the lesson is on, else simulated voices.
         """
         simulation = self.profile.unseen_speakers
-        strangers = _home() / "data" / f"strangers-{simulation.speakers}"
+        strangers = _home() / "data" / f"strangers-{simulation.speakers}-seed{simulation.seed}"
         if is_speech(self.corpus) and self.profile.name != "smoke":
             return Corpus.open(_speech_or_voices(STRANGERS, strangers, simulation))
         return Corpus.open(_simulated(strangers, simulation, "Unseen speakers: "))
@@ -128,7 +131,7 @@ class Lesson:
 
 
 def open_lesson(data: str = FOUND, keep: str = HERE) -> Lesson:
-    """Finds or makes the data (`FOUND` or `DOWNLOAD`), and chooses the folder of the runs (`HERE` or, on Colab, `DRIVE`).
+    """Finds, fetches or makes the data (`SOURCES_OF_DATA`), and chooses the folder of the runs (`HERE` or, on Colab, `DRIVE`).
 
     Raises SpeakerError if the data or Drive are not available.
     """
@@ -145,15 +148,16 @@ def _home() -> Path:
 
 
 def _find_data(profile: Profile, home: Path, data: str) -> Path:
-    if data not in (FOUND, DOWNLOAD):
-        raise CorpusError(f"DATA is {data!r}: choose {FOUND!r} or {DOWNLOAD!r}.")
+    if data not in SOURCES_OF_DATA:
+        raise CorpusError(f"DATA is {data!r}: choose one of {', '.join(map(repr, SOURCES_OF_DATA))}.")
     named = os.environ.get("SPEAKER_DATA")
     if named and data == FOUND:
         # `make course` gives a path relative to the checkout.
         return next((place for place in (Path(named), home / named) if place.exists()), Path(named))
-    if profile.name != "smoke":  # the smoke test is the same on every machine
+    if profile.name != "smoke" and data in (FOUND, DOWNLOAD):  # the smoke test is the same on every machine
         roots = [at / name for name in _COMPETITIONS for at in (KAGGLE_INPUT, KAGGLE_INPUT / "competitions")]
-        for folder in (*(home / name for name in _USUAL), *roots, *(root / "Dataset" for root in roots)):
+        usual = [*_HW4, *[f"data/{SPEECH}"] * (data == FOUND)]
+        for folder in (*(home / name for name in usual), *roots, *(root / "Dataset" for root in roots)):
             if (folder / "metadata.json").exists():
                 return folder
     if data == DOWNLOAD:
@@ -161,7 +165,7 @@ def _find_data(profile: Profile, home: Path, data: str) -> Path:
     simulation = profile.simulation
     if profile.name == "smoke":
         return _simulated(home / "data" / f"simulated-{simulation.speakers}", simulation, _NOTHING_FOUND)
-    if is_hosted():
+    if data == PEOPLE or (data == FOUND and is_hosted()):
         return _speech_or_voices(SPEECH, home / "data" / "simulated", simulation)
     return _simulated(home / "data" / "simulated", simulation, _NOTHING_FOUND)
 

@@ -26,6 +26,8 @@ class Profile:
     collapse: Preset  # six post-norm layers, with a learning rate that is too high for them
     ablation: AblationPlan
     ladder: AblationPlan
+    generalisation: AblationPlan
+    training_speakers: tuple[int, ...] = (10, 20, 50, 100)  # of the runs of `generalisation`
     simulation: Simulation = Simulation()
     unseen_speakers: Simulation = Simulation(speakers=50, utterances=8, test_utterances=0, sessions=4, seed=1)
 
@@ -59,6 +61,8 @@ PROFILES = {
             collapse=_deep(_SMOKE_TUNED, replace(_SMOKE_TRAIN, learning_rate=3e-3)),
             ablation=AblationPlan(replace(_SMOKE_TRAIN, total_steps=4, valid_steps=2, warmup_steps=1), seeds=(0, 1)),
             ladder=AblationPlan(replace(_SMOKE_TRAIN, total_steps=2, valid_steps=2, warmup_steps=1), seeds=(0, 1)),
+            generalisation=AblationPlan(replace(_SMOKE_TRAIN, total_steps=2, valid_steps=2, warmup_steps=1), seeds=(0, 1)),
+            training_speakers=(3, 6),
             simulation=Simulation(speakers=6, utterances=12, test_utterances=1, sessions=2),
             unseen_speakers=Simulation(speakers=5, utterances=4, test_utterances=0, sessions=2, seed=1),
         ),
@@ -71,6 +75,7 @@ PROFILES = {
             collapse=_deep(_TUNED.model, replace(_LAPTOP_ABLATION.with_total_steps(300), learning_rate=3e-3)),
             ablation=AblationPlan(_LAPTOP_ABLATION, seeds=(0, 1, 2), speakers=20),
             ladder=AblationPlan(_LAPTOP_ABLATION, seeds=(0, 1, 2), speakers=20),
+            generalisation=AblationPlan(_LAPTOP_ABLATION, seeds=(0, 1, 2)),
         ),
         Profile(
             name="full",
@@ -80,6 +85,8 @@ PROFILES = {
             collapse=_deep(PRESETS["tuned"].model, _FULL_COLLAPSE),
             ablation=AblationPlan(PRESETS["baseline"].train.with_total_steps(10_000), seeds=(0, 1, 2)),
             ladder=AblationPlan(PRESETS["baseline"].train.with_total_steps(10_000), seeds=(0, 1, 2)),
+            generalisation=AblationPlan(PRESETS["baseline"].train.with_total_steps(10_000), seeds=(0, 1, 2)),
+            training_speakers=(10, 30, 100, 300, 600),
         ),
     )
 }

@@ -10,12 +10,12 @@ import numpy as np
 
 from ..data.audio import utterance_audio
 from ..data.corpus import Corpus
-from ..data.download import download, get_source, is_reachable
-from ..data.features import FRAMES_PER_SECOND, SAMPLE_RATE, normalise_peak, remove_silence
-from ..data.fetching import NETWORK
 from ..data.recordings import prepare
-from ..data.sources import HW4, SOURCES
+from ..download.datasets import download, get_source, is_reachable
+from ..download.fetching import NETWORK
+from ..download.sources import HW4, SOURCES
 from ..simulation.corpus import Simulation, simulated_recording, speaker_name
+from ..sound.features import FRAMES_PER_SECOND, SAMPLE_RATE, normalise_peak, remove_silence
 from ..utils.errors import DownloadError
 
 SPEECH, STRANGERS = "dev-clean", "test-clean"  # 40 readers each, none of them in both

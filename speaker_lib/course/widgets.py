@@ -8,13 +8,14 @@ import base64
 import io
 import struct
 import threading
+import time
 from collections.abc import Callable
 from types import ModuleType
 
 from ..plots.runs import curves_figure
 from ..plots.style import DPI, Figure, description
 from ..training.run import Run
-from ..utils.errors import SpeakerError
+from ..utils.errors import RunError, SpeakerError
 from ..utils.optional import optional
 from ..utils.progress import log
 
@@ -85,6 +86,21 @@ class LivePlot:
     def _stop(self) -> None:
         self.stop.set()
         self.close()
+
+
+def replay(run: Run, seconds: float = 10.0) -> None:
+    """Draws the curves of a trained run as they grew, in about so many seconds: for a class that cannot wait for the training.
+
+    Raises RunError for a run without a validation.
+    """
+    rows = run.metrics()
+    if not rows:
+        raise RunError(f"{run.folder} has no validation to show: train it first.")
+    handle = _show(curves_figure(run, rows[:1]))
+    for count in range(2, len(rows) + 1):
+        time.sleep(seconds / len(rows))
+        bundle, metadata = _bundle(curves_figure(run, rows[:count]))
+        handle.update(bundle, raw=True, metadata=metadata)
 
 
 def png(figure: Figure) -> bytes:

@@ -7,8 +7,6 @@ __getattr__, __dir__, __all__ = exports(
     {
         "batches": "SpeakerDataset get_dataloader",
         "corpus": "Corpus",
-        "features": "SAMPLE_RATE log_mel normalise_peak remove_silence",
-        "pitch": "median_pitch",
         "splits": "split_utterances",
         "writer": "CorpusWriter",
     },

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ..sound.features import HOP, normalise_peak, remove_silence
+from ..sound.levels import remove_offset
+from ..sound.reading import read_audio
 from ..utils.errors import SpeakerError
 from .corpus import Corpus
-from .features import HOP, normalise_peak, remove_silence
-from .levels import remove_offset
-from .sound import read_audio
 
 AUDIO = "audio.json"
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,15 +57,6 @@ class Utterances:
         if not 0 <= i < len(self):
             raise IndexError(f"utterance {i} of {len(self)}")
         return self.frames[self.offsets[i] : self.offsets[i + 1]].astype(np.float32)
-
-    def band_statistics(self, indices: Iterable[int]) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of each mel band over all frames of some utterances, (n_mels,) float64 each."""
-        count, total, squares = 0, np.zeros(self.frames.shape[1]), np.zeros(self.frames.shape[1])  # (n_mels,)
-        for i in indices:
-            mel = self.mel(int(i)).astype(np.float64)  # (frames, n_mels)
-            count, total, squares = count + len(mel), total + mel.sum(0), squares + (mel**2).sum(0)  # (n_mels,)
-        mean = total / count  # (n_mels,)
-        return mean, np.sqrt(np.maximum(squares / count - mean**2, 1e-6))  # (n_mels,) each; a silent band is not divided by 0
 
 
 @dataclass(frozen=True)

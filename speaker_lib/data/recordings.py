@@ -14,17 +14,17 @@ from pathlib import Path
 
 import numpy as np
 
+from ..download.sources import source_of
+from ..sound.channels import MOST_COPIES, augmented_copies, augmented_source
+from ..sound.features import FRAMES_PER_SECOND, LONGEST, Features, extract
 from ..utils.errors import ConfigError, CorpusError, SpeakerError
 from ..utils.files import explain_os_errors
 from ..utils.parallel import parallel_map
 from .arrangement import FOLDER, Arrangement, Recording, compiled, read_folder
 from .audio import AUDIO, write_audio_folder
 from .census import by_reason, census_line, log_text
-from .channels import MOST_COPIES, augmented_copies, augmented_source
-from .features import FRAMES_PER_SECOND, LONGEST, Features, extract
 from .manifest import read_manifest
 from .sessions import FILE, describe_sessions, sessions_of
-from .sources import source_of
 from .tree import Skipped, Tree, read_tree
 from .writer import CorpusWriter
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from ..sound.reading import is_audio
 from ..utils.errors import is_text
-from .sound import is_audio
 
 # Files with these names are tried whatever they hold, so that a damaged one is reported. Any other is taken by its content.
 SUFFIXES = {

@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = exports(
     __name__,
     {
         "embeddings": "embed",
+        "enrolment": "calibrate make_reference",
         "ensemble": "predict",
         "identification": "crop_draws evaluate full_outputs heldout_indices",
         "text": "evaluation_text verification_table verification_text",

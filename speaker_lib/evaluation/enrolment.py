@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from ..data.corpus import Corpus
-from ..data.features import FRAMES_PER_SECOND
 from ..data.splits import can_hold_out_sessions, split_utterances
+from ..sound.features import FRAMES_PER_SECOND
 from ..training.run import Run
 from ..utils.errors import ConfigError, CorpusError, SpeakerError
 from .book import Book, Entry, Reference, unit

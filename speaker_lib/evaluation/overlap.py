@@ -36,10 +36,11 @@ def trained_on(run: Run, corpus: Corpus, utterances: np.ndarray) -> tuple[np.nda
         return np.zeros(len(utterances), dtype=bool), False
     chosen = split_utterances(training.labelled, run.preset.train)[0].numpy()
     known = np.unique(np.concatenate([_sampled(training.labelled, i) for i in chosen]))  # (frames,)
-    fractions = [
-        np.isin(found, known).mean() if len(found) else 0.0 for found in (_sampled(corpus.labelled, i) for i in utterances)
-    ]
-    return np.array(fractions) >= _ENOUGH, True
+    sampled = [_sampled(corpus.labelled, i) for i in utterances]
+    counts = np.array([len(hashes) for hashes in sampled])  # (n,)
+    hits = np.isin(np.concatenate(sampled), known)  # (frames,) in one call: each would sort all known hashes again
+    heard = np.bincount(np.repeat(np.arange(len(counts)), counts), hits, len(counts))  # (n,)
+    return heard >= _ENOUGH * np.maximum(counts, 1), True
 
 
 def _sampled(utterances: Utterances, i: int) -> np.ndarray:

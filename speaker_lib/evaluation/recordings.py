@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ..data.features import FRAMES_PER_SECOND, N_MELS, extract_features
 from ..data.tree import read_tree
 from ..models.classifier import Classifier
+from ..sound.features import FRAMES_PER_SECOND, N_MELS, extract
 from ..training.run import Run
-from ..utils.errors import RunError, SpeakerError
-from ..utils.progress import progress_bar
+from ..utils.errors import RunError, SpeakerError, escape_controls
+from ..utils.progress import log, progress_bar
 from .identification import Model
 
 LONG = 6_000  # frames: a longer recording goes through the model in windows, since attention takes time ~ frames ** 2
@@ -64,8 +64,14 @@ def open_model(run: Run, device: torch.device) -> Classifier:
 
 
 def read_recording(path: Path, shortest: float = SHORTEST) -> np.ndarray:
-    """The features of a recording, (frames, 40). Raises SpeakerError for less than ``shortest`` seconds of speech."""
-    mels = extract_features(path)  # (frames, 40)
+    """The features of a recording, (frames, 40); says what is odd about the file.
+
+    Raises SpeakerError for one that cannot be used, or with less than ``shortest`` seconds of speech.
+    """
+    features = extract(path)
+    mels = features.mel  # (frames, 40)
+    for note in features.notes:
+        log(f"note: {escape_controls(note)}")
     seconds = len(mels) / FRAMES_PER_SECOND
     if seconds < shortest:
         advice = f"record at least {shortest:g} s"

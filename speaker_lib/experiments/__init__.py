@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = exports(
         "ablation": "STEPS changes_between run_ablation variants_of",
         "classical": "classical_baseline classical_baselines classical_conclusion",
         "conclusions": "ablation_conclusions guess_and_outcome ladder_conclusions ladder_gains measuring",
+        "generalisation": "run_generalisation",
         "ladder": "run_ladder",
         "published": "people_results",
         "tables": "ablation_table classical_table comparison_table ladder_table seeds_summary",

@@ -6,8 +6,9 @@ import numpy as np
 
 from ..experiments.ablation import Ablation, Change, paths
 from ..experiments.conclusions import Gain, ladder_gains
+from ..experiments.generalisation import Generalisation
 from ..experiments.ladder import Ladder
-from .style import BLACK, GREEN, GREY, MODELS, ORANGE, Axes, Figure, change_colours, describe, finish, new_figure
+from .style import BLACK, BLUE, GREEN, GREY, MODELS, ORANGE, Axes, Figure, change_colours, describe, finish, new_figure
 
 _PROTOCOLS = (("random segments", "random"), ("whole utterances", "random"), ("whole utterances,\nunseen recordings", "session"))
 
@@ -148,3 +149,25 @@ def _dots(axes: Axes, y: float, values: np.ndarray, colour: str, hollow: bool = 
 
 def _offsets(n: int) -> np.ndarray:
     return np.linspace(-0.18, 0.18, n) if n > 1 else np.zeros(n)
+
+
+def generalisation_figure(found: Generalisation) -> Figure:
+    """The equal error rate on unseen speakers against the number of training speakers: a dot per seed, a line of the means."""
+    figure = new_figure(3.8, f"trained on the first speakers of {found.source}, {found.steps:,} steps each")
+    axes = figure.subplots()
+    counts, rates = found.speakers[1:], found.eer[1:]  # without the untrained runs
+    for seed, line in enumerate(rates.T):
+        axes.plot(counts, line, "o", color=BLUE, alpha=0.5, markersize=5, label="a seed" if seed == 0 else None)
+    axes.plot(counts, rates.mean(axis=1), color=BLUE, label="mean")
+    untrained = found.eer[0].mean()
+    axes.axhline(untrained, color=GREY, linestyle="--", label=f"untrained, {untrained:.3f}")
+    axes.set_xscale("log")
+    axes.set_xticks(counts, [str(count) for count in counts])
+    axes.minorticks_off()
+    axes.set_ylim(0, max(found.eer.max(), untrained) * 1.1)
+    title = f"How many people does it take? Verification of {found.n_unseen} other speakers"
+    finish(axes, title, "speakers in the training data", "equal error rate (EER)")
+    said = ", ".join(f"{count}: {row.mean():.3f}" for count, row in zip(counts, rates, strict=True))
+    return describe(
+        figure, f"Equal error rate on unseen speakers by number of training speakers. {said}; untrained: {untrained:.3f}."
+    )

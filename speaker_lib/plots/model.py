@@ -10,7 +10,7 @@ import torch
 from ..config.schema import ModelConfig, TrainConfig
 from ..models.cost import cost_of
 from ..models.heads import ACTIVATIONS
-from ..models.inspect import HeadSignals, loudness_correlation
+from ..models.inspect import HeadSignals
 from ..training.schedule import get_cosine_schedule_with_warmup
 from .speech import add_hertz, show_mel
 from .style import BLUE, COLOURS, ORANGE, SKY, YELLOW, Figure, describe, finish, new_figure
@@ -77,9 +77,9 @@ def pooling_figure(mel: torch.Tensor, weights: torch.Tensor, title: str) -> Figu
     below.set_ylim(bottom=0.0)
     below.set_xlim(-0.5, len(mel) - 0.5)
     finish(below, "", "frame, 10 ms each", "weight, mean 1")
-    rank = f"rank correlation of weight and loudness: {loudness_correlation(mel, weights):+.2f}"
-    figure.suptitle(f"{title}; {rank}", fontsize=10)
-    return describe(figure, f"A spectrogram, and below it the pooling weight of each frame; {rank}.")
+    figure.suptitle(title, fontsize=10)
+    most = weights.max() * len(weights)
+    return describe(figure, f"A spectrogram, and below it the pooling weight of each frame, at most {most:.1f} times the mean.")
 
 
 def activation_figure(signals: Sequence[HeadSignals], title: str) -> Figure:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..data.features import FRAMES_PER_SECOND, N_MELS, SAMPLE_RATE, mel_edges
+from ..sound.features import FRAMES_PER_SECOND, N_MELS, SAMPLE_RATE, mel_edges
 from .style import BLUE, COLOURS, GREY, ORANGE, SKY, Axes, Figure, describe, finish, label_names, new_figure
 
 _LOUD, _FLOOR = 6.0, -12.0  # natural log of mel power: the range in which speech shows its structure
@@ -82,7 +82,7 @@ def show_mel(axes: Axes, mel: np.ndarray, frames: bool = False) -> object:
 
 
 def add_hertz(axes: Axes, n_mels: int) -> None:
-    """Marks the bands' frequencies on the right, where the bands are those of `data.features`."""
+    """Marks the bands' frequencies on the right, where the bands are those of `sound.features`."""
     if n_mels != N_MELS:
         return
     centres = mel_edges()[1:-1]  # (n_mels,) Hz

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..data.channels import augmented_copies, augmented_source
-from ..data.features import log_mel, normalise_peak, remove_silence
 from ..data.writer import CorpusWriter
+from ..sound.channels import augmented_copies, augmented_source
+from ..sound.features import log_mel, normalise_peak, remove_silence
 from ..utils.errors import ConfigError
 from ..utils.parallel import parallel_map
 from .sessions import apply_session, draw_session
@@ -53,11 +53,12 @@ def simulate(out: str | os.PathLike[str], simulation: Simulation = Simulation(),
     features = parallel_map(functools.partial(_features, simulation), items, "Simulate", "uttr", workers)
     with CorpusWriter(out, simulation.source) as writer:
         for (speaker, utterance), (mel, copies) in zip(items, features, strict=True):
-            session = f"{speaker_name(speaker)}-{utterance % simulation.sessions}"
+            name = speaker_name(speaker, simulation.seed)
+            session = f"{name}-{utterance % simulation.sessions}"
             if utterance < simulation.utterances:
-                original = writer.add(mel, speaker_name(speaker), session)
+                original = writer.add(mel, name, session)
                 for copy in copies:
-                    writer.add(copy, speaker_name(speaker), session, augmented_from=original)
+                    writer.add(copy, name, session, augmented_from=original)
             else:
                 writer.add_test(mel, session)
 
@@ -70,9 +71,9 @@ def simulated_recording(simulation: Simulation, speaker: int, utterance: int) ->
     return apply_session(speak(voice, rng.uniform(SHORTEST, LONGEST), rng), session, rng)
 
 
-def speaker_name(speaker: int) -> str:
-    """The name of a simulated speaker, such as ``sim0007``."""
-    return f"sim{speaker:04d}"
+def speaker_name(speaker: int, seed: int = 0) -> str:
+    """The name of a simulated speaker, such as ``sim0007``. Those of other seeds are other voices: ``sim1-0007``."""
+    return f"sim{f'{seed}-' if seed else ''}{speaker:04d}"
 
 
 def _features(simulation: Simulation, item: tuple[int, int]) -> tuple[np.ndarray, list[np.ndarray]]:

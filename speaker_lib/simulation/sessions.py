@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..data.acoustics import band_pass, ripple, room_response, tilt
-from ..data.features import SAMPLE_RATE
+from ..sound.acoustics import band_pass, ripple, room_response, tilt
+from ..sound.features import SAMPLE_RATE
 
 
 @dataclass(frozen=True)

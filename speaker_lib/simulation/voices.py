@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from ..data.features import SAMPLE_RATE
+from ..sound.features import SAMPLE_RATE
 
 FILTER_WINDOW, FILTER_HOP = 512, 128  # samples: the filter changes every 8 ms; not the frames of `features`
 FILTER_FRAMES_PER_SECOND = SAMPLE_RATE / FILTER_HOP

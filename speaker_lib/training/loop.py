@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from ..data.batches import Batch, ValidBatches, get_dataloader
 from ..data.corpus import Corpus
+from ..data.statistics import band_statistics
 from ..utils.device import get_autocast_dtype, get_device
 from ..utils.progress import in_notebook, log, progress_bar
 from ..utils.signals import stop_on_interrupt
@@ -70,7 +71,7 @@ def train(
         checkpoints.restore(state)
         train_batches, valid_batches, _ = get_dataloader(corpus, config, state.step, device, team.rank, team.size)
         if run.preset.model.input_norm == "global" and state.step == 0:
-            state.normalise_input(*corpus.labelled.band_statistics(train_batches.utterances))
+            state.normalise_input(*band_statistics(corpus.labelled, train_batches.utterances))
         step = TrainStep(run.preset, state, team.wrap(state.model), choose_capture(device, config.graph, team.size))
         batches, criterion = iter(train_batches), nn.CrossEntropyLoss()
         parts = train_batches.utterances, valid_batches.utterances

@@ -14,7 +14,7 @@ import pytest
 from speaker_lib.course import start as preflight_module
 from speaker_lib.course.lesson import DOWNLOAD
 from speaker_lib.course.start import preflight
-from speaker_lib.data.sources import HW4_EXPECTED
+from speaker_lib.download.sources import HW4_EXPECTED
 from speaker_lib.utils.errors import CorpusError
 
 from .conftest import ARCHIVE, BUSY, NETWORK, SCRIPT, USAGE, assert_complete, big_disk, download, failure, until
@@ -105,7 +105,7 @@ def test_the_data_go_beside_the_script_where_no_target_is_named(server, archive,
     """In a clone without .venv: a bare Python is enough. The table there expects the small data set."""
     server.files = parts(archive)
     shutil.copytree(SCRIPT.parents[1] / "speaker_lib", tmp_path / "speaker_lib", ignore=shutil.ignore_patterns("__pycache__"))
-    table = tmp_path / "speaker_lib" / "data" / "sources.py"
+    table = tmp_path / "speaker_lib" / "download" / "sources.py"
     table.write_text(table.read_text().replace(HW4_EXPECTED, expected.read_text()))
     (tmp_path / "data").mkdir()
     shutil.copy(SCRIPT, tmp_path / "data")

@@ -12,9 +12,9 @@ import pytest
 from speaker_lib import Corpus
 from speaker_lib.course.lesson import open_lesson
 from speaker_lib.data.audio import utterance_audio
-from speaker_lib.data.features import log_mel
 from speaker_lib.data.recordings import prepare
 from speaker_lib.data.splits import can_hold_out_sessions
+from speaker_lib.sound.features import log_mel
 
 from ..conftest import write_corpus
 from .conftest import SCRIPT, SPEAKERS, USAGE
@@ -74,10 +74,10 @@ def serve_strangers(server: PartServer, library: Path, name: str) -> None:
 def test_strangers_are_people_if_the_known_ones_are(speech, server, library, prepared, hosted, capsys):
     shutil.copytree(prepared, hosted / "data")
     lesson = open_lesson()
-    write_corpus(hosted / "data" / "strangers-50")
+    write_corpus(hosted / "data" / "strangers-50-seed1")
     capsys.readouterr()
     serve_strangers(server, library, "something-else")
-    assert lesson.unseen_speakers().folder.name == "strangers-50"
+    assert lesson.unseen_speakers().folder.name == "strangers-50-seed1"
     assert "holds no recordings in LibriSpeech/test-clean" in capsys.readouterr().out.splitlines()[-1]
     serve_strangers(server, library, "test-clean")
     assert lesson.unseen_speakers().source.startswith("LibriSpeech test-clean")

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from speaker_lib import Corpus
-from speaker_lib.data.sources import SOURCES, table
+from speaker_lib.download.sources import SOURCES, table
 
 from ..conftest import call
 from .conftest import (

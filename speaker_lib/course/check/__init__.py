@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = exports(
         "lesson1": "attention loss_of_guessing mean_over_frames",
         "lesson2": "attention_parameters sigmoid_slope residual",
         "lesson3": "paired_t surplus",
-        "lesson4": "people_reached pool lower_logit equal_error_rate",
+        "lesson4": "people_reached pool lower_logit",
+        "lesson5": "equal_error_rate enrol",
     },
 )

@@ -1,12 +1,10 @@
-"""The exercises of lesson 4: people mixed in a batch, weighted pooling, a margin, the equal error rate."""
+"""The exercises of lesson 4: people mixed in a batch, weighted pooling, a margin."""
 
 from __future__ import annotations
 
 import torch
 
 from ...config.schema import ModelConfig
-from ...evaluation.verification import equal_error_rate as library_eer
-from ...evaluation.verification import error_rates
 from ...models.classifier import Classifier
 from ...models.inspect import utterances_reached
 from ...models.pooling import weighted_sum
@@ -129,51 +127,6 @@ lower_logit = Exercise(
         (
             "logits[:, labels] takes those columns in every row: write logits[torch.arange(len(labels)), labels].",
             lambda logits, labels, margin, scale: logits - scale * margin * torch.zeros_like(logits).index_fill(1, labels, 1.0),
-        ),
-    ],
-)
-
-
-def _scores(n_same: int, n_different: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosines of pairs of one speaker and of two; both errors are equal at one of them."""
-    same, different = normal(n_same, seed=seed), normal(n_different, seed=seed + 1)
-    return (0.55 + 0.2 * same).clamp(-1, 1), (0.1 + 0.25 * different).clamp(-1, 1)
-
-
-def _rates(same: torch.Tensor, different: torch.Tensor):
-    scores = torch.cat([same, different])
-    return error_rates(scores.numpy(), torch.arange(len(scores)).numpy() < len(same))
-
-
-equal_error_rate = Exercise(
-    "equal_error_rate",
-    lambda same, different: library_eer(_rates(same, different))[0],
-    [_scores(40, 40, 1), _scores(25, 50, 9)],
-    "the library finds the same rate for two sets of pairs.",
-    [
-        (
-            "the threshold is not fixed at 0.5: move it until both errors are equally frequent.",
-            lambda same, different: ((same < 0.5).float().mean() + (different >= 0.5).float().mean()) / 2,
-        ),
-        (
-            "that is 1 − EER: an error is a pair of one speaker *below* the threshold, or a pair of two above.",
-            lambda same, different: 1 - library_eer(_rates(same, different))[0],
-        ),
-        (
-            "that is the threshold: the question was for the rate of errors there.",
-            lambda same, different: library_eer(_rates(same, different))[1],
-        ),
-        (
-            "that is the smallest sum of both errors: look for the threshold where they are equal.",
-            lambda same, different: (_rates(same, different).false_accepts + _rates(same, different).false_rejects).min(),
-        ),
-        (
-            "that is the smallest mean of both errors: look for the threshold where they are equal.",
-            lambda same, different: (_rates(same, different).false_accepts + _rates(same, different).false_rejects).min() / 2,
-        ),
-        (
-            "at the equal error rate both errors have that rate: do not add them.",
-            lambda same, different: 2 * library_eer(_rates(same, different))[0],
         ),
     ],
 )

@@ -17,7 +17,7 @@ import torch
 from ..utils.errors import SpeakerError
 from .decoder import LONGEST as LONGEST  # for those who import it from here
 from .levels import BLOCK, block_levels, check_speech, loud_moment, note_on_pauses, remove_offset
-from .sound import SAMPLE_RATE, read_audio
+from .reading import SAMPLE_RATE, read_audio
 
 N_FFT = WINDOW = 400  # samples, 25 ms
 HOP = 160  # samples, 10 ms

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .sound import SAMPLE_RATE
+from .reading import SAMPLE_RATE
 
 BLOCK = SAMPLE_RATE // 50  # samples: the level is measured over 20 ms
 FAINTEST = -55.0  # dB of full scale: the loudest 20 ms of speech with a peak of 1% are louder

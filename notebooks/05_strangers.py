@@ -1,0 +1,267 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     notebook_metadata_filter: -jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown] tags=["badges"]
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/OWNER/speaker-course/blob/v0.1.0/notebooks/05_strangers.ipynb)
+# [![Open in Kaggle](https://kaggle.com/static/images/open-in-kaggle.svg)](https://kaggle.com/kernels/welcome?src=https://github.com/OWNER/speaker-course/blob/v0.1.0/notebooks/05_strangers.ipynb)
+
+# %% [markdown]
+# # 5 · Strangers
+#
+# Every model so far answers with a name from its list. But a door, a phone or a meeting recorder meets people who were not in
+# the training data. This lesson asks two other questions: *are these two utterances by the same person?* (verification) and
+# *which of the people whom I have met is this, if any?* (after enrolment).
+#
+# **After this lesson you can** explain why a classifier cannot say "nobody I know"; compare two utterances by their embeddings,
+# and compute the equal error rate; enrol a person with a few recordings; and measure what more training speakers bring.
+#
+# **學習目標** 說明為什麼分類器說不出「我不認識這個人」；用嵌入向量（embedding）比較兩段語句，並計算等錯誤率（EER）；
+# 用幾段錄音登錄一個人；測量訓練語者變多有什麼好處。
+#
+# Allow 45 minutes; the computer needs four of them. If you have not run lessons 1 and 2, short runs replace them.
+
+# %% tags=["bootstrap"]
+# On Colab and Kaggle this fetches the course. Where speaker_lib is installed it does nothing.
+import importlib.util, os, subprocess, sys
+
+ADDRESS = "https://github.com/OWNER/speaker-course"
+COURSE, RELEASE = "speaker-course", "v0.1.0"
+if importlib.util.find_spec("speaker_lib") is None:
+    assert not os.path.exists("../speaker_lib"), "open this notebook by `make lab` in the checkout"
+    if not os.path.exists(COURSE):
+        source = os.environ.get("SPEAKER_REPOSITORY", ADDRESS)
+        clone = f"git -c advice.detachedHead=false clone --quiet --depth=1 --branch={RELEASE}"
+        failed = subprocess.run([*clone.split(), source, COURSE]).returncode
+        assert not failed, f"cannot fetch {RELEASE} from {source}; on Kaggle, switch Internet on"
+    subprocess.run([sys.executable, f"{COURSE}/tools/install_missing.py"], check=True)
+    sys.path.insert(0, os.path.abspath(COURSE))
+
+# %% [markdown]
+# ## Before we begin
+#
+# As in lesson 1.
+
+# %%
+from speaker_lib.course import preflight, quiz, show
+
+DATA = (
+    "automatic"  # @param ["automatic", "LibriSpeech dev-clean", "simulated voices", "download HW4"]
+)
+KEEP = "here"  # @param ["here", "Google Drive"]
+lesson = preflight(DATA, KEEP)
+corpus = lesson.corpus
+
+# %% [markdown]
+# ## A closed list
+#
+# Here are speakers whom no model of this course was trained on: *strangers*. **What will lesson 2's model say of them? Will it
+# at least be less confident?**
+
+# %%
+import torch
+
+from speaker_lib import SpeakerDataset
+from speaker_lib.evaluation import full_outputs, heldout_indices
+
+tuned, strangers = lesson.trained("tuned"), lesson.unseen_speakers()
+model, everyone = tuned.load_model(lesson.device), torch.arange(len(strangers.labelled))
+known = ("known", corpus, heldout_indices(tuned, corpus))
+for who, data, chosen in (known, ("strangers", strangers, everyone)):
+    logits = full_outputs(model, SpeakerDataset(data.labelled), chosen, lesson.device)
+    sure = logits.softmax(dim=1).amax(dim=1)  # (utterances,) the probability of its answer
+    often = (sure > 0.9).float().mean()
+    print(f"{who:<10} mean confidence {sure.mean():.2f}; above 0.9 in {often:.0%} of utterances")
+
+# %% [markdown]
+# It cannot say "nobody I know": its probabilities sum to 1 over the names on its list, so every stranger gets one of them.
+# *Identification* is a closed list.
+#
+# But the input of the head's *last* layer needs no list. This vector, the **embedding**, describes how an utterance sounds
+# ([Snyder et al. 2018](https://www.danielpovey.com/files/2018_icassp_xvectors.pdf)). **Do strangers have their own places among
+# the embeddings?** A *t-SNE* map draws them in two dimensions and keeps similar ones close together:
+
+# %%
+from speaker_lib.evaluation import embed
+from speaker_lib.plots import map_figure
+
+show(map_figure(embed(tuned, strangers, everyone, lesson.device)))
+
+# %% [markdown]
+# **What to see:** each colour is a stranger. Where a colour stays together, embeddings describe voices that are not on the
+# list. If a group falls apart into recordings, they also describe the room or microphone. (On such a map the distance between
+# far groups means little.)
+#
+# ## The same person, or two?
+#
+# Take two utterances and the cosine between their embeddings. If this score reaches a *threshold*, we say *the same person*.
+# There are two errors: rejecting a pair of one speaker, and accepting a pair of two. A higher threshold makes more of the first
+# and fewer of the second. The **equal error rate** (EER) is the error rate at the threshold where both are equal.
+#
+# **Exercise.** Write the EER.
+
+# %% tags=["NBVAL_CHECK_OUTPUT", "exercise"]
+from speaker_lib.course import check
+
+
+def equal_error_rate(same, different):
+    """The EER of the scores of pairs of one speaker, same (n,), and of pairs of two, different (m,)."""
+    # solution: try each score as the threshold, and take the one where both error rates are closest.
+    thresholds = torch.cat([same, different])[:, None]  # (n + m, 1)
+    rejected = (same < thresholds).float().mean(dim=1)  # (n + m,)
+    accepted = (different >= thresholds).float().mean(dim=1)  # (n + m,)
+    best = (accepted - rejected).abs().argmin()
+    return (accepted[best] + rejected[best]) / 2
+    # end of solution
+
+
+check.equal_error_rate(equal_error_rate)
+
+# %% [markdown]
+# Now real pairs. If the data name their recordings, both utterances of one speaker come from different ones, so that the room
+# cannot give the answer away.
+
+# %%
+from speaker_lib.evaluation import draw_trials, verify
+from speaker_lib.plots import verification_figure
+
+trials = draw_trials(strangers, everyone)
+result, scores = verify(tuned, strangers, trials, lesson.device)
+show(verification_figure(result, scores, trials.same))
+
+# %% [markdown]
+# **What to see:** on the left, where the two heaps overlap, no threshold gets everything right. On the right is the *DET* curve
+# (detection error trade-off), both errors at every threshold: the nearer to the bottom left corner, the better.
+#
+# **Is that good? Compared with what?** Guessing has an EER of 0.5. But even random weights pass on some of what the features
+# say about a voice. So compare every model with an *untrained* one. **minDCF** (minimum detection cost function) weighs both
+# errors for a door where only 1 (or 5) in 100 who knock may enter: 0 is perfect, 1 is no better than keeping it shut.
+
+# %%
+from speaker_lib.evaluation import verification_table
+
+runs = {
+    "untrained": lesson.untrained("tuned"),
+    "baseline": lesson.trained("baseline"),
+    "tuned": tuned,
+}
+results = {name: verify(run, strangers, trials, lesson.device)[0] for name, run in runs.items()}
+print(verification_table(results))
+
+# %% [markdown]
+# ## How many people does it take?
+#
+# These models were trained on a list of names. **Would they compare strangers better if the list were longer?** The same model,
+# the same number of steps, several seeds; only the number of speakers (and so of utterances) changes.
+
+# %%
+from speaker_lib.experiments import run_generalisation
+
+profile = lesson.profile
+data = [lesson.first_speakers(n) for n in profile.training_speakers if n <= corpus.n_speakers]
+found = run_generalisation(
+    profile.tuned, profile.generalisation, data, strangers, lesson.runs / "generalisation"
+)
+print(found)
+
+# %%
+from speaker_lib.plots import generalisation_figure
+
+show(generalisation_figure(found))
+
+# %% [markdown]
+# **What to see:** the dashed line is the untrained model. How far below it do the runs get, and do more people help? If the
+# curve rises again at its end, as with 100 simulated voices after 400 short steps, the longer list was not learned in so
+# few steps. The `tuned` model in the table above heard the same voices, for more and larger steps. So people help only with
+# enough training. Benchmarks train on thousands of people, and reach an EER below 1 % on VoxCeleb
+# ([Desplanques et al. 2020](https://arxiv.org/abs/2005.07143)). Count the people you test on, too: ten are too few.
+#
+# ## Enrolment: "who is this?"
+#
+# To **enrol** a person, take a few recordings, scale their embeddings to length 1, average them, and scale the mean to
+# length 1. A new recording is given to the person with the highest cosine, or to *nobody* if even that is below the threshold.
+#
+# **Exercise.** Write the enrolment of one person.
+
+# %% tags=["NBVAL_CHECK_OUTPUT", "exercise"]
+from speaker_lib.course import check
+
+
+def enrol(vectors):
+    """The embeddings (recordings, d) of one person to one vector (d,) of length 1."""
+    # solution: every recording counts alike, so each vector gets length 1 before the mean, and the mean after it.
+    mean = torch.nn.functional.normalize(vectors, dim=1).mean(dim=0)  # (d,)
+    return mean / mean.norm()
+    # end of solution
+
+
+check.enrol(enrol)
+
+# %% [markdown]
+# The threshold is *calibrated*: enrol some of the strangers, score utterances of all of them, and choose the score that only
+# 5 % of those who are *not* enrolled exceed. **How many of the enrolled are then turned away? Does a second recording help?**
+
+# %%
+from speaker_lib.evaluation import calibrate, make_reference
+
+reference = make_reference(tuned, strangers, lesson.device)
+for recordings in (1, 2, 4):
+    t = calibrate(reference, 10, recordings)
+    print(
+        f"{t.n_people} people enrolled by {recordings}: {t.false_accepts:.0%} of strangers are accepted, "
+        f"{t.false_rejects:.0%} of the enrolled are turned away or mistaken"
+    )
+
+# %% [markdown]
+# ## Your own voice
+#
+# Record yourself and some friends with a phone, three times ten seconds each, and ask:
+#
+# ```sh
+# python -m speaker_lib enrol    --run RUN --name ada ada1.m4a ada2.m4a ada3.m4a
+# python -m speaker_lib identify --run RUN somebody.m4a
+# ```
+#
+# `RUN` is the folder that the next cell prints; M4A files need ffmpeg. The recordings stay on this machine, and
+# `enrol --remove ada` deletes what is stored of a person. Ask people before you record them: a voice is personal data, and what
+# recognises a voice can also be misused to imitate or to track somebody ([docs/enrolment.md](../docs/enrolment.md)).
+
+# %% [markdown]
+# ## What we saw
+
+# %%
+best = found.eer.mean(axis=1)
+print(f"the run of this lesson: {tuned.folder}")
+print(f"{strangers.n_speakers} strangers, {strangers.source}:")
+print(f"EER untrained {results['untrained'].eer:.3f}, trained {results['tuned'].eer:.3f};")
+print(
+    f"with {found.speakers[1]} training speakers {best[1]:.3f}, with {found.speakers[-1]} {best[-1]:.3f}."
+)
+
+# %% [markdown]
+# ## Quiz
+
+# %%
+quiz(5)
+
+# %% [markdown]
+# **Recap.** A classifier has a list of names, and gives one of them to everybody. Embeddings compare any two utterances. The
+# EER is the error rate where both errors are equal; compare it with an untrained model's. Enrolment averages embeddings, and a
+# calibrated threshold allows the answer *nobody*. To work for strangers, train on many people.
+#
+# **重點回顧。** 分類器只認得名單上的人，而且對任何人都會給出一個名字。嵌入向量可以比較任意兩段語句。等錯誤率是兩種錯誤率相等時的錯誤率；要拿它與未經訓練的模型比較。
+# 登錄一個人，就是取幾個嵌入向量的平均；校準過的門檻讓系統可以回答「不認識」。要適用於陌生人，模型應該用很多人的語音來訓練。
+#
+# **End of the course.** What you take away is a way to find out: one change at a time, several seeds, one way of measuring, and
+# the question *compared with what?*

@@ -1,0 +1,1 @@
+"""Open data sets: fetched from mirrors, verified and unpacked, or left as they were."""

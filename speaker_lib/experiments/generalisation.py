@@ -1,0 +1,72 @@
+"""How many people must training hear before a model tells apart people whom it has not heard?
+
+In: data sets of more and more speakers, and one of other speakers.  Out: the equal error rate (EER) on pairs of the others'
+utterances, for each number of training speakers and each seed.
+
+Results are a folder of runs, ``<speakers>/seed<n>``.  Finished runs are not trained again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..config.schema import Preset
+from ..data.corpus import Corpus
+from ..evaluation.trials import draw_trials
+from ..evaluation.verification import verify
+from ..utils.device import get_device
+from .seeds import AblationPlan, Job, spread, train_jobs
+
+UNTRAINED = 0  # stands in place of the number of speakers for initial weights
+
+
+@dataclass(frozen=True)
+class Generalisation:
+    """Equal error rates on speakers who are in no run's training data."""
+
+    speakers: tuple[int, ...]  # in the training data, ascending; the first is `UNTRAINED`
+    eer: np.ndarray  # (counts, seeds)
+    n_unseen: int  # speakers whose utterances are compared
+    source: str  # of the training data
+    steps: int  # of each run
+
+    def __str__(self) -> str:
+        """A line per number of training speakers."""
+        lines = [f"training speakers   EER (SD over {self.eer.shape[1]} seeds), {self.n_unseen} other speakers"]
+        for count, rates in zip(self.speakers, self.eer, strict=True):
+            lines.append(f"{count or 'untrained':>17}   {rates.mean():.3f} ({spread(rates):.3f})")
+        return "\n".join(lines)
+
+
+def run_generalisation(
+    preset: Preset,
+    plan: AblationPlan,
+    corpora: Sequence[Corpus],
+    unseen: Corpus,
+    folder: str | os.PathLike[str],
+    workers: int | None = None,
+) -> Generalisation:
+    """Trains the preset on each corpus for every seed of the plan, and verifies the ``unseen`` speakers with each run.
+
+    All runs have the same number of steps.  Raises RunError if a run of the folder has other settings or other data.
+    """
+    corpora = sorted(corpora, key=lambda corpus: corpus.n_speakers)
+    trained = Preset(preset.model, replace(plan.train, keep="last"))
+    initial = Preset(preset.model, replace(plan.train.with_total_steps(1), learning_rate=0.0))
+    trials = draw_trials(unseen, torch.arange(len(unseen.labelled)))
+    rates = []
+    for corpus, start, name in [
+        (corpora[0], initial, "untrained"),
+        *((corpus, trained, str(corpus.n_speakers)) for corpus in corpora),
+    ]:
+        places = [(Path(folder) / name / f"seed{seed}", start.override({"train.seed": seed})) for seed in plan.seeds]
+        runs = train_jobs([Job.of(*place, corpus) for place in places], corpus, f"Speakers: {name}", workers)
+        rates.append([verify(run, unseen, trials, get_device())[0].eer for run in runs])
+    counts = (UNTRAINED, *(corpus.n_speakers for corpus in corpora))
+    return Generalisation(counts, np.array(rates), unseen.n_speakers, corpora[-1].source, plan.train.total_steps)
