@@ -123,7 +123,7 @@ def test_titles_show_what_they_can(fonts, tmp_path, capsys):
 def test_maps_and_voices_number_speakers_too(fonts, tmp_path, capsys):
     vectors = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
     names = tuple(NAMES[i % 4] for i in range(8))
-    figure = map_figure(Embeddings(vectors, np.full(8, 90), tuple("abcdefgh"), names, "recordings", "recordings"))
+    figure = map_figure(Embeddings(vectors, np.full(8, 90), tuple("abcdefgh"), ("",) * 8, names, "recordings", "recordings"))
     save_figure(figure, tmp_path / "map.png")
     assert sorted(text.get_text() for text in figure.axes[0].get_legend().get_texts()) == ["#1", "#2", "#3", "José"]
     assert "numbers" in one_sentence(capsys)

@@ -104,6 +104,9 @@ def third_party(folder: Path) -> set[str]:
                 modules |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 modules.add(node.module.split(".")[0])
+            elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "optional":  # speaker_lib.utils.optional
+                constants = [part.value for part in ast.walk(node.args[0]) if isinstance(part, ast.Constant)]
+                modules.add(str(constants[0]).split(".")[0])  # also of f"sklearn.{name}"
     outside = modules - sys.stdlib_module_names - {folder.name, "google"}  # google.colab is there on Colab only
     provided = packages_distributions()
     return {normal(provided[module][0]) for module in outside}

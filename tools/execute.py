@@ -12,7 +12,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat import NotebookNode
 
-from speaker_lib.utils.files import replacing
+from speaker_lib.utils.files import make_folder, replacing
 
 from .errors import ToolError
 
@@ -36,6 +36,7 @@ def execute(notebook: NotebookNode, name: str) -> None:
 
 def write_notebook(notebook: NotebookNode, path: Path) -> None:
     """Writes an .ipynb, or leaves the one that is there."""
+    make_folder(path.parent)
     with replacing(path, "w", encoding="utf-8") as file:
         nbformat.write(notebook, file)
 

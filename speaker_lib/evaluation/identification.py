@@ -57,7 +57,7 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, object]:
         """Plain nested dictionaries, ready for JSON."""
-        return asdict(self)
+        return asdict(self) | {"confidence": list(self.confidence)}
 
 
 def evaluate(

@@ -19,7 +19,7 @@ from ..data.splits import split_utterances
 from ..evaluation.identification import evaluate
 from ..models.cost import Cost, cost_of
 from ..training.loop import train
-from ..training.run import Run, fit_to_data
+from ..training.run import Run, check_several_speakers, fit_to_data
 from ..utils.device import get_device
 from ..utils.errors import RunError, WriteError
 from ..utils.files import BRING_BACK, make_folder
@@ -83,8 +83,9 @@ def train_jobs(jobs: Sequence[Job], corpus: Corpus, description: str = "Train", 
     """Trains and evaluates the jobs that are not finished, in ``workers`` processes (default: two on a GPU, else one per core).
 
     On a CPU, small kernels gain little from several cores, so one process per core is faster.  Raises RunError if a folder holds
-    another run, or if a run was stopped.
+    another run, or if a run was stopped, and CorpusError for data of one speaker.
     """
+    check_several_speakers(corpus)  # before a folder is made
     waiting = [job for job in jobs if not job.finished(corpus)]
     for folder in {folder for job in waiting for folder in job.above}:
         make_folder(folder)
