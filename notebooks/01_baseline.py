@@ -21,7 +21,7 @@
 # # 1 · Who is speaking? The baseline
 #
 # Somebody says a sentence. Which of 600 people was it? A student's report on homework 4 (HW4) of NTU's Machine Learning course
-# tries two Transformers: a small one is right in 48 % of cases, a tuned one in 76 %. Five lessons ask what it leaves open:
+# tries two Transformers: a small one is right in 48 % of cases, a tuned one in 76 %. These five lessons ask what it leaves open:
 # which of the four changes between them did it?
 #
 # **After this lesson you can** explain mel-spectrograms, frames and segments; write self-attention yourself; take the baseline
