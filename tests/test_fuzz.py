@@ -42,6 +42,7 @@ MOST_GROWTH = 300  # MB of memory, over all cases
 BAR = re.compile(r"(Pack|Check|Train|Valid|Full|Crop|Prepare): ")
 SAID = re.compile(
     r"(skipped|warning|note): |No utterance of |Step \d+, best model saved|(\S+/seed\d+: )?At step \d+ the validation accuracy"
+    r"|.* holds all [\d,]+ steps of this run, so nothing is trained"
 )
 PACKED = re.compile(r"data/packed(/|$)")
 

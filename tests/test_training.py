@@ -342,7 +342,7 @@ def test_progress_bars_look_as_in_the_report(capsys, corpus, tmp_path):
     error = capsys.readouterr().err
     assert "Train: 100%" in error and "60/60" in error and "step/s, accuracy=" in error and "step=60" in error
     assert "20/20" not in error  # one bar to the last step, not one to each validation
-    assert "Valid: 100%" in error and "3/3" in error and "uttr/s" in error
+    assert "Valid" not in error  # a second bar below the first is for terminals: a log file cannot move up a line
     assert "best model saved. (accuracy=" in error
 
 

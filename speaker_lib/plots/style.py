@@ -94,8 +94,11 @@ def label_names(names: Sequence[str]) -> list[str]:
 
 
 def plain(name: str) -> str:
-    """A name for Matplotlib to show as it is: text between two dollar signs would become a formula."""
-    return name.replace("$", r"\$")
+    """A name for Matplotlib to show as it is.
+
+    Text between two dollar signs would become a formula, and a legend leaves out a label that begins with an underscore.
+    """
+    return " " * name.startswith("_") + name.replace("$", r"\$")
 
 
 def finish(axes: Axes, title: str, x: str, y: str, legend: bool = True) -> None:

@@ -131,8 +131,7 @@ def valid(
     model.eval()
     meter = Meter()
     count = getattr(loader, "n_utterances", None) or len(loader.dataset)
-    # One bar is enough in a notebook, which shows no second one below the first.
-    with progress_bar(count, "Valid", "uttr", disable=not team.first or in_notebook(), leave=False) as bar:
+    with progress_bar(count, "Valid", "uttr", nested=True, disable=not team.first, leave=False) as bar:
         for batch in loader:
             loss, accuracy = model_fn(batch, model, criterion, device, dtype)
             meter.add(torch.stack([loss, accuracy]), len(batch[0]))

@@ -13,8 +13,13 @@ from tqdm import tqdm  # not tqdm.auto: a notebook that is opened again shows an
 _kept_lines: list[str] | None = None  # within `quietly`, the lines to print later
 
 
-def progress_bar(total: int, description: str, unit: str, **options: object) -> tqdm:
-    """A tqdm bar in the form of the report: ``Train: 100% 2000/2000 [00:45<00:00, 43.60 step/s, …]``."""
+def progress_bar(total: int, description: str, unit: str, nested: bool = False, **options: object) -> tqdm:
+    """A tqdm bar in the form of the report: ``Train: 100% 2000/2000 [00:45<00:00, 43.60 step/s, …]``.
+
+    A ``nested`` bar, below another one, is drawn in a terminal only: a notebook or a log file cannot move up a line.
+    """
+    if nested and (in_notebook() or not sys.stderr.isatty()):
+        options["disable"] = True
     if in_notebook():
         options = {"mininterval": 0.5, "leave": False} | options  # finished bars would push the figures out of sight
     else:
