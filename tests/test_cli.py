@@ -78,7 +78,7 @@ def test_from_nothing_to_a_prediction(simulated, two_runs, tmp_path):
 
     done = call("predict", "--data", simulated, "--run", tuned, "--out", tmp_path / "submission.csv")
     lines = (tmp_path / "submission.csv").read_text().splitlines()
-    assert lines[0] == "Id,Category" and len(lines) == 9 and all(",sim000" in line for line in lines[1:])
+    assert lines[0] == "Id,Category" and len(lines) == 9 and all(",sim1-000" in line for line in lines[1:])
 
     soundfile.write(tmp_path / "voice.wav", simulated_recording(SMALL, 2, 3), 16_000)
     done = call("identify", "--run", tuned, tmp_path / "voice.wav")

@@ -220,9 +220,9 @@ def test_the_ablation_gets_the_first_few_speakers(tmp_path, simulated):
 
 
 def test_lesson_1_shows_the_data_of_a_folder_that_comes_packed_without_files(lesson, tmp_path, capsys):
-    """Its cell "The data as they lie on disk", on feature files and on a pack alone."""
+    """Its cell "The data", on feature files and on a pack alone."""
     notebook = jupytext.read(ROOT / "notebooks" / "01_baseline.py")
-    (heading,) = (i for i, cell in enumerate(notebook.cells) if "## The data as they lie on disk" in cell.source)
+    (heading,) = (i for i, cell in enumerate(notebook.cells) if "## The data\n" in cell.source)
     exec(notebook.cells[heading + 1].source, {"lesson": lesson})
     assert "its feature: (" in capsys.readouterr().out
     write_standin(tmp_path / "packed", StandIn(speakers=2, utterances=12, sessions=2))

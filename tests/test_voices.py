@@ -70,7 +70,7 @@ def test_any_utterance_can_be_made_alone(simulated):
 def test_a_corpus_says_what_it_is(simulated):
     corpus = Corpus.open(simulated)
     assert len(corpus.labelled) == 40 and len(corpus.test) == 8
-    assert corpus.speakers == ("sim0000", "sim0001", "sim0002", "sim0003")
+    assert corpus.speakers == ("sim1-0000", "sim1-0001", "sim1-0002", "sim1-0003")
     assert "simulated voices (not people)" in corpus.source
     assert len(set(corpus.labelled.sessions)) == 4 * 3
     seconds = corpus.labelled.lengths / 100

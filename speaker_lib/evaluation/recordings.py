@@ -70,12 +70,12 @@ def read_recording(path: Path, shortest: float = SHORTEST) -> np.ndarray:
     """
     features = extract(path)
     mels = features.mel  # (frames, 40)
-    for note in features.notes:
-        log(f"note: {escape_controls(note)}")
     seconds = len(mels) / FRAMES_PER_SECOND
     if seconds < shortest:
         advice = f"record at least {shortest:g} s"
         raise SpeakerError(f"{path} holds {seconds:.2f} s of speech, pauses not counted, too short to tell a voice: {advice}.")
+    for note in features.notes:
+        log(f"note: {escape_controls(note)}")
     return mels
 
 
