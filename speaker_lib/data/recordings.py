@@ -16,7 +16,8 @@ import numpy as np
 
 from ..download.sources import source_of
 from ..sound.channels import MOST_COPIES, augmented_copies, augmented_source
-from ..sound.features import FRAMES_PER_SECOND, LONGEST, Features, extract
+from ..sound.decoder import LONGEST
+from ..sound.features import FRAMES_PER_SECOND, Features, extract
 from ..utils.errors import ConfigError, CorpusError, SpeakerError
 from ..utils.files import explain_os_errors
 from ..utils.parallel import parallel_map

@@ -22,7 +22,7 @@ from ..training.run import Run
 from ..utils.errors import ConfigError, CorpusError, SpeakerError
 from .book import Book, Entry, Reference, unit
 from .embeddings import embed
-from .recordings import SHORTEST, SHORTEST_ENROLMENT, embed_recording, open_model, read_recording
+from .recordings import SHORTEST, SHORTEST_ENROLMENT, embed_recording, open_model, read_recording, read_recordings
 
 COHORT = 20  # the nearest people of the cohort, by which a score is normalised
 LEAST_COHORT = 40  # people: mean and deviation of the nearest of fewer would be too uncertain
@@ -209,15 +209,13 @@ def recognise(
     if not book.entries:
         raise ConfigError("the book is empty: add somebody with `enrol --name NAME RECORDING …`.")
     model, people, means, cohort = open_model(run, device), book.people, book.means(), cohort_of(book.reference)
-    for path in map(Path, recordings):
-        try:
-            mels = read_recording(path)  # (frames, n_mels)
-        except SpeakerError as problem:
-            yield problem
-            continue
+
+    def answer(path: Path, mels: np.ndarray) -> Recognised:
         scores = score_people(embed_recording(model, mels, device)[None], means, cohort)[0]  # (people,)
         best = [(people[i], float(scores[i])) for i in np.argsort(-scores, kind="stable")[:most]]
-        yield Recognised(str(path), len(mels) / FRAMES_PER_SECOND, tuple(best))
+        return Recognised(str(path), len(mels) / FRAMES_PER_SECOND, tuple(best))
+
+    return read_recordings(recordings, answer)
 
 
 def _nearest(cosines: np.ndarray, own: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

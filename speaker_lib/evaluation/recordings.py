@@ -6,9 +6,10 @@ In: sound files.  Out: probabilities of the speakers in the training data, or on
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ from ..training.run import Run
 from ..utils.errors import RunError, SpeakerError, escape_controls
 from ..utils.progress import log, progress_bar
 from .identification import Model
+
+T = TypeVar("T")  # what is found out about a recording
 
 LONG = 6_000  # frames: a longer recording goes through the model in windows, since attention takes time ~ frames ** 2
 WINDOW = 2_000  # frames, at most
@@ -79,6 +82,19 @@ def read_recording(path: Path, shortest: float = SHORTEST) -> np.ndarray:
     return mels
 
 
+def read_recordings(
+    paths: Iterable[str | os.PathLike[str]], answer: Callable[[Path, np.ndarray], T]
+) -> Iterator[T | SpeakerError]:
+    """``answer(path, mels)`` for each recording, mels (frames, n_mels); or the problem that a recording has."""
+    for path in map(Path, paths):
+        try:
+            mels = read_recording(path)  # (frames, n_mels)
+        except SpeakerError as problem:
+            yield problem
+        else:
+            yield answer(path, mels)
+
+
 @torch.inference_mode()
 def window_outputs(model: Model, mels: np.ndarray, device: torch.device) -> torch.Tensor:
     """The outputs of ``model`` for mels (frames, n_mels), (windows, d) on the CPU: one window for up to `LONG` frames.
@@ -108,13 +124,11 @@ def identify(
     Raises RunError for a run that cannot be used.
     """
     model = open_model(run, device)
-    for path in map(Path, recordings):
-        try:
-            mels = read_recording(path)  # (frames, n_mels)
-        except SpeakerError as problem:
-            yield problem
-            continue
+
+    def answer(path: Path, mels: np.ndarray) -> Identified:
         probabilities = window_outputs(model, mels, device).softmax(dim=1).mean(dim=0)  # (n_speakers,)
         best = probabilities.topk(min(most, len(probabilities)))
         pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        yield Identified(str(path), len(mels) / FRAMES_PER_SECOND, tuple((run.data.speakers[i], p) for i, p in pairs))
+        return Identified(str(path), len(mels) / FRAMES_PER_SECOND, tuple((run.data.speakers[i], p) for i, p in pairs))
+
+    return read_recordings(recordings, answer)

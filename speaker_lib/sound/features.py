@@ -15,7 +15,6 @@ import numpy as np
 import torch
 
 from ..utils.errors import SpeakerError
-from .decoder import LONGEST as LONGEST  # for those who import it from here
 from .levels import BLOCK, block_levels, check_speech, loud_moment, note_on_pauses, remove_offset
 from .reading import SAMPLE_RATE, read_audio
 
