@@ -30,7 +30,6 @@ FOUND, PEOPLE, SIMULATED, DOWNLOAD = SOURCES_OF_DATA = "automatic", "LibriSpeech
 HERE, DRIVE = "here", "Google Drive"  # places of the runs
 RUNS = ("baseline", "tuned")
 _HW4 = ("Dataset", "data/Dataset", "data/hw4")  # usual places of HW4
-_NOTHING_FOUND = "No data set was found, so "
 KAGGLE_INPUT = Path("/kaggle/input")
 _COMPETITIONS = ("ml2022spring-hw4", "ml2023springhw4")
 
@@ -162,12 +161,11 @@ def _find_data(profile: Profile, home: Path, data: str) -> Path:
                 return folder
     if data == DOWNLOAD:
         return _download(home)
-    simulation = profile.simulation
-    if profile.name == "smoke":
-        return _simulated(home / "data" / f"simulated-{simulation.speakers}", simulation, _NOTHING_FOUND)
-    if data == PEOPLE or (data == FOUND and is_hosted()):
-        return _speech_or_voices(SPEECH, home / "data" / "simulated", simulation)
-    return _simulated(home / "data" / "simulated", simulation, _NOTHING_FOUND)
+    simulation, smoke = profile.simulation, profile.name == "smoke"
+    folder = home / "data" / (f"simulated-{simulation.speakers}" if smoke else "simulated")
+    if not smoke and (data == PEOPLE or (data == FOUND and is_hosted())):
+        return _speech_or_voices(SPEECH, folder, simulation)
+    return _simulated(folder, simulation, "No data set was found, so ")
 
 
 def _simulated(folder: Path, simulation: Simulation, why: str = "") -> Path:
