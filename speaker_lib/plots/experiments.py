@@ -164,7 +164,7 @@ def generalisation_figure(found: Generalisation) -> Figure:
     axes.set_xscale("log")
     axes.set_xticks(counts, [str(count) for count in counts])
     axes.minorticks_off()
-    axes.set_ylim(0, max(found.eer.max(), untrained) * 1.1)
+    axes.set_ylim(0, max(found.eer.max() * 1.1, 0.01))
     title = f"How many people does it take? Verification of {found.n_unseen} other speakers"
     finish(axes, title, "speakers in the training data", "equal error rate (EER)")
     said = ", ".join(f"{count}: {row.mean():.3f}" for count, row in zip(counts, rates, strict=True))
