@@ -2,6 +2,7 @@
 # make course DATA=dev-clean, make lab DATA=dev-clean: the same on recorded people (LibriSpeech), fetched and prepared first
 # make lab                opens copies of the lessons (build/lab) in JupyterLab, to step through them
 # make student            build/student.zip to hand out: lessons without outputs, exercises to solve, solutions apart
+# make release            after make course: build/finished-runs.tar.gz, with which a class need not wait for training
 # make test               everything that CI runs but the two below
 # make test-long          what takes minutes: fifty kills over one training, two thousand spoiled files
 # make audit              known holes in the packages that CI installs, where that can be asked
@@ -21,7 +22,7 @@ TOOLS := $(BIN)/python -m tools
 NBVAL := --quiet --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --override-ini=filterwarnings=default --durations=3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: course lab student test test-long test-notebooks audit bench notebooks house reference check-notebooks repository clean
+.PHONY: course lab student release test test-long test-notebooks audit bench notebooks house reference check-notebooks repository clean
 .DELETE_ON_ERROR:
 
 ifdef DATA
@@ -41,6 +42,9 @@ lab: $(VENV)/.installed-dev
 
 student: $(VENV)/.installed-dev
 	@$(TOOLS) student
+
+release: $(VENV)/.installed-dev
+	@$(TOOLS) release
 
 # A process to a core, with one thread each: most tests wait for a Python that starts. Those of a file share what it trains.
 test: $(VENV)/.installed-dev

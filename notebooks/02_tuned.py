@@ -278,10 +278,23 @@ print(
 # Four in five of the declared parameters never learn: `forward` calls `encoder_layer`, not `encoder`, which holds six *copies*
 # of it.
 #
-# Did that happen to the report? Its log gives a speed: 44 steps a second for *both* models. At that speed the baseline computes
-# 100 GFLOP a second, one wide layer 1,600, six wide layers 9,400. Two such different models are equally fast only if both wait
-# for something else, such as the data; with six layers, computing would hardly be that fast. So the report most likely ran
-# **one** wide layer. This course has both: `tuned`, where all six run, and `seed_tuned_as_run`, where one does.
+# Did that happen to the report? Its log gives a speed: 44 steps a second for *both* models. **How much arithmetic is that for
+# each? Could a T4, the GPU that Colab lends most often, do it?**
+
+# %%
+from speaker_lib.plots import speed_figure
+
+candidates = {
+    "baseline": baseline.model,
+    "tuned, 1 layer runs": depths["1 layer, 512 wide"],
+    "tuned, 6 layers run": depths["6 layers, 512 wide"],
+}
+show(speed_figure(candidates, 44, peak=8.1e12, peak_name="the most that a T4 can do"))
+
+# %% [markdown]
+# Six layers would need more than a T4 can do at its very best, and training hardly reaches half of that. Two models that differ
+# so much are equally fast only if both wait for something else, such as the data. So the report most likely ran **one** wide
+# layer. This course has both: `tuned`, where all six run, and `seed_tuned_as_run`, where one does.
 #
 # ## Discovery 2: six layers that collapse
 #
@@ -355,14 +368,8 @@ evaluation, logits, labels = evaluate(run, corpus, lesson.device)
 run.save_evaluation(evaluation.to_dict())
 print(evaluation_text(evaluation, logits, labels, corpus.speakers))
 
-# %%
-from speaker_lib.plots import confusion_figure
-
-show(confusion_figure(logits, labels, corpus.speakers))
-
 # %% [markdown]
-# **What to see:** are there fewer counts off the diagonal than in lesson 1? And the attention of every head in the last layer,
-# on the same segment as above:
+# And the attention of every head in the last layer, on the same segment as above:
 
 # %%
 maps = attention_maps(run.load_model(), mel)  # (layers, heads, frames, frames)

@@ -302,7 +302,8 @@ def test_what_a_change_adds_depends_on_the_way():
     [
         (
             "nhead",
-            r"You said nhead\. The runs: alone it gains \+0\.0\d+ \(SE 0\.\d+\); activation gains most, \+0\.[34]\d+ \(SE 0\.\d+\)\.",
+            r"You said nhead\. The runs: alone it gains \+0\.0\d+ \(SE 0\.\d+\); "
+            r"activation gains most, \+0\.[34]\d+ \(SE 0\.\d+\)\.",
         ),
         ("activation", r"You said activation\. The runs: alone it gains \+0\.[34]\d+ \(SE 0\.\d+\), the most of all\."),
         (None, r"No guess is stored here\. The runs: alone, activation gains most, \+0\.[34]\d+ \(SE 0\.\d+\)\."),

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from speaker_lib import PRESETS, Classifier, ModelConfig, TrainConfig
-from speaker_lib.models.cost import parameters_of
+from speaker_lib.models.cost import cost_of, parameters_of
 from speaker_lib.models.inspect import attention_maps, head_signals, loudness_correlation, utterances_reached
 from speaker_lib.models.summary import head_table, layer_table
 from speaker_lib.plots.architecture import architecture_figure, model_parts
-from speaker_lib.plots.model import activation_figure, attention_figure, cost_figure, schedule_figure
+from speaker_lib.plots.model import activation_figure, attention_figure, cost_figure, schedule_figure, speed_figure
 from speaker_lib.plots.runs import confusion_figure
 from speaker_lib.plots.speech import lengths_figure, utterance_figure, voices_figure
 from speaker_lib.plots.style import WIDTH, description, save_figure
@@ -113,6 +113,7 @@ def test_every_figure_is_drawn(signals, tmp_path):
         "activation": activation_figure(two, "a title"),
         "attention": attention_figure(maps[0], torch.randn(20, 40), "a title"),
         "costs": cost_figure({"baseline": PRESETS["baseline"].model, "tuned": PRESETS["tuned"].model}),
+        "speeds": speed_figure({"baseline": PRESETS["baseline"].model}, 44, 1e12, "a GPU"),
         "schedule": schedule_figure(TrainConfig()),
         "confusion": confusion_figure(torch.randn(40, 5), torch.arange(40) % 5, tuple("abcde")),
         "voices": voices_figure([mel[:, 0], mel[:, 1]], [mel, mel], ["one", "two"]),
@@ -167,6 +168,14 @@ def test_costs_have_one_colour_that_darkens_and_equal_precision():
     brightness = [sum(bar.get_facecolor()[:3]) for bar in axes.patches]
     assert brightness == sorted(brightness, reverse=True) and len(set(brightness)) == 3
     assert [len(text.get_text().replace(".", "")) for text in axes.texts] == [3, 3, 3]
+
+
+def test_work_per_second_is_steps_times_work_and_stands_out_above_the_peak():
+    models = {"baseline": PRESETS["baseline"].model, "tuned": PRESETS["tuned"].model}
+    (axes,) = speed_figure(models, 44, peak=8.1e12, peak_name="a GPU").axes
+    rates = [44 * cost_of(model).flops / 1e9 for model in models.values()]
+    assert [text.get_text() for text in axes.texts] == [f"{rate:,.0f}" for rate in rates]
+    assert rates[0] < 8_100 < rates[1] and axes.patches[0].get_facecolor() != axes.patches[1].get_facecolor()
 
 
 @pytest.mark.parametrize("name", PRESETS)

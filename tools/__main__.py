@@ -17,6 +17,7 @@ COMMANDS = {
     "lab": (commands.lab, "copy every lesson to build/lab, where JupyterLab opens it"),
     "smoke": (commands.smoke, "lay out every lesson in build/smoke, where nbval runs it"),
     "student": (commands.student, "make the student edition: build/student, and build/student.zip to hand out"),
+    "release": (commands.release, "pack the finished runs of the lessons: build/finished-runs.tar.gz"),
     "house": (commands.draw_house, "draw the picture of the library anew"),
     "reference": (commands.write_reference, "write docs/reference.md anew"),
     "audit": (commands.audit, "say which packages of constraints.txt have known holes"),

@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import nbformat
 
 from speaker_lib.config.presets import PRESETS
+from speaker_lib.course.finished import ARCHIVE, pack_finished_runs
 from speaker_lib.course.lesson import open_lesson
 from speaker_lib.course.profiles import PROFILES, VARIABLE
 from speaker_lib.data.corpus import Corpus
 from speaker_lib.plots import architecture_figure, save_figure
 from speaker_lib.simulation.corpus import simulate
-from speaker_lib.utils.files import replacing
+from speaker_lib.utils.files import make_folder, replacing
 
 from .audit import known_holes
 from .course import FIGURES
@@ -79,12 +81,28 @@ def smoke(project: Project) -> int:
 
 
 def student(project: Project, without_solutions: bool = False) -> int:
-    """Makes the student edition in ``build/student``, and the zip of it to hand out."""
+    """Makes the student edition in ``build/student``, with packed runs if there are any, and the zip to hand out."""
     folder = _emptied(project.root / "build" / "student")
     write_editions(project, folder, not without_solutions)
+    runs = project.root / "build" / ARCHIVE
+    if runs.exists():
+        shutil.copy(runs, folder)
     path = folder.with_suffix(".zip")
     write_zip(folder, path, f"{project.slug.split('/')[1]}-student")
     print(f"{path.relative_to(project.root)}: {len(project.lessons)} lessons, {path.stat().st_size / 1e6:.1f} MB to hand out.")
+    return 0
+
+
+def release(project: Project) -> int:
+    """Packs the finished runs of the lessons, for classes that do not wait for training."""
+    os.chdir(project.root / "notebooks")
+    lesson = open_lesson()
+    path = project.root / "build" / ARCHIVE
+    make_folder(path.parent)
+    names = pack_finished_runs(lesson.runs, lesson.corpus, lesson.profile.name, path)
+    kinds = Counter(name.split("/")[0] for name in names)
+    print(*(f"{kind}: {count} run{'s' * (count > 1)}" for kind, count in kinds.items()), sep="\n")
+    print(f"{path.relative_to(project.root)}: {path.stat().st_size / 1e6:.1f} MB. Lay it beside the lessons (docs/teaching.md).")
     return 0
 
 

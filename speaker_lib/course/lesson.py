@@ -1,4 +1,4 @@
-"""A lesson's profile, data and runs.
+"""A lesson's profile, data and runs.  Runs that are finished already may come in an archive (`finished`).
 
 Data: the folder in ``SPEAKER_DATA``, else what lies in one of the usual folders, else on Colab and Kaggle real speech, which is
 fetched, else simulated voices, which are made at once.
@@ -22,6 +22,7 @@ from ..training.loop import train
 from ..training.run import Run, fit_to_data
 from ..utils.device import get_device
 from ..utils.errors import ConfigError, CorpusError, DownloadError, RunError, SpeakerError, short_repr
+from .finished import take_finished_runs
 from .guesses import guess, stored_guess
 from .profiles import Profile, get_profile
 from .speech import SPEECH, STRANGERS, fetch_speech, is_hosted, is_speech, voices
@@ -137,7 +138,9 @@ def open_lesson(data: str = FOUND, keep: str = HERE) -> Lesson:
     device = get_device()
     profile, home = get_profile(device.type == "cuda"), _home()
     corpus = Corpus.open(_find_data(profile, home, data))
-    return Lesson(profile, corpus, device, _runs_home(home, keep) / profile.name / corpus.folder.resolve().name)
+    runs = _runs_home(home, keep) / profile.name / corpus.folder.resolve().name
+    take_finished_runs([home, home / "data", Path(), *KAGGLE_INPUT.glob("*")], runs, corpus, profile.name)
+    return Lesson(profile, corpus, device, runs)
 
 
 def _home() -> Path:

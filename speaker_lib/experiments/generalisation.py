@@ -18,8 +18,9 @@ import torch
 
 from ..config.schema import Preset
 from ..data.corpus import Corpus
-from ..evaluation.trials import draw_trials
+from ..evaluation.trials import Trials, draw_trials
 from ..evaluation.verification import verify
+from ..training.run import Run
 from ..utils.device import get_device
 from .seeds import AblationPlan, Job, spread, train_jobs
 
@@ -67,6 +68,16 @@ def run_generalisation(
     ]:
         places = [(Path(folder) / name / f"seed{seed}", start.override({"train.seed": seed})) for seed in plan.seeds]
         runs = train_jobs([Job.of(*place, corpus) for place in places], corpus, f"Speakers: {name}", workers)
-        rates.append([verify(run, unseen, trials, get_device())[0].eer for run in runs])
+        rates.append([_eer(run, unseen, trials) for run in runs])
     counts = (UNTRAINED, *(corpus.n_speakers for corpus in corpora))
     return Generalisation(counts, np.array(rates), unseen.n_speakers, corpora[-1].source, plan.train.total_steps)
+
+
+def _eer(run: Run, unseen: Corpus, trials: Trials) -> float:
+    """The EER on these trials, which is kept with the run's evaluation."""
+    found = run.evaluation()
+    rates = found.setdefault("eer", {})
+    if unseen.digest not in rates:
+        rates[unseen.digest] = verify(run, unseen, trials, get_device())[0].eer
+        run.save_evaluation(found)
+    return rates[unseen.digest]

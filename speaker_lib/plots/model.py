@@ -13,7 +13,7 @@ from ..models.heads import ACTIVATIONS
 from ..models.inspect import HeadSignals
 from ..training.schedule import get_cosine_schedule_with_warmup
 from .speech import add_hertz, show_mel
-from .style import BLUE, COLOURS, ORANGE, SKY, YELLOW, Figure, describe, finish, new_figure
+from .style import BLACK, BLUE, COLOURS, ORANGE, SKY, YELLOW, Figure, describe, finish, new_figure
 
 ALIKE = 0.9  # correlation from which two heads attend to the same frames
 
@@ -127,6 +127,27 @@ def cost_figure(configs: Mapping[str, ModelConfig]) -> Figure:
         f"{name}: {c.parameters:,} parameters, {c.flops / 1e9:.1f} GFLOP" for name, c in zip(configs, costs, strict=True)
     )
     return describe(figure, f"Parameters and work per training step. {listed}.")
+
+
+def speed_figure(configs: Mapping[str, ModelConfig], steps_per_second: float, peak: float, peak_name: str) -> Figure:
+    """The arithmetic per second of each model at one speed, beside the ``peak`` of a GPU, in operations per second.
+
+    For training steps of 32 segments of 128 frames.
+    """
+    rates = [cost_of(config).flops * steps_per_second / 1e9 for config in configs.values()]
+    figure = new_figure(0.9 + 0.45 * len(rates))
+    axes = figure.subplots()
+    bars = axes.barh(range(len(rates)), rates, color=[ORANGE if rate > peak / 1e9 else BLUE for rate in rates])
+    axes.bar_label(bars, [f"{rate:,.0f}" for rate in rates], padding=3, fontsize=8)
+    axes.axvline(peak / 1e9, color=BLACK, linestyle="--", label=peak_name)
+    axes.margins(x=0.1)
+    axes.set_yticks(range(len(rates)), list(configs))
+    axes.invert_yaxis()
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    finish(axes, f"The work of {steps_per_second:g} training steps per second", "GFLOP per second", "")
+    axes.grid(False, axis="y")
+    listed = "; ".join(f"{name}: {rate:,.0f} GFLOP per second" for name, rate in zip(configs, rates, strict=True))
+    return describe(figure, f"Work at {steps_per_second:g} steps per second. {listed}. {peak_name}: {peak / 1e9:,.0f}.")
 
 
 def _rgb(colour: str, shade: float) -> np.ndarray:

@@ -51,6 +51,8 @@ class Checkpoints:
     def restore(self, state: TrainState) -> None:
         """Restores ``state`` from the last checkpoint, drops the validations after it, and brings the backup up to date.
 
+        A finished run without a checkpoint has the weights that it kept, and nothing left to train.
+
         Raises RunError if the checkpoint cannot be used, WriteError if a folder cannot be written.
         """
         if self.team.first and not Run.exists(self.run.folder):
@@ -63,6 +65,8 @@ class Checkpoints:
             except (LookupError, AttributeError, ValueError, TypeError, RuntimeError, OverflowError) as error:
                 problem = f"{self.run.folder / RESUME} does not fit the run's settings ({type(error).__name__})"
                 raise RunError(f"{problem}: delete it to train this run from the start.") from error
+        elif self.run.finished:  # it came without its state, from an archive of finished runs
+            state.finish(self.run.load_model().state_dict(), self.run.preset.train.total_steps)
         if self.team.first:
             found = self.run.metrics()
             self.rows = [row for row in found if row["step"] <= state.step]

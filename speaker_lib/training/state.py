@@ -85,6 +85,12 @@ class TrainState:
             model.input_mean.copy_(torch.from_numpy(mean))  # (n_mels,)
             model.input_std.copy_(torch.from_numpy(std))  # (n_mels,)
 
+    def finish(self, weights: dict[str, torch.Tensor], step: int) -> None:
+        """Takes the ``weights`` that a finished run has kept, at its last ``step``: there is nothing to resume."""
+        for model in (self.model, self.eval_model):
+            model.load_state_dict(weights)
+        self.step = step
+
     def state_dict(self) -> dict[str, object]:
         """Only tensors and plain values: ``torch.load(weights_only=True)`` can read them."""
         generator, keys, *rest = np.random.get_state()
