@@ -21,13 +21,13 @@ Rows = Sequence[dict[str, object]]
 
 
 def time_table(rows: Rows) -> str:
-    """A line per model and number of steps: mean and standard deviation over seeds."""
+    """A line per model and number of steps: mean and standard deviation over seeds; of the seconds the median."""
     header = ["model", "steps", "parameters", "CPU seconds", "crop", "full"]
     lines = []
     for found in _groups(rows, "model", "steps"):
         first = found[0]
         counts = [f"{first[key]:,}" if first[key] else "" for key in ("steps", "parameters")]
-        seconds = np.mean([row["cpu_seconds"] for row in found])
+        seconds = np.median([row["cpu_seconds"] for row in found])
         lines.append([_name(first), *counts, f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.1f}", *_accuracies(found)])
     return markdown(header, lines)
 
@@ -49,7 +49,7 @@ def gain_table(rows: Rows, first: str) -> str:
     lines = []
     for found in _groups(rows, "model"):
         gain = Gain(np.array([row["full"] - base[row["seed"]] for row in found]))
-        seconds = f"{np.mean([row['cpu_seconds'] for row in found]):.0f}"
+        seconds = f"{np.median([row['cpu_seconds'] for row in found]):.0f}"
         lines.append([_name(found[0]), seconds, *_accuracies(found), "" if found[0]["model"] == first else str(gain)])
     return markdown(["model", "CPU seconds", "crop", "full", "gain of full"], lines)
 

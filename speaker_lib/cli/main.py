@@ -79,6 +79,8 @@ def run_command(options: Namespace) -> int:
     try:
         code = options.command(options)
         sys.stdout.flush()
+        if "TORCHELASTIC_RUN_ID" in os.environ:  # gloo's threads may outlive Python, and then crash it (pytorch#179291)
+            os._exit(code)
         return code
     except SpeakerError as problem:
         return _complain(problem, problem.exit_code)
