@@ -16,13 +16,12 @@ from ..plots.style import Figure
 from ..sound.features import FRAMES_PER_SECOND, SAMPLE_RATE
 from ..training.run import Run
 from ..utils.errors import CorpusError
-from ..utils.optional import optional
 from .speech import sound_of
-from .widgets import find_ipywidgets, show, show_below, widget_view
+from .widgets import display, find_ipywidgets, show, show_below, widget_view
 
 MOST = 50  # mistakes in the menu
 SHOWN = 10.0  # seconds of an utterance: attention in a longer one needs much memory
-STORED = 2.3  # seconds of a sound in the notebook's file: 100 kB
+STORED = 2.0  # seconds of a sound in the notebook's file: 85 kB
 
 
 def explore_mistakes(run: Run, corpus: Corpus, logits: torch.Tensor, labels: torch.Tensor) -> None:
@@ -61,7 +60,7 @@ def explore_mistakes(run: Run, corpus: Corpus, logits: torch.Tensor, labels: tor
         menu.observe(lambda change: setattr(page, "value", players_of(change["new"])), names="value")
         show_below(menu, figure_of(0), figure_of)
         bundle |= widget_view(page)
-    optional("IPython.display", "playing sounds in a notebook").display(bundle, raw=True)
+    display(bundle, raw=True)
 
 
 def sounds(corpus: Corpus, mistake: Mistake, heldout: torch.Tensor) -> list[tuple[str, np.ndarray]]:

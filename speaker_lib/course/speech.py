@@ -77,20 +77,20 @@ def sound_of(corpus: Corpus, i: int) -> np.ndarray:
     """The sound of labelled utterance ``i``, (samples,) float32 at 16 kHz, peak at -3 dB and without pauses.
 
     A simulated utterance is synthesised again, one of people is read from its recording.  Raises CorpusError if it cannot be
-    had, and if its features are not those of the corpus.
+    had, or if its features are not those of the corpus.
     """
-    samples, utterances = simulated_audio(corpus, i), corpus.labelled
-    if samples is None:
-        samples = utterance_audio(corpus, i)
-    if samples is not None and _has_features(samples, utterances.mel(i)):
-        return samples
-    if samples is not None:
-        problem = f"the sound of {utterances.paths[i]} does not have the features that are stored: make this data set anew"
-    elif utterances.recordings is not None:
-        recording = escape_controls(utterances.recordings[i])
-        problem = f"the recording {recording} is not where it was prepared from: put it back there"
+    found = [samples for audio in (simulated_audio, utterance_audio) if (samples := audio(corpus, i)) is not None]
+    for samples in found:
+        if _has_features(samples, corpus.labelled.mel(i)):
+            return samples
+    recordings = corpus.labelled.recordings
+    if found:
+        problem = f"the sound of {corpus.labelled.paths[i]} does not have the features that are stored: make the data set anew"
+    elif recordings is not None:
+        recording = escape_controls(recordings[i])
+        problem = f"the recording {recording} is not at hand: put it back where it was, or prepare the data again"
     else:
-        problem = "it holds features and names no recordings, as HW4's data do: choose data that were prepared from recordings"
+        problem = "it names no recordings, as HW4's data do not: to listen, choose data that were prepared from recordings"
     raise CorpusError(f"{corpus.folder} cannot be played, because {problem}.")
 
 
