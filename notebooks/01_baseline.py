@@ -96,9 +96,10 @@ show(voices_figure(waveforms, voice_mels, names))
 
 # %% [markdown]
 # **What to see:** the bright bands that move up and down are *formants*, resonances of the vocal tract. They change with every
-# sound; their average is typical of the speaker. Fine lines at the bottom are multiples of the pitch.
+# sound; their average is typical of the speaker. Fine lines at the bottom are multiples of the pitch. A dark
+# top comes from the recording.
 #
-# Next, a white box marks 128 frames, 1.28 seconds. **Move the slider: does its mean ever look like the other speaker's?**
+# A white box marks 128 frames, 1.28 seconds. **Move the slider: does its mean ever look like the other speaker's?**
 
 # %%
 mel, other = voice_mels
@@ -106,7 +107,7 @@ last = len(mel) - 128
 explore(lambda start: utterance_figure(mel, start, other=other), "first frame", most=last)
 
 # %% [markdown]
-# **What to see:** the solid curve (the box) moves around its own speaker's mean (dashed). Is the other's (dotted) farther away?
+# **What to see:** the solid curve (the box) moves around its own speaker's mean (dashed). Is the other's (dotted) farther?
 # A model must find what does *not* move.
 #
 # ## The data
@@ -224,7 +225,7 @@ check.attention(attention)
 #
 # ## The model
 #
-# The report's baseline, from waveform to names, with the shapes that are passed on:
+# The report's baseline, from waveform to names, with the shapes passed on:
 
 # %%
 from speaker_lib import PRESETS, Classifier
@@ -365,8 +366,8 @@ print(evaluation_text(evaluation, logits, labels, corpus.speakers))
 show(confusion_figure(logits, labels, corpus.speakers))
 
 # %% [markdown]
-# *SD over cuts* is the standard deviation over ten ways to cut the same utterances. *top 5*: the speaker is among the five
-# likeliest. **What to see:** the grey diagonal is right. A bright square off it: the row's speaker was taken for the column's.
+# *SD over cuts*: the standard deviation over ten ways to cut the utterances. *top 5*: the speaker is among the five likeliest.
+# **What to see:** the grey diagonal is right. A bright square off it: the row's speaker was taken for the column's.
 #
 # Here are the model's surest mistakes. **Listen first: would you have confused them?**
 
@@ -377,7 +378,7 @@ explore_mistakes(run, corpus, logits, labels)
 
 # %% [markdown]
 # **What to see:** the green curve is high at frames to which others attend. But pooling takes the mean (dashed), so all frames
-# count the same. How likely was the true speaker?
+# count alike. How likely was the true speaker?
 #
 # The assignment wants a CSV file:
 

@@ -170,7 +170,7 @@ def test_without_widgets_the_first_mistake_is_shown_and_its_three_sounds(people,
     picture, sounds = displayed
     true, named = people.speakers[first.true], people.speakers[first.named]
     assert picture["text/plain"].startswith(f"{true} taken for {named}") and picture["image/png"]
-    assert f"the utterance, of {true}" in sounds["text/html"] and f"{named} in training" in sounds["text/html"]
+    assert f"the utterance, by {true}" in sounds["text/html"] and f"{named}, in training" in sounds["text/html"]
     assert len(set(played(sounds["text/html"]))) == 3 and max(map(len, played(sounds["text/html"]))) < 100_000
     said = capsys.readouterr()
     assert "stands still: a menu of mistakes needs the package ipywidgets" in said.out + said.err

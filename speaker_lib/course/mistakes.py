@@ -70,11 +70,11 @@ def sounds(corpus: Corpus, mistake: Mistake, heldout: torch.Tensor) -> list[tupl
     """
     utterances, names = corpus.labelled, corpus.speakers
     known = np.setdiff1d(utterances.clean, heldout.numpy())  # (utterances to train on,)
-    found = [(f"the utterance, of {names[mistake.true]}", sound_of(corpus, mistake.utterance))]
+    found = [(f"the utterance, by {names[mistake.true]}", sound_of(corpus, mistake.utterance))]
     for speaker in (mistake.true, mistake.named):
         own = known[utterances.labels[known] == speaker]  # (utterances of the speaker,)
         if len(own):
-            found.append((f"{names[speaker]} in training", sound_of(corpus, int(own[0]))))
+            found.append((f"{names[speaker]}, in training", sound_of(corpus, int(own[0]))))
     return found
 
 
@@ -88,6 +88,7 @@ def players(corpus: Corpus, mistake: Mistake, heldout: torch.Tensor, seconds: fl
         return f"<p>{html.escape(str(problem))}</p>"
     n_samples = round(seconds * SAMPLE_RATE)
     cells = (
-        f"<td>{html.escape(title)}<br>{Audio(sound[:n_samples], rate=SAMPLE_RATE)._repr_html_()}</td>" for title, sound in found
+        f"<td style='text-align: left'>{html.escape(title)}<br>{Audio(sound[:n_samples], rate=SAMPLE_RATE)._repr_html_()}</td>"
+        for title, sound in found
     )
     return f"<table><tr>{''.join(cells)}</tr></table>"
