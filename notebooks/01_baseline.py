@@ -79,7 +79,7 @@ for name, waveform in voices:
     display(Audio(waveform, rate=SAMPLE_RATE))
 
 # %% [markdown]
-# If one voice is higher, most people notice that first. It is **pitch**: how often per second the vocal folds open and close.
+# Most people notice **pitch** first: how often per second the vocal folds open and close.
 #
 # A recording is 16,000 numbers per second, the *waveform*. A **mel-spectrogram** shows the energy in each of 40 frequency
 # bands, narrow for low frequencies and wide for high ones, roughly as the ear resolves them. One column is a **frame**: 25 ms
@@ -96,10 +96,10 @@ show(voices_figure(waveforms, voice_mels, names))
 
 # %% [markdown]
 # **What to see:** the bright bands that move up and down are *formants*, resonances of the vocal tract. They change with every
-# sound; their average is typical of the speaker. Fine lines at the bottom are multiples of the pitch. A dark strip at the top
-# comes from the recording, not the voice.
+# sound; their average is typical of the speaker. Fine lines at the bottom are multiples of the pitch. A dark
+# top comes from the recording.
 #
-# Next, a white box marks 128 frames, 1.28 seconds. **Move the slider: does its mean ever look like the other speaker's?**
+# A white box marks 128 frames, 1.28 seconds. **Move the slider: does its mean ever look like the other speaker's?**
 
 # %%
 mel, other = voice_mels
@@ -107,7 +107,7 @@ last = len(mel) - 128
 explore(lambda start: utterance_figure(mel, start, other=other), "first frame", most=last)
 
 # %% [markdown]
-# **What to see:** the solid curve (the box) moves around its own speaker's mean (dashed). Is the other's (dotted) farther away?
+# **What to see:** the solid curve (the box) moves around its own speaker's mean (dashed). Is the other's (dotted) farther?
 # A model must find what does *not* move.
 #
 # ## The data
@@ -143,7 +143,7 @@ show(lengths_figure(corpus.labelled.lengths, segment_len, corpus.source))
 #
 # - A batch is one tensor: all its parts must be equally long.
 # - The model compares every frame with every other one: twice the length is four times the work.
-# - A segment cut at a *random* place is a new example every time: 4.5 seconds hold over 300.
+# - A *random* segment is a new example every time: 4.5 seconds hold over 300.
 #
 # A random tenth of the utterances is held out (the *validation set*; on HW4 the sample code's). **Always look at one batch
 # before you train:**
@@ -225,7 +225,7 @@ check.attention(attention)
 #
 # ## The model
 #
-# The report's baseline, from waveform to names. Each arrow shows the shape of what is passed on:
+# The report's baseline, from waveform to names, with the shapes passed on:
 
 # %%
 from speaker_lib import PRESETS, Classifier
@@ -353,29 +353,32 @@ state = train(run, corpus, lesson.device, callbacks=[live], stop=live.stop)
 #
 # ## How good is it?
 #
-# The report measures **crop**, one random segment per held-out utterance. A test set asks for **full**, whole utterances.
-# **Which will be higher? And how much will *crop* change if we cut elsewhere?**
+# The report measures **crop**, a test set asks for **full**. **Which will be higher? How much will *crop* change if we cut
+# elsewhere? And who is taken for whom?**
 
 # %%
 from speaker_lib.evaluation import evaluate, evaluation_text
+from speaker_lib.plots import confusion_figure
 
 evaluation, logits, labels = evaluate(run, corpus, lesson.device)
 run.save_evaluation(evaluation.to_dict())
 print(evaluation_text(evaluation, logits, labels, corpus.speakers))
-
-# %% [markdown]
-# *SD over cuts* is the standard deviation over ten ways to cut the same utterances. One validation cannot tell apart models
-# that are closer. *top 5*: the speaker is among the five likeliest.
-#
-# Who is taken for whom?
-
-# %%
-from speaker_lib.plots import confusion_figure
-
 show(confusion_figure(logits, labels, corpus.speakers))
 
 # %% [markdown]
+# *SD over cuts*: the standard deviation over ten ways to cut the utterances. *top 5*: the speaker is among the five likeliest.
 # **What to see:** the grey diagonal is right. A bright square off it: the row's speaker was taken for the column's.
+#
+# Here are the model's surest mistakes. **Listen first: would you have confused them?**
+
+# %%
+from speaker_lib.course import explore_mistakes
+
+explore_mistakes(run, corpus, logits, labels)
+
+# %% [markdown]
+# **What to see:** the green curve is high at frames to which others attend. But pooling takes the mean (dashed), so all frames
+# count alike. How likely was the true speaker?
 #
 # The assignment wants a CSV file:
 

@@ -22,6 +22,7 @@ from selenium.common.exceptions import StaleElementReferenceException, WebDriver
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 
 from speaker_lib.course.quizzes import explain, questions
@@ -93,6 +94,9 @@ check.pool(pool)
     'guess(Path("kept"), "Which of the four?", ["d_model", "nhead", "num_layers", "activation"])',
     'print("stored:", stored_guess(Path("kept"), "Which of the four?"))',
 ]
+
+# What the explorer of mistakes plays now.
+SOUNDS = "return [...arguments[0].querySelectorAll('audio source')].map(source => source.src)"
 
 
 class Lab(NamedTuple):
@@ -222,6 +226,16 @@ def test_lesson_runs_draws_and_slides(chrome, lab, tmp_path):
         assert before["width"] > 100
         slider.find_element(By.CSS_SELECTOR, ".noUi-handle").send_keys(Keys.ARROW_RIGHT * 5)
         page.wait(30, "the slider changes the picture", lambda: page.picture(slider)["pixels"] != before["pixels"])
+
+        explorer = page.cell("explore_mistakes(")
+        menu, before = Select(explorer.find_element(By.CSS_SELECTOR, "select")), page.picture(explorer)
+        sounds = chrome.execute_script(SOUNDS, explorer)
+        assert len(set(sounds)) == 3 and all(sound.startswith("data:audio/wav;base64,") for sound in sounds)
+        assert re.fullmatch(r"sim\d{4} taken for sim\d{4}, 0\.\d\d", menu.first_selected_option.text)
+        menu.select_by_index(1)
+        page.wait(30, "the menu changes the picture", lambda: page.picture(explorer)["pixels"] != before["pixels"])
+        page.wait(30, "the menu changes the sounds", lambda: chrome.execute_script(SOUNDS, explorer)[0] != sounds[0])
+        assert len(chrome.execute_script(SOUNDS, explorer)) == 3
 
 
 def test_button_stops_training_with_the_run_saved(chrome, lab, tmp_path):

@@ -120,7 +120,7 @@ def test_without_ipywidgets_every_cell_still_shows_its_picture(colab, published,
     absent = "import sys; sys.modules['ipywidgets'] = None"  # makes an import fail as if it were not installed
     notebook.cells.insert(0, nbformat.v4.new_code_cell(absent))
     run_cells(notebook, colab)
-    for name in ("explore(", "LivePlot("):
+    for name in ("explore(", "LivePlot(", "explore_mistakes("):
         cell = next(cell for cell in notebook.cells if cell.cell_type == "code" and name in cell.source)
         kinds = [set(output.data) for output in cell.outputs if "data" in output]
         assert {"image/png", "text/plain"} in kinds and not any("widget" in kind for kinds_ in kinds for kind in kinds_)

@@ -14,9 +14,9 @@ from ..data.recordings import prepare
 from ..download.datasets import download, get_source, is_reachable
 from ..download.fetching import NETWORK
 from ..download.sources import HW4, SOURCES
-from ..simulation.corpus import Simulation, simulated_recording, speaker_name
-from ..sound.features import FRAMES_PER_SECOND, SAMPLE_RATE, normalise_peak, remove_silence
-from ..utils.errors import DownloadError
+from ..simulation.corpus import Simulation, simulated_audio, simulated_recording, speaker_name
+from ..sound.features import FRAMES_PER_SECOND, HOP, SAMPLE_RATE, WINDOW, log_mel, normalise_peak, remove_silence
+from ..utils.errors import CorpusError, DownloadError, escape_controls
 
 SPEECH, STRANGERS = "dev-clean", "test-clean"  # 40 readers each, none of them in both
 CHUNK = 4.0  # seconds of an utterance: some 110 of each reader, as many as HW4 has of a speaker
@@ -71,3 +71,35 @@ def voices(corpus: Corpus, speakers: Sequence[int] | None = None, seconds: float
     recordings = [simulated_recording(Simulation(), speaker, utterance=0) for speaker in chosen]
     sounds = [remove_silence(normalise_peak(recording))[:n_samples] for recording in recordings]
     return [(speaker_name(speaker), sound) for speaker, sound in zip(chosen, sounds, strict=True)]
+
+
+def sound_of(corpus: Corpus, i: int) -> np.ndarray:
+    """The sound of labelled utterance ``i``, (samples,) float32 at 16 kHz, peak at -3 dB and without pauses.
+
+    A simulated utterance is synthesised again, one of people is read from its recording.  Raises CorpusError if it cannot be
+    had, or if its features are not those of the corpus.
+    """
+    found = [samples for audio in (simulated_audio, utterance_audio) if (samples := audio(corpus, i)) is not None]
+    for samples in found:
+        if _has_features(samples, corpus.labelled.mel(i)):
+            return samples
+    recordings = corpus.labelled.recordings
+    if found:
+        problem = f"the sound of {corpus.labelled.paths[i]} does not have the features that are stored: make the data set anew"
+    elif recordings is not None:
+        recording = escape_controls(recordings[i])
+        problem = f"the recording {recording} is not at hand: put it back where it was, or prepare the data again"
+    else:
+        problem = "it names no recordings, as HW4's data do not: to listen, choose data that were prepared from recordings"
+    raise CorpusError(f"{corpus.folder} cannot be played, because {problem}.")
+
+
+def _has_features(samples: np.ndarray, mel: np.ndarray) -> bool:
+    """Whether (samples,) have the features mel (frames, n_mels), but at their ends: an utterance may be a piece of a recording.
+
+    Not to the bit: another processor rounds a synthesised sample in another way.
+    """
+    if len(samples) < WINDOW or abs(len(samples) / HOP - len(mel)) > 1:
+        return False
+    found = log_mel(samples)[3:-3]  # (frames without the ends, 40)
+    return found.shape[1] == mel.shape[1] and bool(np.allclose(found, mel[3 : 3 + len(found)], rtol=0, atol=0.02))

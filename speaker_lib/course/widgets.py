@@ -32,20 +32,27 @@ def show(figure: Figure) -> None:
 def explore(figure_of: Callable[[float], Figure], label: str, most: float, start: float = 0, step: float = 1) -> None:
     """Shows ``figure_of(start)``, and a slider for the value, from 0 to ``most``; with a ``step`` of 1 it is an int."""
     first = figure_of(start)
-    ipywidgets = _ipywidgets("a slider")
+    ipywidgets = find_ipywidgets("a slider")
     if ipywidgets is None:
         _show(first)
         return
     kind = ipywidgets.IntSlider if isinstance(step, int) else ipywidgets.FloatSlider
     slider = kind(value=start, min=0, max=most, step=step, description=label, layout={"width": "60%"})
+    show_below(slider, first, figure_of)
+
+
+def show_below(control: object, first: Figure, figure_of: Callable[[float], Figure]) -> None:
+    """Shows the figure ``first`` below a widget, and in its place ``figure_of(value)`` when the widget's value changes."""
+    import ipywidgets
+
     content = png(first)
     picture = ipywidgets.Image(value=content, format="png", layout={"width": f"{_size(content)['width']}px"})
 
     def redraw(change: dict[str, object]) -> None:
         picture.value = png(figure_of(change["new"]))
 
-    slider.observe(redraw, names="value")
-    _show(first, ipywidgets.VBox([slider, picture]))
+    control.observe(redraw, names="value")
+    _show(first, ipywidgets.VBox([control, picture]))
 
 
 class LivePlot:
@@ -60,7 +67,7 @@ class LivePlot:
     def __init__(self, run: Run) -> None:
         self.run, self.stop = run, threading.Event()
         self.button = None
-        ipywidgets = _ipywidgets("a button that stops training")
+        ipywidgets = find_ipywidgets("a button that stops training")
         if ipywidgets is not None and _buttons_work():
             self.button = ipywidgets.Button(
                 description="Stop training", icon="stop", tooltip="saves the run", disabled=run.finished
@@ -139,7 +146,8 @@ def _size(picture: bytes) -> dict[str, int]:
     return {"width": width // 2, "height": height // 2}
 
 
-def _ipywidgets(purpose: str) -> ModuleType | None:
+def find_ipywidgets(purpose: str) -> ModuleType | None:
+    """The package, or None after a sentence on what ``purpose`` needs."""
     try:
         return optional("ipywidgets", purpose)
     except SpeakerError as problem:

@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = exports(
         "enrolment": "calibrate make_reference",
         "ensemble": "predict",
         "identification": "crop_draws evaluate full_outputs heldout_indices",
+        "mistakes": "find_mistakes",
         "text": "evaluation_text verification_table verification_text",
         "trials": "draw_trials",
         "verification": "verify",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..data.corpus import Corpus
 from ..data.writer import CorpusWriter
 from ..sound.channels import augmented_copies, augmented_source
 from ..sound.features import log_mel, normalise_peak, remove_silence
@@ -18,6 +20,7 @@ from .voices import draw_voice, numpy_stream, speak, vary_voice
 
 SHORTEST, LONGEST = 2.0, 8.0  # seconds of an utterance, drawn uniformly
 _VOICE, _SESSION, _WORDS = range(3)  # one random stream per purpose
+_NAME = re.compile(r"sim(?:([1-9]\d*)-)?(\d{4,})")  # of a speaker: the seed unless it is 0, and the number
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,20 @@ def simulated_recording(simulation: Simulation, speaker: int, utterance: int) ->
     voice = vary_voice(draw_voice(numpy_stream(simulation.seed, _VOICE, speaker)), rng)
     session = draw_session(numpy_stream(simulation.seed, _SESSION, speaker, utterance % simulation.sessions))
     return apply_session(speak(voice, rng.uniform(SHORTEST, LONGEST), rng), session, rng)
+
+
+def simulated_audio(corpus: Corpus, i: int) -> np.ndarray | None:
+    """Labelled utterance ``i``, synthesised again: (samples,) float32 at 16 kHz, peak at -3 dB and without pauses.
+
+    None if its speaker's name is not that of a simulated speaker, and for an augmented copy.
+    """
+    utterances, label = corpus.labelled, corpus.labelled.labels[i]
+    name = _NAME.fullmatch(corpus.speakers[label])
+    if name is None or utterances.sessions is None or i not in utterances.clean:
+        return None
+    own = utterances.clean[utterances.labels[utterances.clean] == label].tolist()  # in the order of their synthesis
+    simulation = Simulation(sessions=len({utterances.sessions[j] for j in own}), seed=int(name[1] or 0))
+    return remove_silence(normalise_peak(simulated_recording(simulation, int(name[2]), own.index(i))))
 
 
 def speaker_name(speaker: int, seed: int = 0) -> str:
