@@ -96,8 +96,8 @@ show(voices_figure(waveforms, voice_mels, names))
 
 # %% [markdown]
 # **What to see:** the bright bands that move up and down are *formants*, resonances of the vocal tract. They change with every
-# sound; their average is typical of the speaker. Fine lines at the bottom are multiples of the pitch. A dark
-# top comes from the recording.
+# sound; their average is typical of the speaker. Fine lines at the bottom are multiples of the pitch. A dark strip
+# at the top comes from the recording.
 #
 # A white box marks 128 frames, 1.28 seconds. **Move the slider: does its mean ever look like the other speaker's?**
 
@@ -225,7 +225,7 @@ check.attention(attention)
 #
 # ## The model
 #
-# The report's baseline, from waveform to names, with the shapes passed on:
+# The report's baseline, from waveform to names, with the shape of what is passed on:
 
 # %%
 from speaker_lib import PRESETS, Classifier

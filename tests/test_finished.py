@@ -13,6 +13,8 @@ from speaker_lib.experiments import run_generalisation
 from speaker_lib.experiments.ladder import LadderStep
 from speaker_lib.experiments.seeds import train_presets
 from speaker_lib.utils.errors import RunError
+from tools.commands import release
+from tools.project import ROOT, Project
 
 
 def _ladder(lesson):
@@ -130,3 +132,19 @@ def test_error_rates_are_kept_with_the_runs(trained):
         run.save_evaluation({name: value for name, value in run.evaluation().items() if name != "weights"})
         weights.unlink()  # as in the archive
     assert (run_generalisation(*given, workers=1).eer == first.eer).all()
+
+
+def test_make_release_packs_the_runs_of_the_checkout(trained, tmp_path, monkeypatch, capsys):
+    lesson, path, _ = trained
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "speaker_lib").mkdir()
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    shutil.copytree(lesson.runs, tmp_path / "runs" / "smoke" / lesson.corpus.folder.name)
+    monkeypatch.setenv("SPEAKER_PROFILE", "smoke")
+    monkeypatch.setenv("SPEAKER_DATA", str(lesson.corpus.folder))
+    monkeypatch.chdir(tmp_path)
+    assert release(Project.read(tmp_path)) == 0
+    said = capsys.readouterr().out
+    assert "baseline: 1 run\n" in said and "ladder: 2 runs\n" in said and f"build/{ARCHIVE}: " in said
+    with tarfile.open(path) as before, tarfile.open(tmp_path / "build" / ARCHIVE) as made:
+        assert set(before.getnames()) <= set(made.getnames())
