@@ -103,9 +103,15 @@ class Lab(NamedTuple):
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    home = tmp_path_factory.mktemp("lab")
+    with jupyterlab(tmp_path_factory.mktemp("lab")) as lab:
+        yield lab
+
+
+@contextlib.contextmanager
+def jupyterlab(home: Path) -> Iterator[Lab]:
+    """A server of its own, with its files in an empty folder."""
     token, root, log = secrets.token_hex(), home / "root", home / "server.log"
-    root.mkdir()
+    root.mkdir(parents=True)
     for name, values in LAB_SETTINGS.items():
         file = home / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -138,12 +144,19 @@ def url_of(server: subprocess.Popen, runtime: Path, log: Path) -> str:
 
 @pytest.fixture(scope="module")
 def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    with chromium(tmp_path_factory.mktemp("chromium")) as chrome:
+        yield chrome
+
+
+@contextlib.contextmanager
+def chromium(home: Path, *flags: str) -> Iterator[Chrome]:
+    """A browser of its own, with its files in an empty folder."""
     browser, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
     if browser is None or driver is None:
         pytest.skip("no chromium and chromedriver here: apt-get install chromium chromium-driver")
     options = ChromeOptions()
     options.binary_location = browser
-    for flag in [*FLAGS.split(), f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"]:
+    for flag in [*FLAGS.split(), *flags, f"--user-data-dir={home}"]:
         options.add_argument(flag)
     with Chrome(options, ChromeService(driver)) as chrome:
         yield chrome

@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = exports(
     __name__,
     {
         "lesson": "open_lesson",
+        "own_voice": "OwnVoice",
         "quizzes": "quiz",
         "start": "ablation_time preflight",
         "widgets": "LivePlot explore replay show",
