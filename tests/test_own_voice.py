@@ -1,19 +1,15 @@
-"""Own voices: recorded in a browser whose microphone plays a file, enrolled, recognised, deleted; and without a browser."""
+"""Own voices without a browser: kept, enrolled, recognised, deleted. test_browser has the microphone and the panel."""
 
 from __future__ import annotations
 
-import shutil
 import sys
 from pathlib import Path
 
-import nbformat
 import numpy as np
 import pytest
 import scipy.signal
 import soundfile
 import torch
-from selenium.webdriver import Keys
-from selenium.webdriver.common.by import By
 
 from speaker_lib import Corpus
 from speaker_lib.course import OwnVoice
@@ -21,29 +17,9 @@ from speaker_lib.course.lesson import Lesson
 from speaker_lib.course.own_voice import as_file
 from speaker_lib.course.profiles import PROFILES
 from speaker_lib.evaluation import make_reference
-from speaker_lib.simulation.corpus import Simulation, simulated_recording
-from speaker_lib.sound.reading import read_audio
 from speaker_lib.utils.errors import ConfigError, SpeakerError
 
-from .conftest import SHARED
-from .test_browser import Page, chromium, jupyterlab, photographed
 from .test_enrolment import data, record, untrained, voice  # noqa: F401, the first is a fixture
-
-RATE = 44_100  # of the microphone
-SECONDS = 2
-CELL = f"""
-import torch
-from pathlib import Path
-from speaker_lib import Corpus, Run
-from speaker_lib.course import OwnVoice
-from speaker_lib.course.lesson import Lesson
-from speaker_lib.course.profiles import PROFILES
-from speaker_lib.evaluation import make_reference
-corpus, run, device = Corpus.open("corpus"), Run.open("run"), torch.device("cpu")
-lesson = Lesson(PROFILES["smoke"], corpus, device, Path("runs"))
-own = OwnVoice(lesson, run, make_reference(run, corpus, device), seconds={SECONDS})
-own.show()
-"""
 
 
 @pytest.fixture
@@ -54,58 +30,12 @@ def own(data, tmp_path) -> OwnVoice:  # noqa: F811
     return OwnVoice(lesson, run, make_reference(run, corpus, cpu))
 
 
-def spoken() -> np.ndarray:
-    """(samples,) at 16 kHz of somebody who speaks without long pauses: of a person where real speech is at hand."""
-    files = sorted((SHARED / "speech").rglob("*.flac"))
-    sound = read_audio(files[0]).samples if files else simulated_recording(Simulation(), 3, 0)  # (samples,)
-    return 0.5 * sound[: 16_000 * 8] / np.abs(sound).max()
-
-
 def likeness(a: np.ndarray, b: np.ndarray) -> float:
     """The highest normalised correlation of (samples,) with a part of the longer (samples,)."""
     products = scipy.signal.correlate(b, a, "valid", method="fft")  # (places,)
     sums = np.cumsum(np.pad(b**2, (1, 0)))  # (longer + 1,)
     energies = sums[len(a) :] - sums[: len(products)]  # (places,)
     return float((products / np.sqrt(energies * (a**2).sum())).max())
-
-
-def test_a_voice_is_recorded_enrolled_recognised_and_deleted_in_the_browser(data, tmp_path):  # noqa: F811
-    microphone = tmp_path / "microphone.wav"
-    heard = spoken()  # (samples,)
-    soundfile.write(microphone, scipy.signal.resample_poly(heard, 441, 160), RATE)
-    fake = f"--use-fake-ui-for-media-stream --use-fake-device-for-media-stream --use-file-for-fake-audio-capture={microphone}"
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL.strip())])
-    with jupyterlab(tmp_path / "lab") as lab, chromium(tmp_path / "chromium", *fake.split()) as chrome:
-        shutil.copytree(data, lab.folder / "corpus")
-        untrained(lab.folder / "run", Corpus.open(lab.folder / "corpus"))
-        folder = lab.folder / "runs" / "own-voice"
-        with photographed(chrome, tmp_path / "panel.png"):
-            page = Page(chrome, lab, "own_voice.ipynb", notebook)
-            page.run_all()
-            page.wait_for_the_end(120)
-            panel = page.cell("own.show()")
-
-            def click(name: str, then: str) -> None:
-                panel.find_element(By.CSS_SELECTOR, f".own-voice .{name}").send_keys(Keys.ENTER)
-                page.wait(30, f"the panel says {then!r}", lambda: then in panel.text)
-
-            page.wait(30, "the panel is there", lambda: panel.find_elements(By.CSS_SELECTOR, ".own-voice .ask"))
-            click("ask", "nobody was recorded yet")
-            click("record", "Type the name")
-            panel.find_element(By.CSS_SELECTOR, ".own-voice .name").send_keys("ada <b>")
-            click("record", "cannot be a name")
-            panel.find_element(By.CSS_SELECTOR, ".own-voice .name").send_keys(Keys.BACKSPACE * 4)
-            for count in ("1 recording, 2 s", "2 recordings, 4 s"):
-                click("record", f"ada: {count}")
-            for take in read_audio(folder / "ada" / "001.wav"), read_audio(folder / "ada" / "002.wav"):
-                assert len(take.samples) == SECONDS * 16_000
-                assert likeness(take.samples, np.tile(heard, 2)) > 0.9
-            click("enrol", "Enrolled: ada.")
-            click("ask", "score")
-            answer = panel.find_element(By.CSS_SELECTOR, ".answer").text
-            assert answer.startswith("ada\nscore ") and "of strangers would be accepted" in answer
-            click("delete", "All recordings are deleted")
-            assert not folder.exists() and "ada:" not in panel.text
 
 
 def test_enrolled_people_are_recognised_and_a_stranger_is_nobody(own, tmp_path):

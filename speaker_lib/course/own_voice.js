@@ -5,7 +5,7 @@ const PAGE = `
 .own-voice { max-width: 40em; padding: 12px; border: 1px solid #8886; border-radius: 8px; box-sizing: border-box;
   font: 14px/1.45 var(--jp-ui-font-family, system-ui, sans-serif); color: var(--jp-ui-font-color1, inherit); }
 .own-voice .row { display: flex; flex-wrap: wrap; gap: 8px; align-items: center; margin: 0 0 8px; }
-.own-voice input.name { font: inherit; width: 9em; padding: 5px 8px; color: inherit; background: transparent;
+.own-voice input.name { font: inherit; width: 9em; max-width: 100%; box-sizing: border-box; padding: 5px 8px; color: inherit; background: transparent;
   border: 1px solid #888; border-radius: 5px; }
 .own-voice button { font: inherit; padding: 5px 12px; color: inherit; background: #8882; border: 1px solid #888;
   border-radius: 5px; cursor: pointer; font-variant-numeric: tabular-nums; }
@@ -126,7 +126,8 @@ function render({ model, el }) {
   };
   const draw = () => {
     const { people, folder, message, answer } = model.get("state");
-    find(".people").replaceChildren(...people.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
+    const list = people.length ? people : ["Nobody yet: three recordings of each person are enough."];
+    find(".people").replaceChildren(...list.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
     [find(".answer b").textContent, find(".answer span").textContent] = [...answer.split("\n"), "", ""];
     find("small").textContent = `They are in ${folder}.`;
     say(message);
