@@ -239,8 +239,9 @@ own = OwnVoice(lesson, tuned, reference)
 own.show()
 
 # %% [markdown]
-# The threshold comes from the lesson's strangers, not from your room and microphone: expect more errors than it says, and many
-# after a training on simulated voices. The same in a shell: [docs/enrolment.md](../docs/enrolment.md).
+# A stranger should be *nobody in the book*; the threshold was chosen so that 1 in 20 still gets a name. But it was chosen on the
+# lesson's strangers, not on people in your room at your microphone: expect more errors. The same in a shell:
+# [docs/enrolment.md](../docs/enrolment.md).
 
 # %% [markdown]
 # ## What we saw

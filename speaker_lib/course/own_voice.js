@@ -146,7 +146,7 @@ function render({ model, el }) {
     try {
       const { samples, rate } = (await sound?.()) ?? {};
       pause(true);
-      say("Working … (if another cell is running, this waits for it)");
+      say("Working … It waits while another cell runs; after a restart of the kernel, run this cell again.");
       model.send({ do: what, name: find(".name").value, rate }, undefined, samples ? [samples.buffer] : []);
     } catch (error) {
       pause(false);
