@@ -226,16 +226,22 @@ for recordings in (1, 2, 4):
 # %% [markdown]
 # ## Your own voice
 #
-# Record yourself and some friends with a phone, three times ten seconds each, and ask:
+# Now you and a friend. Type a name, record ten seconds of speech, three times each, and *Enrol*; then ask who is speaking. After
+# that let somebody speak who is *not* enrolled: **what will it say?**
 #
-# ```sh
-# python -m speaker_lib enrol    --run RUN --name ada ada1.m4a ada2.m4a ada3.m4a
-# python -m speaker_lib identify --run RUN somebody.m4a
-# ```
-#
-# `RUN` is the folder that the next cell prints; M4A files need ffmpeg. The recordings stay on this machine, and
-# `enrol --remove ada` deletes what is stored of a person. Ask people before you record them: a voice is personal data, and what
-# recognises a voice can also be misused to imitate or to track somebody ([docs/enrolment.md](../docs/enrolment.md)).
+# Ask people before you record them: a voice is personal data, and what recognises it can also track its owner. The recordings
+# stay on this machine (on Colab, in your session), and *Delete all recordings* deletes them and all that was computed from them.
+
+# %%
+from speaker_lib.course import OwnVoice
+
+own = OwnVoice(lesson, tuned, reference)
+own.show()
+
+# %% [markdown]
+# A stranger should be *nobody in the book*; the threshold was chosen so that 1 in 20 still gets a name. But it was chosen on the
+# lesson's strangers, not on people in your room at your microphone: expect more errors. The same in a shell:
+# [docs/enrolment.md](../docs/enrolment.md).
 
 # %% [markdown]
 # ## What we saw

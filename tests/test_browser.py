@@ -1,50 +1,35 @@
-"""The lessons as a reader meets them: JupyterLab in a real browser, its menu, its pictures, its slider and its button."""
+"""The lessons as a reader meets them: JupyterLab in a real browser, its menu, its pictures, its slider, button and microphone."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
-import secrets
 import shutil
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import jupytext
 import nbformat
+import numpy as np
 import pytest
-from selenium.common.exceptions import StaleElementReferenceException, WebDriverException
-from selenium.webdriver import Chrome, ChromeOptions, ChromeService, Keys
+import scipy.signal
+import soundfile
+from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
-from selenium.webdriver.support.wait import WebDriverWait
 
+from speaker_lib import Corpus
 from speaker_lib.course.quizzes import explain, questions
+from speaker_lib.simulation.corpus import Simulation, simulated_recording
+from speaker_lib.sound.reading import read_audio
+
+from .browser import Lab, Page, chromium, jupyterlab, photographed
+from .conftest import SHARED
+from .test_enrolment import untrained
+from .test_own_voice import likeness
 
 LESSON = Path(__file__).parents[1] / "notebooks" / "01_baseline.py"
-FLAGS = (
-    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --window-size=1400,2000"
-)
-# A reader's JupyterLab but for two things: nothing is fetched, and cells out of sight are on the page as well.
-LAB_SETTINGS = {
-    "notebook-extension/tracker": {"windowingMode": "none"},
-    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
-}
-# A notebook without a kernel is called idle, too.
-IDLE = """
-const status = document.querySelector('.jp-Notebook-ExecutionIndicator'), kernel = document.querySelector('.jp-KernelName');
-return status?.dataset.status == 'idle' && !['', 'No Kernel', undefined].includes(kernel?.innerText);
-"""
-CELLS = ".jp-Notebook .jp-CodeCell"
-RED = ".jp-Notebook [data-mime-type$='.error'], .jp-Notebook [data-mime-type$='.stderr']"  # to a reader both are errors
-PROMPTS = f"return [...document.querySelectorAll('{CELLS} .jp-InputPrompt')].map(prompt => prompt.innerText.trim())"
 # Every picture that is ever in the cell, once, in the order in which they came.
 WATCH_PICTURES = """
 const cell = arguments[0], pictures = window.pictures = [];
@@ -52,14 +37,6 @@ new MutationObserver(() => {
     for (const image of cell.querySelectorAll('.jp-RenderedImage img'))
         if (image.src && !pictures.includes(image.src)) pictures.push(image.src);
 }).observe(cell, {subtree: true, childList: true, attributes: true});
-"""
-# The pixels, not the address: a widget's picture gets a new address whenever it is set, to the same picture, too.
-PICTURE = """
-const image = arguments[0].querySelector('.jp-OutputArea-output img'), canvas = document.createElement('canvas');
-if (!image?.complete) return null;
-[canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
-canvas.getContext('2d').drawImage(image, 0, 0);
-return {width: canvas.width, pixels: canvas.toDataURL()};
 """
 LONG_TRAINING = [
     """
@@ -77,6 +54,20 @@ run = Run.create("run", preset, corpus)
     "live = LivePlot(run)\ntrain(run, corpus, callbacks=[live], stop=live.stop)",
     'print("resume.pt saved:", (run.folder / "resume.pt").exists())',
 ]
+
+OWN_VOICE = """
+import torch
+from pathlib import Path
+from speaker_lib import Corpus, Run
+from speaker_lib.course import OwnVoice
+from speaker_lib.course.lesson import Lesson
+from speaker_lib.course.profiles import PROFILES
+from speaker_lib.evaluation import make_reference
+corpus, run, device = Corpus.open("own/corpus"), Run.open("own/run"), torch.device("cpu")
+lesson = Lesson(PROFILES["smoke"], corpus, device, Path("own/runs"))
+own = OwnVoice(lesson, run, make_reference(run, corpus, device), seconds=2)
+own.show()
+"""
 
 # A student edition in small: an exercise that was not begun, a quiz, a guess, and a lesson later the guess again.
 STUDENT = [
@@ -99,117 +90,31 @@ check.pool(pool)
 SOUNDS = "return [...arguments[0].querySelectorAll('audio source')].map(source => source.src)"
 
 
-class Lab(NamedTuple):
-    url: str
-    token: str
-    folder: Path  # that it shows
-
-
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    home = tmp_path_factory.mktemp("lab")
-    token, root, log = secrets.token_hex(), home / "root", home / "server.log"
-    root.mkdir()
-    for name, values in LAB_SETTINGS.items():
-        file = home / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(values))
-    own = {f"JUPYTER_{name}_DIR": str(home / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
-    own |= {"JUPYTERLAB_SETTINGS_DIR": str(home / "settings"), "IPYTHONDIR": str(home / "ipython"), "JUPYTER_TOKEN": token}
-    environment = {**os.environ, **own, "SPEAKER_PROFILE": "smoke"}
-    environment.pop("SPEAKER_DATA", None)
-    options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0", f"--ServerApp.root_dir={root}"]
-    command = [sys.executable, "-m", "jupyterlab", *options]
-    with log.open("w") as file, subprocess.Popen(command, env=environment, stdout=file, stderr=file) as server:
-        try:
-            yield Lab(url_of(server, home / "runtime", log), token, root)
-        finally:
-            server.terminate()  # and it ends its kernels
-            try:
-                server.wait(30)
-            except subprocess.TimeoutExpired:
-                server.kill()
-
-
-def url_of(server: subprocess.Popen, runtime: Path, log: Path) -> str:
-    """Where the server listens: it chose the port itself."""
-    info, end = runtime / f"jpserver-{server.pid}.json", time.monotonic() + 60
-    while not (info.exists() and info.read_text().endswith("}")):
-        assert server.poll() is None and time.monotonic() < end, f"JupyterLab does not start:\n{log.read_text()}"
-        time.sleep(0.1)
-    return json.loads(info.read_text())["url"]
+    with jupyterlab(tmp_path_factory.mktemp("lab")) as lab:
+        yield lab
 
 
 @pytest.fixture(scope="module")
-def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    browser, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
-    if browser is None or driver is None:
-        pytest.skip("no chromium and chromedriver here: apt-get install chromium chromium-driver")
-    options = ChromeOptions()
-    options.binary_location = browser
-    for flag in [*FLAGS.split(), f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"]:
-        options.add_argument(flag)
-    with Chrome(options, ChromeService(driver)) as chrome:
+def heard(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
+    """What the microphone plays: a file at 44.1 kHz, and its (samples,) at 16 kHz. Of a person, if real speech is at hand."""
+    files, wav = sorted((SHARED / "speech").rglob("*.flac")), tmp_path_factory.mktemp("microphone") / "heard.wav"
+    sound = read_audio(files[0]).samples if files else simulated_recording(Simulation(), 3, 0)  # (samples,)
+    sound = 0.5 * sound[: 8 * 16_000] / np.abs(sound).max()
+    soundfile.write(wav, scipy.signal.resample_poly(sound, 441, 160), 44_100)
+    return wav, sound
+
+
+@pytest.fixture(scope="module")
+def chrome(heard, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    fake = "--use-fake-device-for-media-stream", f"--use-file-for-fake-audio-capture={heard[0]}"
+    with chromium(tmp_path_factory.mktemp("chromium"), *fake) as chrome:
         yield chrome
 
 
-class Page:
-    """A notebook in the browser."""
-
-    def __init__(self, chrome: Chrome, lab: Lab, name: str, notebook: nbformat.NotebookNode) -> None:
-        self.chrome = chrome
-        self.sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
-        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-        nbformat.write(notebook, lab.folder / name)
-        chrome.get(f"{lab.url}lab/tree/{name}?token={lab.token}&reset")
-        self.wait(60, "all cells are there", lambda: len(chrome.execute_script(PROMPTS)) == len(self.sources))
-        self.wait(60, "the kernel is ready", lambda: chrome.execute_script(IDLE))
-
-    def cell(self, code: str) -> WebElement:
-        """The first cell with that in its source; an editor keeps only the lines in sight on the page."""
-        index = next(i for i, source in enumerate(self.sources) if code in source)
-        return self.chrome.find_elements(By.CSS_SELECTOR, CELLS)[index]
-
-    def run_all(self) -> None:
-        self.click(".lm-MenuBar-itemLabel", "Run")
-        self.click(".lm-Menu-itemLabel", "Run All Cells")
-
-    def click(self, selector: str, text: str) -> None:
-        def found() -> WebElement | None:
-            elements = self.chrome.find_elements(By.CSS_SELECTOR, selector)
-            return next((element for element in elements if element.text.strip() == text and element.is_displayed()), None)
-
-        self.wait(30, f"there is {text!r} to click on", found).click()
-
-    def wait_for_the_end(self, seconds: float) -> None:
-        """Of all cells, or of the one with an error."""
-
-        def ended() -> bool:
-            prompts = self.chrome.execute_script(PROMPTS)
-            return "[1]:" in prompts and "[*]:" not in prompts and self.chrome.execute_script(IDLE)
-
-        self.wait(seconds, "every cell has run", ended)
-        red = self.chrome.find_elements(By.CSS_SELECTOR, RED)
-        assert [output.text for output in red] == []
-        assert re.fullmatch(r"\[\d+\]:", self.chrome.execute_script(PROMPTS)[-1])
-
-    def picture(self, cell: WebElement) -> dict[str, object]:
-        """The first picture that a cell shows now: its width and its pixels."""
-        return self.wait(30, "the cell shows a picture", lambda: self.chrome.execute_script(PICTURE, cell))
-
-    def wait(self, seconds: float, what: str, condition: Callable[[], Any]) -> Any:
-        wait = WebDriverWait(self.chrome, seconds, 0.1, [StaleElementReferenceException])  # the page may be changing
-        return wait.until(lambda _: condition(), f"not in {seconds} s: {what}")
-
-
-@contextlib.contextmanager
-def photographed(chrome: Chrome, file: Path) -> Iterator[None]:
-    """A failure inside leaves a picture of the page, and says where."""
-    try:
-        yield
-    except (AssertionError, WebDriverException) as error:
-        chrome.save_screenshot(str(file))
-        raise AssertionError(f"{error}\nthe page at that moment: {file}") from error
+def notebook_of(cells: Sequence[str]) -> nbformat.NotebookNode:
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code.strip()) for code in cells])
 
 
 def test_lesson_runs_draws_and_slides(chrome, lab, tmp_path):
@@ -240,8 +145,7 @@ def test_lesson_runs_draws_and_slides(chrome, lab, tmp_path):
 
 def test_button_stops_training_with_the_run_saved(chrome, lab, tmp_path):
     with photographed(chrome, tmp_path / "button.png"):
-        cells = [nbformat.v4.new_code_cell(code.strip()) for code in LONG_TRAINING]
-        page = Page(chrome, lab, "button.ipynb", nbformat.v4.new_notebook(cells=cells))
+        page = Page(chrome, lab, "button.ipynb", notebook_of(LONG_TRAINING))
         chrome.execute_script(WATCH_PICTURES, page.cell("LivePlot("))
         page.run_all()
         page.wait(120, "the curves were redrawn", lambda: len(chrome.execute_script("return pictures")) > 2)
@@ -250,10 +154,52 @@ def test_button_stops_training_with_the_run_saved(chrome, lab, tmp_path):
         assert "resume.pt saved: True" in page.cell("resume.pt").text
 
 
+def test_a_voice_is_recorded_enrolled_recognised_and_deleted(chrome, lab, heard, simulated, tmp_path):
+    shutil.copytree(simulated, lab.folder / "own" / "corpus")
+    untrained(lab.folder / "own" / "run", Corpus.open(lab.folder / "own" / "corpus"))
+    kept = lab.folder / "own" / "runs" / "own-voice"
+    with photographed(chrome, tmp_path / "own_voice.png"):
+        page = Page(chrome, lab, "own_voice.ipynb", notebook_of([OWN_VOICE]))
+        page.run_all()
+        page.wait_for_the_end(120)
+        panel = page.cell("own.show()")
+
+        def find(name: str) -> WebElement:
+            return page.wait(30, f"there is {name!r}", lambda: panel.find_elements(By.CSS_SELECTOR, f".own-voice .{name}"))[0]
+
+        def press(name: str, then: str) -> None:
+            find(name).send_keys(Keys.ENTER)
+            page.wait(30, f"the panel says {then!r}", lambda: then in panel.text)
+
+        def allow(setting: str) -> None:
+            microphone = {"permission": {"name": "microphone"}, "setting": setting}
+            chrome.execute_cdp_cmd("Browser.setPermission", microphone)
+
+        allow("denied")
+        press("ask", "The microphone is refused: allow it for this page")
+        allow("granted")
+        press("record", "Type the name")
+        find("name").send_keys("ada/")
+        press("record", "cannot be a name here")
+        find("name").send_keys(Keys.BACKSPACE)
+        press("record", "ada: 1 recording, 2 s")
+        find("add-file").click()
+        find("file").send_keys(str(heard[0]))
+        page.wait(30, "the file is added", lambda: "ada: 2 recordings, 10 s" in panel.text)
+        recorded, chosen = (read_audio(kept / "ada" / f"{take:03}.wav").samples for take in (1, 2))  # (samples,) each
+        assert len(recorded) == 2 * 16_000 and likeness(recorded, np.tile(heard[1], 2)) > 0.9
+        assert len(chosen) == pytest.approx(8 * 16_000, abs=160) and likeness(chosen[8_000:-8_000], heard[1]) > 0.99
+
+        press("enrol", "Enrolled: ada.")
+        press("ask", "of strangers would be accepted")
+        assert find("answer").text.startswith("ada\nscore ")
+        press("delete", "All recordings are deleted")
+        assert not kept.exists() and "ada:" not in panel.text
+
+
 def test_quiz_explains_a_click_and_guess_stores_it(chrome, lab, tmp_path):
     with photographed(chrome, tmp_path / "quiz.png"):
-        cells = [nbformat.v4.new_code_cell(code.strip()) for code in STUDENT]
-        page = Page(chrome, lab, "student.ipynb", nbformat.v4.new_notebook(cells=cells))
+        page = Page(chrome, lab, "student.ipynb", notebook_of(STUDENT))
         page.run_all()
         page.wait_for_the_end(120)
         assert "✗ Your turn: sum the frames, each times its weight." in page.cell("check.pool").text

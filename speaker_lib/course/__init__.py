@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = exports(
     {
         "lesson": "open_lesson",
         "mistakes": "explore_mistakes",
+        "own_voice": "OwnVoice",
         "quizzes": "quiz",
         "start": "ablation_time preflight",
         "widgets": "LivePlot explore replay show",
