@@ -24,8 +24,9 @@ def run(options: Namespace) -> int:
         f"{escape_controls(options.to)}: {done.n_labelled:,} labelled utterances and {done.n_test:,} for the test set, "
         f"of {done.n_speakers:,} speakers."
     )
-    print(f"Whole sessions are held out of {done.n_apart:,} speakers; the others have one session, or none is named.")
+    rest = "of those with one session, or none that is named, single utterances" * (done.n_apart < done.n_speakers)
+    print(f"Whole sessions are held out of {done.n_apart:,} speakers{'; ' * bool(rest)}{rest}.")
     print_key(options.key, seed)
     data = escape_controls(options.data)
-    print(f"Who has {data}, or can make or fetch these data, can look up the test utterances there: do not hand it out.")
+    print(f"Whoever has {data}, or can fetch or simulate these data, can look up the test utterances there: do not hand it out.")
     return 0

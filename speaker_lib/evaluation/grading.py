@@ -1,12 +1,10 @@
 """Grades a submission against a key.  In: two CSV files with the columns Id and Category.  Out: which rows are right.
 
-Both are read as people write them: a BOM, Excel's semicolons, CRLF, spaces and quotes change nothing. What could be meant in
-two ways is refused with one sentence.
+What could be meant in two ways is refused with one sentence.
 """
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 from collections import Counter
@@ -14,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..utils.errors import SpeakerError, short_repr
+from ..utils.sheets import read_rows
 
 HEADER = ["id", "category"]
 LARGEST = 64 * 1024**2  # bytes; HW4's submission has 0.4 MB
@@ -66,7 +65,7 @@ def grade(path: str | os.PathLike[str], key: Key) -> Grade:
     missing = [name for name in key.answers if name not in answers]
     unknown = [name for name in answers if name not in key.answers]
     strangers = [speaker for speaker in answers.values() if speaker not in key.speakers]
-    _refuse(path, missing, "lacks utterances of the key", "write a row for each")
+    _refuse(path, missing, "lacks utterances of the key", "write a line for each")
     _refuse(path, unknown, "has utterances that are not in the key", "predict the test set that belongs to it")
     _refuse(path, strangers, "names speakers who are not in the key", "write the names as in mapping.json")
     return Grade(tuple(answers[name] == speaker for name, speaker in key.answers.items()))
@@ -74,39 +73,24 @@ def grade(path: str | os.PathLike[str], key: Key) -> Grade:
 
 def read_answers(path: str | os.PathLike[str]) -> dict[str, str]:
     """The speaker by utterance in a CSV file, in its order. Raises SubmissionError."""
-    lines = _text(path).splitlines()
-    if not any(line.strip() for line in lines):
-        raise SubmissionError(f"{path} is empty: `predict` writes a submission.")
-    delimiter = next((character for character in ",;\t" if character in lines[0]), ",")
     try:
-        rows = [[value.strip() for value in row] for row in csv.reader(lines, delimiter=delimiter, strict=True)]
-    except csv.Error as error:
-        raise SubmissionError(f"{path} is not a CSV file ({error}): write it with `predict`, or save it as CSV.") from None
-    if [value.lower() for value in rows[0]] != HEADER:
-        raise SubmissionError(f"{path} begins with {short_repr(lines[0])}, not with the columns Id,Category: write them.")
-    numbered = [(number, row) for number, row in enumerate(rows, start=1) if any(row)][1:]
-    for number, row in numbered:
-        if len(row) != 2 or not all(row):
-            what = f"{path}, row {number} is {short_repr(delimiter.join(row))}, not an utterance and a speaker"
-            raise SubmissionError(f"{what}: write two values in each row.")
-    if not numbered:
-        raise SubmissionError(f"{path} has no rows below Id,Category: `predict` writes one for each utterance.")
-    counts = Counter(name for _, (name, _) in numbered)
-    _refuse(path, [name for name, count in counts.items() if count > 1], "has several rows for utterances", "keep one of each")
-    return {name: speaker for _, (name, speaker) in numbered}
-
-
-def _text(path: str | os.PathLike[str]) -> str:
-    try:
-        if Path(path).stat().st_size > LARGEST:
-            raise SubmissionError(f"{path} has more than {LARGEST // 1024**2} MB, so it is no submission: choose another file.")
-        content = Path(path).read_bytes()
+        rows = read_rows(Path(path), SubmissionError, "is no submission: `predict` writes one.", LARGEST)
     except OSError as error:
         raise SubmissionError(f"{path} cannot be read ({error.strerror}): check the path.") from None
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise SubmissionError(f"{path} is not UTF-8 text: save it as CSV UTF-8.") from None
+    if not rows:
+        raise SubmissionError(f"{path} is empty: `predict` writes a submission.")
+    (_, header), *rows = rows
+    if [name.casefold() for name in header] != HEADER:
+        raise SubmissionError(f"{path} begins with {short_repr(','.join(header))}, not with Id,Category: write these columns.")
+    for line, row in rows:
+        if len(row) != 2 or not all(row):
+            what = f"{path}, line {line} is {short_repr(','.join(row))}, not an utterance and a speaker"
+            raise SubmissionError(f"{what}: write two values in each line.")
+    if not rows:
+        raise SubmissionError(f"{path} has no lines below Id,Category: `predict` writes one for each utterance.")
+    counts = Counter(name for _, (name, _) in rows)
+    _refuse(path, [name for name, count in counts.items() if count > 1], "has several lines for utterances", "keep one of each")
+    return {name: speaker for _, (name, speaker) in rows}
 
 
 def _refuse(path: str | os.PathLike[str], names: list[str], what: str, advice: str) -> None:

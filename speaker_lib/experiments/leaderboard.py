@@ -58,7 +58,7 @@ class Leaderboard:
 
     def __str__(self) -> str:
         """A line per submission, for the terminal."""
-        rows = [(f"{'rank':>4}  name", "accuracy", "95 % interval", "right", "")]
+        rows = [(f"{'rank':>4}  name", "accuracy", "95 % (Wilson)", "right", "")]
         for place in self.places:
             low, high = place.grade.interval
             numbers = f"{place.grade.accuracy:.4f}", f"{low:.3f} to {high:.3f}", f"{place.grade.n_right:,}"
@@ -67,8 +67,8 @@ class Leaderboard:
 
 
 EXPLANATION = (
-    "The interval is Wilson's. Not clearly behind: an exact sign test (McNemar) against the first on the same utterances, "
-    "with Holm's correction, is not significant at 5 %."
+    "Not clearly behind the first: an exact sign test (McNemar) on the same utterances, with Holm's correction, finds no "
+    "difference that is significant at 5 %."
 )
 
 
@@ -99,7 +99,7 @@ def rank_folder(
     if known:
         places = sorted([*places, known], key=lambda place: -place.grade.n_right)
     # Without the folder's path, which is of no use to readers of the page.
-    refused = [sentence.replace(f"{folder}{os.sep}", "") for sentence in refused]
+    refused = [sentence.replace(f"{folder}{os.sep}", "") for sentence in sorted(refused)]
     return Leaderboard(tuple(places), tuple(refused), len(key.answers), len(key.speakers))
 
 

@@ -56,7 +56,7 @@ def leaderboard_page(board: Leaderboard) -> str:
         f"<h1>Leaderboard</h1><table><caption>{board.summary}</caption>",
         f"<thead><tr>{head}</tr></thead><tbody>",
         *rows,
-        f"</tbody></table><p>The line on a bar is the 95 % interval. {EXPLANATION}</p>",
+        f"</tbody></table><p>The line on a bar is Wilson's 95 % interval. {EXPLANATION}</p>",
         *([f"<h2>Not graded</h2><ul>{refused}</ul>"] if refused else []),
         "</main></body></html>",
     ]
