@@ -10,14 +10,13 @@ import pytest
 import soundfile
 
 from speaker_lib import PRESETS, Corpus, Run
-from speaker_lib.cli.main import main, parse_args
+from speaker_lib.cli.main import COMMANDS, main, parse_args
 from speaker_lib.config.schema import setting_names
 from speaker_lib.data.splits import split_utterances
 from speaker_lib.simulation.corpus import simulated_recording
 
 from .conftest import SMALL, call, command
 
-COMMANDS = ("simulate", "prepare", "check", "train", "evaluate", "compare", "predict", "enrol", "identify", "embed", "verify")
 SHORT = ["--steps", "30", "--set", "train.segment_len=64", "--set", "train.split=session"]
 
 
@@ -35,7 +34,7 @@ def test_every_command_has_help_with_an_example_that_is_right(name, capsys):
 def test_no_help_loads_pytorch_or_numpy():
     code = (
         "import contextlib, sys\nfrom speaker_lib.cli.main import main\n"
-        f"for words in ([], *([name] for name in {COMMANDS})):\n"
+        f"for words in ([], *([name] for name in {tuple(COMMANDS)})):\n"
         "    with contextlib.suppress(SystemExit): main([*words, '--help'])\n"
         "sys.exit([name for name in ('torch', 'numpy') if name in sys.modules] != [])"
     )

@@ -12,7 +12,22 @@ from collections.abc import Sequence
 from ..config.about import ABOUT
 from ..config.schema import describe_settings
 from ..utils.errors import SpeakerError, escape_controls
-from . import check, compare, download, embed, enrol, evaluate, identify, predict, prepare, simulate, train, verify
+from . import (
+    check,
+    compare,
+    download,
+    embed,
+    enrol,
+    evaluate,
+    grade,
+    hold_out,
+    identify,
+    predict,
+    prepare,
+    simulate,
+    train,
+    verify,
+)
 
 _SEVERAL = "several runs, which held out the same utterances: evaluate --data data/hw4 runs/a runs/b"
 _CROPS = "several runs, on five crops of four seconds: predict --data data/hw4 runs/a runs/b --crops 5 --crop-len 400"
@@ -22,17 +37,22 @@ _IDENTIFY = "--run runs/mine hello.wav recordings/today"
 _NOBODY = (
     "Without a book one of the speakers of the training data is always named. With one, made by `enrol`, a stranger is nobody."
 )
+_KEYED = "a test set with a key, for `grade`: simulate data/class --key key.csv"
+_HELD_OUT = "--data data/mine --to data/class --key key.csv"
+_FOLDER = "a leaderboard: grade submissions --key key.csv --page leaderboard.html --reference lda.csv"
 _VERIFY = "--run runs/tuned --data data/other --trials 10000"
 _TWO = "two recordings: verify --run runs/tuned a.wav b.wav"
 COMMANDS = {  # name: module, and for its --help the summary, an example and more
-    "simulate": (simulate, "make a data set of simulated voices", "data/simulated --speakers 100 --seed 0", ""),
+    "simulate": (simulate, "make a data set of simulated voices", "data/simulated --speakers 100 --seed 0", _KEYED),
     "download": (download, "fetch open data, whole and verified, or nothing", "dev-clean", download.MORE),
     "prepare": (prepare, "make a data set of your own recordings", "recordings data/mine --chunk 2", ""),
     "check": (check, "read every file of a data set and list its errors", "data/hw4", ""),
+    "hold-out": (hold_out, "take a test set with a key out of labelled data", _HELD_OUT, ""),
     "train": (train, "train a preset", "--data data/hw4 --preset tuned --run runs/tuned --set model.dropout=0.2", _TRAIN),
     "evaluate": (evaluate, "measure the accuracy of a run, or of an ensemble", "--data data/hw4 --run runs/tuned", _SEVERAL),
     "compare": (compare, "draw the curves of several runs", "runs/baseline runs/tuned --out comparison.png", ""),
     "predict": (predict, "write the competition's CSV for the test set", "--data data/hw4 --run runs/tuned", _CROPS),
+    "grade": (grade, "grade a submission, or a folder of them, with a key", "submission.csv --key key.csv", _FOLDER),
     "enrol": (
         enrol,
         "add a person to a book by a few recordings, without training",

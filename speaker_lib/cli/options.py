@@ -29,6 +29,18 @@ def add_workers(parser: ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, metavar="N", help="number of processes (one per core)")
 
 
+def add_key(parser: ArgumentParser, required: bool) -> None:
+    """``--key`` and ``--test-seed`` of a test set whose speakers are a secret; `print_key` says what became of them."""
+    key = "a CSV file for the speakers of the test set, outside the folder that is handed out"
+    parser.add_argument("--key", metavar="CSV", required=required, help=key)
+    seed = "the secret seed of the test set, 18 digits, to make the same again (drawn at random and printed)"
+    parser.add_argument("--test-seed", type=int, metavar="SEED", help=seed)
+
+
+def print_key(key: str, seed: int) -> None:
+    print(f"{escape_controls(key)}: the key. Keep it to yourself, and so the secret seed, which is in no file: {seed}.")
+
+
 def add_runs(parser: ArgumentParser) -> None:
     """``RUN …`` or ``--run``, and ``--average``; `open_runs` reads them."""
     parser.add_argument("runs", metavar="RUN", nargs="*", default=(), help="the folder of a run; several are averaged")

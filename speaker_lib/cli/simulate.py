@@ -2,8 +2,8 @@
 
 from argparse import ArgumentParser, Namespace
 
-from ..utils.errors import escape_controls
-from .options import add_workers
+from ..utils.errors import ConfigError, escape_controls
+from .options import add_key, add_workers, print_key
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -20,14 +20,23 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="N",
         help="add N copies of each utterance in other channels, for training only (%(default)s)",
     )
+    add_key(parser, required=False)
     add_workers(parser)
 
 
 def run(options: Namespace) -> int:
+    from ..data.hidden import secret_seed
     from ..simulation.corpus import Simulation, simulate
 
+    if options.key is None and options.test_seed is not None:
+        raise ConfigError("--test-seed makes a test set with a key: name a file for it with --key.")
+    if options.key is not None and not options.test_utterances:
+        raise ConfigError("--test-utterances is 0, so there is nothing for a key: choose 1 or more, or leave out --key.")
     names = ("speakers", "utterances", "test_utterances", "sessions", "seed", "augment")
-    simulation = Simulation(**{name: getattr(options, name) for name in names})
-    simulate(options.out, simulation, options.workers)
+    test_seed = None if options.key is None else secret_seed(options.test_seed)
+    simulation = Simulation(**{name: getattr(options, name) for name in names}, test_seed=test_seed)
+    simulate(options.out, simulation, options.workers, options.key)
     print(f"{escape_controls(options.out)}: {simulation.source}.")
+    if options.key is not None:
+        print_key(options.key, test_seed)
     return 0

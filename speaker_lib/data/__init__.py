@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = exports(
     {
         "batches": "SpeakerDataset get_dataloader",
         "corpus": "Corpus",
+        "hidden": "hold_out",
         "splits": "split_utterances",
         "writer": "CorpusWriter",
     },

@@ -1,25 +1,20 @@
 """A CSV list of recordings: ``path,speaker`` and maybe ``session``.  In: the list.  Out: an `Arrangement`.
 
-The first line names the columns.  Paths are relative to the list.  Commas, semicolons or tabs separate; Excel's UTF-8 and
-UTF-16 are read.
+The first line names the columns.  Paths are relative to the list.
 """
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
 import os
 import unicodedata
-from collections.abc import Iterator
 from pathlib import Path
 
 from ..utils.errors import CorpusError, is_text, short_repr
+from ..utils.sheets import read_rows
 from .arrangement import Arrangement, Recording
 from .tree import Skipped, Tree
 
 COLUMNS = ("path", "speaker", "session")
-_LARGEST = 2**28  # bytes: a larger file is no list
 
 
 def read_manifest(path: Path) -> Arrangement:
@@ -60,20 +55,13 @@ def read_manifest(path: Path) -> Arrangement:
 
 def _rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
     """Each row with the number of its line, and notes."""
-    text = _text(path)
-    header = text.lstrip("\n").split("\n", 1)[0]
-    delimiter = max(",;\t", key=header.count)
-    try:
-        lines = list(_numbered(csv.reader(io.StringIO(text), delimiter=delimiter, strict=True, skipinitialspace=True)))
-    except csv.Error as error:
-        raise CorpusError(f"{path} cannot be read as CSV ({error}): check its quotes.") from None
-    names = [name.strip().casefold() for name in lines[0][1]] if lines else []
+    lines = read_rows(path, CorpusError, "is neither a folder nor a CSV list of recordings: name one of them.")
+    names = [name.casefold() for name in lines[0][1]] if lines else []
     missing = [name for name in COLUMNS[:2] if name not in names]
     if missing:
-        found = f"{path} has no column {' and no column '.join(missing)}"
-        raise CorpusError(
-            f"{found} in its first line ({short_repr(header)}): begin it with path,speaker or path,speaker,session."
-        )
+        header = short_repr(",".join(lines[0][1]) if lines else "")
+        found = f"{path} has no column {' and no column '.join(missing)} in its first line ({header})"
+        raise CorpusError(f"{found}: begin it with path,speaker or path,speaker,session.")
     if twice := [name for name in COLUMNS if names.count(name) > 1]:
         raise CorpusError(f"{path} has the column {twice[0]} more than once: keep one.")
     for line, row in lines[1:]:
@@ -84,26 +72,6 @@ def _rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
     listed = ", ".join(map(repr, unused))
     notes = [f"{path} has columns that are not used: {listed} (path, speaker and session are)."] if unused else []
     return [(line, dict(zip(names, row, strict=True))) for line, row in lines[1:]], notes
-
-
-def _numbered(reader: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
-    for row in reader:
-        if any(value.strip() for value in row):
-            yield reader.line_num, row
-
-
-def _text(path: Path) -> str:
-    if path.stat().st_size > _LARGEST:
-        raise CorpusError(f"{path} is neither a folder nor a CSV list of recordings: name one of them.")
-    content = path.read_bytes()
-    excel = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    try:
-        text = content.decode("utf-16" if excel else "utf-8-sig")
-    except UnicodeDecodeError:
-        raise CorpusError(f"{path} is no text in UTF-8: name a folder or a CSV list, and save a list as CSV UTF-8.") from None
-    if "\0" in text:
-        raise CorpusError(f"{path} is neither a folder nor a CSV list of recordings: name one of them.")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _found(folder: Path, raw: str) -> Path:

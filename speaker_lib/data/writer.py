@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -65,9 +66,15 @@ class CorpusWriter:
         self.speakers.setdefault(speaker, []).append(entry)
         return entry["feature_path"]
 
-    def add_test(self, mel: np.ndarray, session: str | None = None, recording: str | None = None) -> None:
-        """An utterance of the test set, without a label: ``mel`` as for `add`. Raises CorpusError."""
-        self.test.append(self._write(mel, session, recording))
+    def add_test(
+        self, mel: np.ndarray, session: str | None = None, recording: str | None = None, name: str | None = None
+    ) -> None:
+        """An utterance of the test set, without a label: ``mel`` as for `add`, and a file ``name``. Raises CorpusError."""
+        self.test.append(self._write(mel, session, recording, name))
+
+    def skip_name(self) -> None:
+        """Leaves the next file name unused."""
+        self._written += 1
 
     def write_index(self) -> None:
         """Writes the index files for ``speakers`` and ``test``, as also the end of the block does. Raises CorpusError."""
@@ -93,18 +100,19 @@ class CorpusWriter:
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _write(self, mel: np.ndarray, session: str | None, recording: str | None) -> dict:
+    def _write(self, mel: np.ndarray, session: str | None, recording: str | None, name: str | None = None) -> dict:
         origin = {key: name for key, name in (("session", session), ("recording", recording)) if name is not None}
-        for name in origin.values():
-            self._check_name(name)
+        for given in origin.values():
+            self._check_name(given)
         mel = np.ascontiguousarray(mel, dtype=np.float32)  # (frames, n_mels)
         if mel.ndim != 2 or mel.shape[1] != self.n_mels or not len(mel):
             raise CorpusError(f"an utterance of shape {mel.shape} does not fit {self.out}: it takes (frames, {self.n_mels}).")
         if problem := value_problem(mel):
             raise CorpusError(f"an utterance for {self.out} holds {problem}: leave it out.")
-        # HW4's names are 32 hexadecimal digits. The digest of a running number makes two runs of a command write the same.
-        name = f"uttr-{hashlib.md5(str(self._written).encode(), usedforsecurity=False).hexdigest()}.pt"
-        self._written += 1
+        if name is None:
+            # HW4's names are 32 hexadecimal digits. The digest of a running number makes two runs of a command write the same.
+            name = f"uttr-{hashlib.md5(str(self._written).encode(), usedforsecurity=False).hexdigest()}.pt"
+            self._written += 1
         with explain_os_errors(self.folder / name):
             (self.folder / name).write_bytes(tensor_bytes(torch.from_numpy(mel.copy())))
         return {"feature_path": name, "mel_len": len(mel)} | origin
@@ -129,8 +137,14 @@ def write_subset(corpus: Corpus, out: str | os.PathLike[str], n_speakers: int, n
     source = f"the first {n_speakers} of {corpus.source}"
     if n_utterances is not None:
         source = f"{n_utterances} utterances of each of {source}"
-    with CorpusWriter(out, source, corpus.n_mels) as writer, progress_bar(len(chosen), "Subset", "uttr") as bar:
-        written: dict[int, str] = {}
+    with CorpusWriter(out, source, corpus.n_mels) as writer:
+        copy_utterances(writer, corpus, chosen, "Subset")
+
+
+def copy_utterances(writer: CorpusWriter, corpus: Corpus, chosen: Sequence[int], what: str) -> None:
+    """Adds the labelled utterances ``chosen`` of a corpus, augmented copies after all the clean ones. Raises CorpusError."""
+    utterances, written = corpus.labelled, {}
+    with progress_bar(len(chosen), what, "uttr") as bar:
         for i in chosen:
             session, recording = (names and names[i] for names in (utterances.sessions, utterances.recordings))
             original = i if utterances.originals is None else int(utterances.originals[i])

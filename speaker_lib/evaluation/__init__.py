@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = exports(
         "embeddings": "embed",
         "enrolment": "calibrate make_reference",
         "ensemble": "predict",
+        "grading": "Key grade",
         "identification": "crop_draws evaluate full_outputs heldout_indices",
         "mistakes": "find_mistakes",
         "text": "evaluation_text verification_table verification_text",

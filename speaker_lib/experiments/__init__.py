@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = exports(
         "conclusions": "ablation_conclusions guess_and_outcome ladder_conclusions ladder_gains measuring",
         "generalisation": "run_generalisation",
         "ladder": "run_ladder",
+        "leaderboard": "rank_folder",
         "published": "people_results",
         "tables": "ablation_table classical_table comparison_table ladder_table seeds_summary",
     },

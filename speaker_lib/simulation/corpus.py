@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..data.corpus import Corpus
+from ..data.hidden import add_hidden, check_key, write_key
 from ..data.writer import CorpusWriter
 from ..sound.channels import augmented_copies, augmented_source
 from ..sound.features import log_mel, normalise_peak, remove_silence
@@ -33,6 +34,7 @@ class Simulation:
     sessions: int = 4  # per speaker; utterances are assigned to them in turn
     seed: int = 0
     augment: int = 0  # copies of each labelled utterance in other channels
+    test_seed: int | None = None  # a secret, if the test set's speakers are one: what is said there, its order and names
 
     def __post_init__(self) -> None:
         for name in ("speakers", "utterances", "test_utterances", "sessions", "seed", "augment"):
@@ -47,13 +49,22 @@ class Simulation:
         return voices + augmented_source(self.augment)
 
 
-def simulate(out: str | os.PathLike[str], simulation: Simulation = Simulation(), workers: int | None = None) -> None:
+def simulate(
+    out: str | os.PathLike[str],
+    simulation: Simulation = Simulation(),
+    workers: int | None = None,
+    key: str | os.PathLike[str] | None = None,
+) -> None:
     """Writes a corpus of simulated voices to ``out``; the number of processes does not change it.
 
-    Raises CorpusError if ``out`` holds anything already.
+    ``key`` is a CSV file for the speakers of the test set, `add_hidden`'s.  Raises CorpusError if ``out`` holds anything
+    already, ConfigError if ``key`` cannot be written there.
     """
+    if key is not None:
+        check_key(key, out)
     items = [(s, u) for s in range(simulation.speakers) for u in range(simulation.utterances + simulation.test_utterances)]
     features = parallel_map(functools.partial(_features, simulation), items, "Simulate", "uttr", workers)
+    test = []
     with CorpusWriter(out, simulation.source) as writer:
         for (speaker, utterance), (mel, copies) in zip(items, features, strict=True):
             name = speaker_name(speaker, simulation.seed)
@@ -63,12 +74,17 @@ def simulate(out: str | os.PathLike[str], simulation: Simulation = Simulation(),
                 for copy in copies:
                     writer.add(copy, name, session, augmented_from=original)
             else:
-                writer.add_test(mel, session)
+                writer.skip_name()  # runs know their training data by the names of its files, which once counted these, too
+                test.append((mel, name))
+        rows = add_hidden(writer, test, simulation.seed if simulation.test_seed is None else simulation.test_seed)
+        if key is not None:
+            write_key(key, rows)
 
 
 def simulated_recording(simulation: Simulation, speaker: int, utterance: int) -> np.ndarray:
     """The waveform of one utterance, (samples,) float32 at 16 kHz."""
-    rng = numpy_stream(simulation.seed, _WORDS, speaker, utterance)
+    secret = utterance >= simulation.utterances and simulation.test_seed is not None
+    rng = numpy_stream(simulation.test_seed if secret else simulation.seed, _WORDS, speaker, utterance)
     voice = vary_voice(draw_voice(numpy_stream(simulation.seed, _VOICE, speaker)), rng)
     session = draw_session(numpy_stream(simulation.seed, _SESSION, speaker, utterance % simulation.sessions))
     return apply_session(speak(voice, rng.uniform(SHORTEST, LONGEST), rng), session, rng)
