@@ -98,6 +98,12 @@ def test_names_of_everybodys_test_set_do_not_tell_the_speaker(handed_out):
     assert [entry["feature_path"] for entry in entries] == sorted(entry["feature_path"] for entry in entries)
 
 
+def test_training_files_keep_the_names_that_runs_know(handed_out):
+    """Of the fourth file, the first of the second voice, it is the digest of 6: once the test set was numbered with them."""
+    folder, _ = handed_out
+    assert Corpus.open(folder / "class").labelled.paths[3] == "uttr-1679091c5a880faf6fb5e6087eb1b2dc.pt"
+
+
 def test_hold_out_takes_whole_sessions_and_keeps_what_is_left(tmp_path):
     corpus = Corpus.open(write_corpus(tmp_path / "people", n_utterances=16))  # four days each
     done = call(

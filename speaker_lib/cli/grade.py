@@ -1,11 +1,17 @@
 """``grade``: the accuracy of a submission, or a leaderboard of a folder of them."""
 
+from __future__ import annotations
+
 import json
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..utils.errors import ConfigError, escape_controls
+
+if TYPE_CHECKING:
+    from ..evaluation.grading import Grade
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -64,5 +70,5 @@ def _leaderboard(options: Namespace) -> int:
     return 0
 
 
-def _values(found) -> dict[str, object]:
+def _values(found: Grade) -> dict[str, object]:
     return {"accuracy": found.accuracy, "interval": found.interval, "n_right": found.n_right}

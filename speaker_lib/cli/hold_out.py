@@ -24,8 +24,11 @@ def run(options: Namespace) -> int:
         f"{escape_controls(options.to)}: {done.n_labelled:,} labelled utterances and {done.n_test:,} for the test set, "
         f"of {done.n_speakers:,} speakers."
     )
-    rest = "of those with one session, or none that is named, single utterances" * (done.n_apart < done.n_speakers)
-    print(f"Whole sessions are held out of {done.n_apart:,} speakers{'; ' * bool(rest)}{rest}.")
+    if not done.n_apart:
+        print("Single utterances are held out: no speaker has two sessions that are named.")
+    else:
+        others = ", and single utterances of the others, who have one" * (done.n_apart < done.n_speakers)
+        print(f"Whole sessions are held out of {done.n_apart:,} speakers{others}.")
     print_key(options.key, seed)
     data = escape_controls(options.data)
     print(f"Whoever has {data}, or can fetch or simulate these data, can look up the test utterances there: do not hand it out.")
