@@ -30,7 +30,8 @@
 # **學習目標** 說明梅爾頻譜圖、音框（frame）與片段（segment）；自己寫出 self-attention；逐層拆解基準模型；
 # 訓練它，用兩種得到不同數字的方式衡量它，並拿它與不用神經網路的方法比較。
 #
-# You need some Python and 50 minutes; the computer needs two of them.
+# You need some Python and 50 minutes; the computer needs two of them, or 40 seconds with
+# [finished runs](../docs/teaching.md).
 
 # %% tags=["bootstrap"]
 # On Colab and Kaggle this fetches the course. Where speaker_lib is installed it does nothing.

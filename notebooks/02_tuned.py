@@ -30,7 +30,7 @@
 # **學習目標** 說明寬度、注意力頭、層數與激勵函數（activation）各有什麼代價與作用；測量 Sigmoid 讓多少梯度通過；
 # 抓出宣告了卻從未被呼叫的層；認出訓練崩潰的深層 Transformer。
 #
-# Allow 40 minutes; the computer needs four of them.
+# Allow 40 minutes; the computer needs five of them, or 90 seconds with [finished runs](../docs/teaching.md).
 
 # %% tags=["bootstrap"]
 # On Colab and Kaggle this fetches the course. Where speaker_lib is installed it does nothing.

@@ -30,8 +30,8 @@
 # **學習目標** 設計消融實驗（ablation）：一次只改一項，正反兩個順序，並使用多個種子；用配對 t 檢定分辨差異與巧合，也包括同時做多個比較的時候；
 # 說明差異有多少只是來自衡量方式。
 #
-# Allow 40 minutes; the computer needs nine of them. If you have not run lessons 1 and 2 on this machine, short runs replace
-# them.
+# Allow 40 minutes; the computer needs ten of them, or 40 seconds with [finished runs](../docs/teaching.md).
+# If you have not run lessons 1 and 2 on this machine, short runs replace them.
 
 # %% tags=["bootstrap"]
 # On Colab and Kaggle this fetches the course. Where speaker_lib is installed it does nothing.

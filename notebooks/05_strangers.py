@@ -30,7 +30,8 @@
 # **學習目標** 說明為什麼分類器說不出「我不認識這個人」；用嵌入向量（embedding）比較兩段語句，並計算等錯誤率（EER）；
 # 用幾段錄音登錄一個人；測量訓練語者變多有什麼好處。
 #
-# Allow 45 minutes; the computer needs four of them. If you have not run lessons 1 and 2, short runs replace them.
+# Allow 45 minutes; the computer needs seven of them, or 70 seconds with [finished runs](../docs/teaching.md).
+# If you have not run lessons 1 and 2, short runs replace them.
 
 # %% tags=["bootstrap"]
 # On Colab and Kaggle this fetches the course. Where speaker_lib is installed it does nothing.
