@@ -20,12 +20,13 @@
 # %% [markdown]
 # # 1 · Who is speaking? The baseline
 #
-# Somebody says a sentence. Which of 600 people was it? A student's report on homework 4 (HW4) of NTU's Machine Learning course
-# tries two Transformers: a small one is right in 48 % of cases, a tuned one in 76 %. These five lessons ask what it leaves open:
-# which of the four changes between them did it?
+# Somebody says a sentence. Which of 600 people was it? A student's report on homework 4 (HW4) of NTU's Machine Learning
+# course tries two Transformers: a small one is right in 48 % of cases, a tuned one in 76 %. These five lessons ask what it
+# leaves open: which of the four changes between them did it?
 #
-# **After this lesson you can** explain mel-spectrograms, frames and segments; write self-attention yourself; take the baseline
-# apart, layer by layer; train it, measure it in two ways that disagree, and compare it with methods without a network.
+# **After this lesson you can** explain mel-spectrograms, frames and segments; write self-attention yourself; take the
+# baseline apart, layer by layer; train it, measure it in two ways that disagree, and compare it with methods without a
+# network.
 #
 # **學習目標** 說明梅爾頻譜圖、音框（frame）與片段（segment）；自己寫出 self-attention；逐層拆解基準模型；
 # 訓練它，用兩種得到不同數字的方式衡量它，並拿它與不用神經網路的方法比較。
@@ -96,11 +97,12 @@ print("waveform", waveforms[0].shape, "-> log-mel", voice_mels[0].shape, "(frame
 show(voices_figure(waveforms, voice_mels, names))
 
 # %% [markdown]
-# **What to see:** the bright bands that move up and down are *formants*, resonances of the vocal tract. They change with every
-# sound; their average is typical of the speaker. Fine lines at the bottom are multiples of the pitch. A dark strip
-# at the top comes from the recording.
+# **What to see:** the bright bands that move up and down are *formants*, resonances of the vocal tract. They change with
+# every sound; their average is typical of the speaker. Fine lines at the bottom are multiples of the pitch. A dark strip at
+# the top comes from the recording.
 #
-# A white box marks 128 frames, 1.28 seconds. **Move the slider: does its mean ever look like the other speaker's?**
+# In the next figure a white box marks 128 frames, 1.28 seconds. **Move the slider: does its mean ever look like the other
+# speaker's?**
 
 # %%
 mel, other = voice_mels
@@ -181,7 +183,7 @@ print(f"nearest mean spectrum: {right:.3f} right; guessing: {1 / n_speakers:.3f}
 
 # %% [markdown]
 # Voices also differ in how much each band varies (its *deviation*), how fast it changes (*deltas*), and which bands rise
-# together (*correlations of cepstra*). *Linear discriminant analysis* (LDA,
+# together (*correlations of cepstra*, which describe a spectrum's shape). *Linear discriminant analysis* (LDA,
 # [Fisher 1936](https://doi.org/10.1111/j.1469-1809.1936.tb02137.x)) finds the directions in which such statistics differ more
 # between speakers than within one ([`classical.py`](../speaker_lib/experiments/classical.py)):
 
@@ -192,18 +194,19 @@ classical = classical_baselines(corpus, config)
 print(classical_table(classical))
 
 # %% [markdown]
-# *full* is the accuracy on whole utterances, *crop* on random segments as long as those in training. **These are the numbers to
-# beat.**
+# *full* is the accuracy on whole utterances, *crop* on random segments as long as those in training. **These are the numbers
+# to beat.**
 #
 # ## Self-attention
 #
-# The model is a *Transformer* ([Vaswani et al. 2017](https://arxiv.org/abs/1706.03762)): every frame collects information from
-# all frames. Three learned matrices turn each frame into a **query** (what do I look for?), a **key** (what do I have?) and a
-# **value** (what do I pass on?). The better a query matches a key, the more of that value is taken:
+# The model is a *Transformer* ([Vaswani et al. 2017](https://arxiv.org/abs/1706.03762)): every frame collects information
+# from all frames. Three learned matrices turn each frame into a **query** (what do I look for?), a **key** (what do I have?)
+# and a **value** (what do I pass on?). The better a query matches a key, the more of that value is taken:
 #
 # $$\mathrm{attention}(Q, K, V) = \mathrm{softmax}\!\left(\frac{QK^\top}{\sqrt{d}}\right)V$$
 #
-# $Q$, $K$ and $V$ hold a row of $d$ numbers per frame, and *softmax* turns each row of scores into positive weights with sum 1.
+# $Q$, $K$ and $V$ hold a row of $d$ numbers per frame, and *softmax* turns each row of scores into positive weights with sum
+# 1.
 #
 # **Exercise.** Write the formula; the last line compares your numbers with PyTorch's.
 
@@ -235,7 +238,7 @@ from speaker_lib.plots import architecture_figure
 show(architecture_figure(PRESETS["baseline"]))
 
 # %% [markdown]
-# The same in code:
+# The same in code. Read only the lines with `prenet`, `encoder`, `pooling` and `pred_layer`; the baseline skips the rest:
 
 # %% tags=["NBVAL_CHECK_OUTPUT"]
 import inspect
@@ -245,9 +248,9 @@ print(inspect.getsource(Classifier.embed))
 
 # %% [markdown]
 # `prenet` widens each frame from 40 numbers to `d_model` = 80. `encoder` is one Transformer layer: attention, then a small
-# network on each frame. The frames' mean is one vector. `pred_layer`, the **output head** (unrelated to attention heads), gives
-# each speaker a score, the *logit*; the highest wins. Between its two linear layers is a Sigmoid, which squeezes each number
-# between 0 and 1 (lesson 2).
+# network on each frame. The frames' mean is one vector. `pred_layer`, the **output head** (unrelated to attention heads),
+# gives each speaker a score, the *logit*; the highest wins. Between its two linear layers is a Sigmoid, which squeezes each
+# number between 0 and 1 (lesson 2).
 #
 # **Where do you expect most of the parameters: in the encoder, or in the output head?**
 
@@ -259,10 +262,11 @@ model = Classifier(PRESETS["baseline"].model)  # 600 speakers, the assignment's
 print(layer_table(model, torch.zeros(32, 128, 40)))
 
 # %% [markdown]
-# The encoder layer has 54 % of the parameters, the last layer 39 %: 600 answers need 80 × 600 weights and 600 biases.
+# The encoder layer has 54 % of the parameters, the last layer 39 %: 600 answers need 80 × 600 weights and 600 biases. (Inside
+# PyTorch's encoder frames stand before the batch.)
 #
-# **Exercise.** In a batch of whole utterances, shorter ones are filled up with *padding*, which must not count. Write the mean
-# over the real frames.
+# **Exercise.** In a batch of whole utterances, shorter ones are filled up with *padding*, which must not count. Write the
+# mean over the real frames.
 
 # %% tags=["NBVAL_CHECK_OUTPUT", "exercise"]
 from speaker_lib.course import check
@@ -292,8 +296,8 @@ print("the same answer:", torch.allclose(model(segment), model(shuffled), atol=1
 #
 # ## How it learns
 #
-# Each step computes the **loss** of a batch (*cross-entropy*: how surprising is the right answer?), and an *optimiser*, AdamW,
-# changes the weights to lower it. The step size, the *learning rate*, varies:
+# Each step computes the **loss** of a batch (*cross-entropy*: how surprising is the right answer?), and an *optimiser*,
+# AdamW, changes the weights to lower it. The step size, the *learning rate*, varies:
 
 # %%
 from speaker_lib.plots import schedule_figure
@@ -337,8 +341,8 @@ print(f"loss {loss:.2f}; knowing nothing would be ln({n_speakers}) = {math.log(n
 # %% [markdown]
 # ## Training
 #
-# On a laptop the model has 64 numbers per frame instead of 80. To stop early, press *Stop training* or ■; run the cell again to
-# resume.
+# On a laptop the model has 64 numbers per frame instead of 80. To stop early, press *Stop training* or ■; run the cell again
+# to resume.
 
 # %%
 from speaker_lib import train
@@ -349,8 +353,8 @@ state = train(run, corpus, lesson.device, callbacks=[live], stop=live.stop)
 
 # %% [markdown]
 # **What to see:** the loss starts near $\ln n$ and falls, and the accuracy leaves the dotted line of guessing. Validation may
-# be ahead at first: training values are means over earlier steps, with *dropout* (random zeros) on. When training improves and
-# validation does not, the model *overfits*: it memorises.
+# be ahead at first: training values are means over earlier steps, with *dropout* (random zeros) on. When training improves
+# and validation does not, the model *overfits*: it memorises.
 #
 # ## How good is it?
 #
@@ -367,10 +371,11 @@ print(evaluation_text(evaluation, logits, labels, corpus.speakers))
 show(confusion_figure(logits, labels, corpus.speakers))
 
 # %% [markdown]
-# *SD over cuts*: the standard deviation over ten ways to cut the utterances. *top 5*: the speaker is among the five likeliest.
-# **What to see:** the grey diagonal is right. A bright square off it: the row's speaker was taken for the column's.
+# *SD over cuts*: the standard deviation over ten ways to cut the utterances. *top 5*: the speaker is among the five
+# likeliest. **What to see:** the grey diagonal is right. A bright square off it: the row's speaker was taken for the
+# column's.
 #
-# Here are the model's surest mistakes. **Listen first: would you have confused them?**
+# Here are the mistakes that got the highest probability. **Listen first (below the figure): would you have confused them?**
 
 # %%
 from speaker_lib.course import explore_mistakes
@@ -378,8 +383,8 @@ from speaker_lib.course import explore_mistakes
 explore_mistakes(run, corpus, logits, labels)
 
 # %% [markdown]
-# **What to see:** the green curve is high at frames to which others attend. But pooling takes the mean (dashed), so all frames
-# count alike. How likely was the true speaker?
+# **What to see:** the green curve is high at frames to which others attend. Pooling takes the plain mean (dashed) of all
+# outputs, but each has taken in the frames under the green peaks. How likely was the true speaker (hatched)?
 #
 # The assignment wants a CSV file:
 

@@ -20,9 +20,9 @@
 # %% [markdown]
 # # 2 · Four changes and two discoveries
 #
-# The report changes four things in the baseline of [lesson 1](01_baseline.ipynb), and its accuracy goes from 0.4834 to 0.7599.
-# This lesson looks at each *before* any long training: what it is, what it costs, what it does. Then it finds two things that
-# the report does not mention.
+# The report changes four things in the baseline of [lesson 1](01_baseline.ipynb), and its accuracy goes from 0.4834 to
+# 0.7599. This lesson looks at each *before* any long training: what it is, what it costs, what it does. Then it finds two
+# things that the report does not mention.
 #
 # **After this lesson you can** say what width, heads, layers and the activation cost and do; measure how much gradient a
 # Sigmoid lets through; catch a layer that is declared but never called; and recognise a deep Transformer that collapses.
@@ -84,8 +84,8 @@ from speaker_lib.plots import architecture_figure
 show(architecture_figure(tuned, changed_from=baseline))
 
 # %% [markdown]
-# Four of these five are the report's. The fifth, `norm`, is ours; discovery 2 shows why. **If you could change only one, which
-# would it be?** Your guess is kept, and lesson 3 comes back to it.
+# Four of these five are the report's. The fifth, `norm`, is ours; discovery 2 shows why. **If you could change only one,
+# which would it be?** Your guess is kept, and lesson 3 comes back to it.
 
 # %%
 lesson.guess("Which of the four helps most?", ["d_model", "nhead", "num_layers", "activation"])
@@ -93,8 +93,8 @@ lesson.guess("Which of the four helps most?", ["d_model", "nhead", "num_layers",
 # %% [markdown]
 # ## Change 1: `d_model`, from 80 to 512
 #
-# This is how many numbers describe each frame inside the model. More of them leave room to tell more voices apart. Matrices of
-# `d_model` × `d_model` grow fourfold with each doubling. **And the whole model?**
+# This is how many numbers describe each frame inside the model. More of them leave room to tell more voices apart. Matrices
+# of `d_model` × `d_model` grow fourfold with each doubling. **And the whole model?**
 
 # %% tags=["NBVAL_CHECK_OUTPUT"]
 from dataclasses import replace
@@ -112,9 +112,9 @@ from speaker_lib.plots import cost_figure
 show(cost_figure(widths))
 
 # %% [markdown]
-# **What to see:** 6.4 times the width means some 15 times the parameters and 16 times the work. That is less than $6.4^2 = 41$,
-# because only the square matrices grow that fast. (A GFLOP is a billion multiplications or additions; a step has 32 segments,
-# forward and backward.)
+# **What to see:** 6.4 times the width means some 15 times the parameters and 16 times the work. That is less than
+# $6.4^2 = 41$, because only the square matrices grow that fast. (A GFLOP is a billion multiplications or additions; a step has 32
+# segments, forward and backward.)
 #
 # ## Change 2: `nhead`, from 2 to 16
 #
@@ -155,8 +155,8 @@ maps = attention_maps(trained_baseline.load_model(), mel)  # (layers, heads, fra
 show(attention_figure(maps[0], mel, "Attention of lesson 1's baseline, its only layer"))
 
 # %% [markdown]
-# **What to see:** vertical stripes. Nearly every frame looks at the same few. The model does not know the order, so what counts
-# is a frame's sound, not its place.
+# **What to see:** vertical stripes. Nearly every frame looks at the same few. The model does not know the order, so what
+# counts is a frame's sound, not its place.
 #
 # ## Change 3: layers, from 1 to 6
 #
@@ -220,9 +220,9 @@ show(
 )
 
 # %% [markdown]
-# **What to see:** the inputs (left) lie close to 0, where a Sigmoid is *steepest*. Nothing is saturated. ReLU blocks about half
-# of its inputs, and still about three times the gradient arrives at the first layers (right). The slope of a Sigmoid is 1/4 at
-# best, so differences going forward and gradients going back shrink to a quarter or less. **And after training?**
+# **What to see:** the inputs (left) lie close to 0, where a Sigmoid is *steepest*. Nothing is saturated. ReLU blocks about
+# half of its inputs, and still about three times the gradient arrives at the first layers (right). The slope of a Sigmoid is
+# 1/4 at best, so differences going forward and gradients going back shrink to a quarter or less. **And after training?**
 
 # %%
 from speaker_lib.models import head_table
@@ -232,8 +232,9 @@ print(head_table(heads))
 
 # %% [markdown]
 # (Each `relu` row is the same weights with ReLU.) *spread* is how much the numbers after the activation differ from one
-# utterance to another. In the fresh model the Sigmoid leaves little of it. Training makes up for that with larger inputs, and
-# only *then* do slopes come near zero. So saturation is real, but it comes late. From the first step on, the Sigmoid *dampens*.
+# utterance to another. (Compare gradients within a pair only: larger weights make all of them larger.) In the fresh model the
+# Sigmoid leaves little of it. Training makes up for that with larger inputs, and only *then* do slopes come near zero. So
+# saturation is real, but it comes late. From the first step on, the Sigmoid *dampens*.
 #
 # ## Discovery 1: layers that never run
 #
@@ -275,8 +276,8 @@ print(
 )
 
 # %% [markdown]
-# Four in five of the declared parameters never learn: `forward` calls `encoder_layer`, not `encoder`, which holds six *copies*
-# of it.
+# Four in five of the declared parameters never learn: `forward` calls `encoder_layer`, not `encoder`, which holds six
+# *copies* of it.
 #
 # Did that happen to the report? Its log gives a speed: 44 steps a second for *both* models. **How much arithmetic is that for
 # each? Could a T4, the GPU that Colab lends most often, do it?**
@@ -289,19 +290,20 @@ candidates = {
     "tuned, 1 layer runs": depths["1 layer, 512 wide"],
     "tuned, 6 layers run": depths["6 layers, 512 wide"],
 }
-show(speed_figure(candidates, 44, peak=8.1e12, peak_name="the most that a T4 can do"))
+show(speed_figure(candidates, 44, peak=8.1e12, peak_name="the most a T4 can do in float32"))
 
 # %% [markdown]
-# Six layers would need more than a T4 can do at its very best, and training hardly reaches half of that. Two models that differ
-# so much are equally fast only if both wait for something else, such as the data. So the report most likely ran **one** wide
-# layer. This course has both: `tuned`, where all six run, and `seed_tuned_as_run`, where one does.
+# Six layers would need more than a T4 can do at its very best, and training hardly reaches half of that. One layer is
+# possible. That it takes 16 times the baseline's work at the same speed means that neither waits for arithmetic, but for
+# something else, such as the data. So if the report's GPU was a T4 in float32 or slower, it ran **one** wide layer. This
+# course has both: `tuned`, where all six run, and `seed_tuned_as_run`, where one does.
 #
 # ## Discovery 2: six layers that collapse
 #
-# So let all six run. Each half of a layer (attention; the small network) is a *sublayer*, and its result is added to its input:
-# a *residual connection*. A *LayerNorm* scales a frame's vector to mean 0 and standard deviation 1. By default PyTorch puts it
-# *after* the addition (*post-norm*): `norm(x + sublayer(x))`. With *pre-norm* the sublayer gets the normalised input, and its
-# result is added to the input as it was.
+# So let all six run. Each half of a layer (attention; the small network) is a *sublayer*, and its result is added to its
+# input: a *residual connection*. A *LayerNorm* scales a frame's vector to mean 0 and standard deviation 1. By default PyTorch
+# puts it *after* the addition (*post-norm*): `norm(x + sublayer(x))`. With *pre-norm* the sublayer gets the normalised input,
+# and its result is added to the input as it was.
 #
 # **Exercise.** Write pre-norm.
 
@@ -319,8 +321,8 @@ def residual(x, sublayer, norm):
 check.residual(residual)
 
 # %% [markdown]
-# Two runs differ only in the place of the norm. At full size (512 wide) one of them *collapses*: at the recipe's learning rate
-# of 0.001 it learns nothing. Small layers (128 wide) tolerate that rate, so scaled-down runs use 0.003. **Which run will
+# Two runs differ only in the place of the norm. At full size (512 wide) one of them *collapses*: at the recipe's learning
+# rate of 0.001 it learns nothing. Small layers (128 wide) tolerate that rate, so scaled-down runs use 0.003. **Which run will
 # learn?**
 
 # %%
@@ -341,10 +343,10 @@ for deep in deep_runs:
     )
 
 # %% [markdown]
-# **What to see:** one curve climbs, the other stays at the loss of guessing, $\ln n$. With post-norm, gradients near the output
-# are large at the start, however deep the model; with pre-norm they are smaller the deeper it is, and the residual connection
-# carries them past every sublayer ([Xiong et al. 2020](https://arxiv.org/abs/2002.04745)). A lower learning rate or a longer
-# warmup also helps. If you ever see a loss stand still at $\ln n$, think of this picture.
+# **What to see:** one curve climbs, the other stays at the loss of guessing, $\ln n$. In a fresh post-norm model the last
+# layers have large gradients, so the first steps are too large. With pre-norm they are smaller, the more layers there are,
+# and the residual connection carries them past every sublayer ([Xiong et al. 2020](https://arxiv.org/abs/2002.04745)). A
+# lower learning rate or a longer warmup also helps. If you ever see a loss stand still at $\ln n$, think of this picture.
 #
 # ## Training the tuned model
 #
@@ -358,8 +360,9 @@ live = LivePlot(run)
 state = train(run, corpus, lesson.device, callbacks=[live], stop=live.stop)
 
 # %% [markdown]
-# **What to see:** does the accuracy leave the level of guessing earlier than in lesson 1? Where the training curve lies above
-# the validation curve, the model begins to *overfit*. Now *crop* and *full*, on the same held-out utterances as in lesson 1:
+# **What to see:** does the accuracy leave the level of guessing earlier than in lesson 1? (Lesson 3 draws both.) Where the
+# training curve lies above the validation curve, the model begins to *overfit*. Now *crop* and *full*, on the same held-out
+# utterances as in lesson 1:
 
 # %%
 from speaker_lib.evaluation import evaluate, evaluation_text
@@ -376,7 +379,7 @@ maps = attention_maps(run.load_model(), mel)  # (layers, heads, frames, frames)
 show(attention_figure(maps[-1], mel, f"Attention of {run.name}, layer {len(maps)} of {len(maps)}"))
 
 # %% [markdown]
-# **What to see:** do the heads differ? Do they pick the same frames?
+# **What to see:** the title names the heads that are most alike. Heads that do the same cost time and add nothing.
 #
 # ## What we saw
 
@@ -406,7 +409,7 @@ quiz(2)
 # **重點回顧。** 加寬讓計算量變成約 16 倍，增加層數再變成約 6 倍；注意力頭不增加參數量；輸出層換一個激勵函數不花成本。Sigmoid 從第一步就壓低訊號，後來才飽和。
 # 沒有被呼叫的層不會學習，也不會有任何警告：請數一數，有梯度的參數到底有多少。六層 post-norm 會崩潰的學習率，換成 pre-norm 就訓練得起來。
 #
-# **To try.** Does a lower rate save post-norm? `preset = lesson.profile.collapse.override({"train.learning_rate": 3e-4})`, then
-# `Run.create` and `train` as in lesson 1, on `lesson.ablation_corpus()`.
+# **To try.** Does a lower rate save post-norm? `preset = lesson.profile.collapse.override({"train.learning_rate": 3e-4})`,
+# then `Run.create` and `train` as in lesson 1, on `lesson.ablation_corpus()`.
 #
 # **Next.** [Lesson 3](03_compare.ipynb) asks which of the four changes did it.

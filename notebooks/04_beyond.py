@@ -24,8 +24,8 @@
 # raise no error. Then it climbs a *ladder*, change after change, from the report's second model towards today's methods, each
 # measured in the same way.
 #
-# **After this lesson you can** catch four silent bugs, each with a check of a few lines; say what pooling does with frames, and
-# see which frames count most for a model; draw what a margin asks for; and read a ladder of improvements without fooling
+# **After this lesson you can** catch four silent bugs, each with a check of a few lines; say what pooling does with frames,
+# and see which frames count most for a model; draw what a margin asks for; and read a ladder of improvements without fooling
 # yourself.
 #
 # **學習目標** 各用幾行的檢查抓出四個不會報錯的程式錯誤；說明池化（pooling）如何處理音框，並看出模型最看重哪些音框；
@@ -73,7 +73,8 @@ corpus = lesson.corpus
 # gets `(batch, frames, d_model)`, and raises no error. **What does it do with a batch of three people?** The gradient tells
 # whose input can change the first one's output.
 #
-# **Exercise.** Write that check. (`torch.autograd.grad(y, x)` is the gradient of one number `y`.)
+# **Exercise.** Write that check. (`torch.autograd.grad(y, x)` is the gradient of one number `y`. Take
+# one feature of each frame, `[0, :, 0].sum()`: after a LayerNorm the sum of all features is constant.)
 
 # %% tags=["NBVAL_CHECK_OUTPUT", "exercise"]
 import torch
@@ -148,8 +149,8 @@ print("a deep copy of it is what it was:  ", torch.equal(copied["weight"], befor
 print("state_dict() is the model's memory:", best["weight"].data_ptr() == model.weight.data_ptr())
 
 # %% [markdown]
-# A `state_dict` is no copy. It is the model's own memory, so the sample code prints the best accuracy and saves later weights.
-# **The check:** take one step, and compare.
+# A `state_dict` is no copy. It is the model's own memory, so the sample code prints the best accuracy and saves later
+# weights. **The check:** take one step, and compare.
 #
 # ## Bug 4: a validation that swings
 #
@@ -171,8 +172,8 @@ print(
 
 # %% [markdown]
 # If you keep the best of 35 such numbers, you favour lucky cuts. (A public study on HW4 saw 0.674 to 0.688.) So this course
-# validates on fixed cuts and compares models by *full*, where nothing is random. **The check:** evaluate one model twice before
-# you believe a difference.
+# validates on fixed cuts and compares models by *full*, where nothing is random. **The check:** evaluate one model twice
+# before you believe a difference.
 #
 # ## Pooling: from frames to one vector
 #
@@ -224,8 +225,8 @@ poolings = ("mean", "self_attention", "attentive_statistics")
 print(cost_table({name: replace(PRESETS["tuned"].model, pooling=name) for name in poolings}))
 
 # %% [markdown]
-# Self-attention pooling costs 512 parameters. Attentive statistics cost 66,000 for the scores, and four times that in the head,
-# which gets two vectors side by side.
+# Self-attention pooling costs 512 parameters. Attentive statistics cost 66,000 for the scores, and four times that in the
+# head, which gets two vectors side by side.
 #
 # ## A margin
 #
@@ -252,9 +253,9 @@ def lower_logit(logits, labels, margin, scale):
 check.lower_logit(lower_logit)
 
 # %% [markdown]
-# *ArcFace* ([Deng et al. 2019](https://arxiv.org/abs/1801.07698)) adds the margin to the angle instead. Below are two speakers'
-# directions A and B, and all directions that an utterance may have. **Where must an utterance of A lie, so that A is ahead even
-# after the margin?** Move the slider.
+# *ArcFace* ([Deng et al. 2019](https://arxiv.org/abs/1801.07698)) adds the margin to the angle instead. Below are two
+# speakers' directions A and B, and all directions that an utterance may have. **Where must an utterance of A lie, so that A
+# is ahead even after the margin?** Move the slider.
 
 # %%
 from speaker_lib.plots import margin_figure
@@ -262,9 +263,10 @@ from speaker_lib.plots import margin_figure
 explore(margin_figure, "margin", most=1.0, start=0.2, step=0.01)
 
 # %% [markdown]
-# **What to see:** without a margin (0) the border is halfway. With one, each speaker's region shrinks, and a strip opens
-# between them: an utterance in it is named correctly, but not by enough. Training pushes each speaker's utterances together and
-# the directions apart until the strip is empty. For a fresh model that is too hard, so the margin starts at 0 and grows.
+# **What to see:** without a margin (0) the border is halfway. With one, each speaker's region shrinks, and a strip
+# (no-man's-land) opens between them: an utterance in it is named correctly, but not by enough. Training pushes each speaker's
+# utterances together and the directions apart until the strip is empty. For a fresh model that is too hard, so the margin
+# starts at 0 and grows.
 #
 # ## The ladder
 #
@@ -290,8 +292,8 @@ profile = lesson.profile
 ladder = run_ladder(profile.tuned, profile.ladder, lesson.ablation_corpus(), lesson.runs / "ladder")
 
 # %% [markdown]
-# Unless this is the `full` profile, these are short runs of small models on a part of the data. If the data name their
-# recordings, whole recordings are held out, as in lesson 3.
+# Unless this is the `full` profile, these are short runs on a part of the data; the first row is lesson 3's model with all
+# four changes. If the data name their recordings, whole recordings are held out, as there. **Does the ladder pass LDA?**
 
 # %%
 from speaker_lib.experiments import classical_baselines, ladder_table
@@ -309,11 +311,11 @@ show(figure)
 # %% [markdown]
 # **What to see:** each dot is a seed, compared with the same seed one step before; what was only *tried* is compared with the
 # last step that is kept. CMN removes most of a microphone's effect. That can help on new recordings, and do harm on those of
-# the training data; so `best`, which is meant for HW4, does without. A step that gains nothing here may still be useful: EMA,
-# SpecAugment and the margin are made for longer runs.
+# the training data; so the preset `best`, the top of this ladder at full size for HW4, does without. Which steps are kept was
+# decided for longer runs: here you see what they do in short ones.
 #
-# In words, with a paired t-test per step and Holm's correction over all. Without it, about four in ten such ladders would have
-# a significant step even if nothing helped:
+# In words, with a paired t-test per step and Holm's correction over all. Without it, about four in ten such ladders would
+# have a significant step even if nothing helped:
 
 # %%
 from speaker_lib.experiments import ladder_conclusions
@@ -365,14 +367,14 @@ quiz(4)
 
 # %% [markdown]
 # **Recap.** To find a silent bug, ask what must not change: an answer, with other people in the batch or with padding; saved
-# weights, one step later. And validate twice: random cuts swing. Pooling decides how much each frame counts. A margin asks for
-# distance in direction, in training only. A ladder shows what each step adds to those before it, on these data and in runs of
-# this length.
+# weights, one step later. And validate twice: random cuts swing. Pooling decides how much each frame counts. A margin asks
+# for distance in direction, in training only. A ladder shows what each step adds to those before it, on these data and in
+# runs of this length.
 #
 # **重點回顧。** 要找出不會報錯的錯誤，就問什麼不該變：換了同批次的其他人，或加了補齊（padding），答案都不該變；再訓練一步，存下的權重不該變。還要驗證兩次：隨機切片段得到的準確率會上下浮動。
 # 池化決定每個音框占多少分量。間隔要求方向上的距離，只在訓練時使用。一階一階的改進，說明的是每一階在前面各階之上多了什麼，而且只限於這份資料、這樣的訓練長度。
 #
-# **To try.** Average the answers of two runs (an *ensemble*): `python -m speaker_lib predict --data DIR RUN RUN`. Or fetch HW4
-# and train `strong` or `best` on it ([docs/hw4.md](../docs/hw4.md)).
+# **To try.** Average the answers of two runs (an *ensemble*): `python -m speaker_lib predict --data DIR RUN RUN`. Or fetch
+# HW4 and train `strong` or `best` on it ([docs/hw4.md](../docs/hw4.md)).
 #
 # **Next.** All these models choose from a fixed list of names. [Lesson 5](05_strangers.ipynb) goes beyond it.

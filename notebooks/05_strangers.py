@@ -24,8 +24,9 @@
 # the training data. This lesson asks two other questions: *are these two utterances by the same person?* (verification) and
 # *which of the people whom I have met is this, if any?* (after enrolment).
 #
-# **After this lesson you can** explain why a classifier cannot say "nobody I know"; compare two utterances by their embeddings,
-# and compute the equal error rate; enrol a person with a few recordings; and measure what more training speakers bring.
+# **After this lesson you can** explain why a classifier cannot say "nobody I know"; compare two utterances by their
+# embeddings, and compute the equal error rate; enrol a person with a few recordings; and measure what more training speakers
+# bring.
 #
 # **學習目標** 說明為什麼分類器說不出「我不認識這個人」；用嵌入向量（embedding）比較兩段語句，並計算等錯誤率（EER）；
 # 用幾段錄音登錄一個人；測量訓練語者變多有什麼好處。
@@ -67,8 +68,8 @@ corpus = lesson.corpus
 # %% [markdown]
 # ## A closed list
 #
-# Here are speakers whom no model of this course was trained on: *strangers*. **What will lesson 2's model say of them? Will it
-# at least be less confident?**
+# Here are speakers whom no model of this course was trained on: *strangers*. **What will lesson 2's model say of them? Will
+# it at least be less confident?**
 
 # %%
 import torch
@@ -86,12 +87,12 @@ for who, data, chosen in (known, ("strangers", strangers, everyone)):
     print(f"{who:<10} mean confidence {sure.mean():.2f}; above 0.9 in {often:.0%} of utterances")
 
 # %% [markdown]
-# It cannot say "nobody I know": its probabilities sum to 1 over the names on its list, so every stranger gets one of them.
-# *Identification* is a closed list.
+# It may be less sure, but the two groups overlap, and no name could be right. It cannot say "nobody I know": its
+# probabilities sum to 1 over the names on its list, so every stranger gets one of them. *Identification* is a closed list.
 #
 # But the input of the head's *last* layer needs no list. This vector, the **embedding**, describes how an utterance sounds
-# ([Snyder et al. 2018](https://www.danielpovey.com/files/2018_icassp_xvectors.pdf)). **Do strangers have their own places among
-# the embeddings?** A *t-SNE* map draws them in two dimensions and keeps similar ones close together:
+# ([Snyder et al. 2018](https://www.danielpovey.com/files/2018_icassp_xvectors.pdf)). **Do strangers have their own places
+# among the embeddings?** A *t-SNE* map draws them in two dimensions and keeps similar ones close together:
 
 # %%
 from speaker_lib.evaluation import embed
@@ -100,17 +101,17 @@ from speaker_lib.plots import map_figure
 show(map_figure(embed(tuned, strangers, everyone, lesson.device)))
 
 # %% [markdown]
-# **What to see:** each colour is a stranger. Where a colour stays together, embeddings describe voices that are not on the
-# list. If a group falls apart into recordings, they also describe the room or microphone. (On such a map the distance between
-# far groups means little.)
+# **What to see:** each colour with its marker is a stranger. Where one stays together, embeddings describe voices that are
+# not on the list. If a group falls apart into recordings, they also describe the room or microphone. (On such a map the
+# distance between far groups means little.)
 #
 # ## The same person, or two?
 #
 # Take two utterances and the cosine between their embeddings. If this score reaches a *threshold*, we say *the same person*.
-# There are two errors: rejecting a pair of one speaker, and accepting a pair of two. A higher threshold makes more of the first
-# and fewer of the second. The **equal error rate** (EER) is the error rate at the threshold where both are equal.
+# There are two errors: rejecting a pair of one speaker, and accepting a pair of two. A higher threshold makes more of the
+# first and fewer of the second. The **equal error rate** (EER) is the error rate at the threshold where both are equal.
 #
-# **Exercise.** Write the EER.
+# **Exercise.** Write the EER: try each score as the threshold; where the two rates are closest, return their mean.
 
 # %% tags=["NBVAL_CHECK_OUTPUT", "exercise"]
 from speaker_lib.course import check
@@ -142,8 +143,8 @@ result, scores = verify(tuned, strangers, trials, lesson.device)
 show(verification_figure(result, scores, trials.same))
 
 # %% [markdown]
-# **What to see:** on the left, where the two heaps overlap, no threshold gets everything right. On the right is the *DET* curve
-# (detection error trade-off), both errors at every threshold: the nearer to the bottom left corner, the better.
+# **What to see:** on the left, where the two heaps overlap, no threshold gets everything right. On the right is the *DET*
+# curve (detection error trade-off), both errors at every threshold: the nearer to the bottom left corner, the better.
 #
 # **Is that good? Compared with what?** Guessing has an EER of 0.5. But even random weights pass on some of what the features
 # say about a voice. So compare every model with an *untrained* one. **minDCF** (minimum detection cost function) weighs both
@@ -163,8 +164,8 @@ print(verification_table(results))
 # %% [markdown]
 # ## How many people does it take?
 #
-# These models were trained on a list of names. **Would they compare strangers better if the list were longer?** The same model,
-# the same number of steps, several seeds; only the number of speakers (and so of utterances) changes.
+# These models were trained on a list of names. **Would they compare strangers better if the list were longer?** The same
+# model, the same number of steps, several seeds; only the number of speakers (and so of utterances) changes.
 
 # %%
 from speaker_lib.experiments import run_generalisation
@@ -190,8 +191,8 @@ show(generalisation_figure(found))
 #
 # ## Enrolment: "who is this?"
 #
-# To **enrol** a person, take a few recordings, scale their embeddings to length 1, average them, and scale the mean to
-# length 1. A new recording is given to the person with the highest cosine, or to *nobody* if even that is below the threshold.
+# To **enrol** a person, take a few recordings, scale their embeddings to length 1, average them, and scale the mean to length
+# 1. A new recording is given to the person with the highest cosine, or to *nobody* if even that is below the threshold.
 #
 # **Exercise.** Write the enrolment of one person.
 
@@ -227,11 +228,14 @@ for recordings in (1, 2, 4):
 # %% [markdown]
 # ## Your own voice
 #
-# Now you and a friend. Type a name, record ten seconds of speech, three times each, and *Enrol*; then ask who is speaking. After
-# that let somebody speak who is *not* enrolled: **what will it say?**
+# Now you and a friend. Ask people before you record them: a voice is personal data, and what recognises it can also track its
+# owner. The recordings stay on this machine (on Colab, in your session), and *Delete all recordings* deletes them and all
+# that was computed from them.
 #
-# Ask people before you record them: a voice is personal data, and what recognises it can also track its owner. The recordings
-# stay on this machine (on Colab, in your session), and *Delete all recordings* deletes them and all that was computed from them.
+# Run the next cell for a panel with the buttons *Record*, *Enrol* and *Who is this?* For each of you, type the name and
+# record ten seconds of speech three times. Enrol once; it says how often both errors occur. Then ask who is speaking, and let
+# somebody speak who is *not* enrolled: **what will it say?** (A model trained on simulated voices has never heard a person,
+# so expect it to fail: `DATA = "LibriSpeech dev-clean"` has 40.)
 
 # %%
 from speaker_lib.course import OwnVoice
@@ -240,9 +244,9 @@ own = OwnVoice(lesson, tuned, reference)
 own.show()
 
 # %% [markdown]
-# A stranger should be *nobody in the book*; the threshold was chosen so that 1 in 20 still gets a name. But it was chosen on the
-# lesson's strangers, not on people in your room at your microphone: expect more errors. The same in a shell:
-# [docs/enrolment.md](../docs/enrolment.md).
+# A stranger should be *nobody in the book* (the list of those enrolled); the threshold was chosen so that 1 in 20 still gets
+# a name, and some who *are* enrolled are turned away. It was chosen on the lesson's strangers, not on people in your room at
+# your microphone: expect more errors. The same in a shell: [docs/enrolment.md](../docs/enrolment.md).
 
 # %% [markdown]
 # ## What we saw
@@ -264,11 +268,11 @@ quiz(5)
 
 # %% [markdown]
 # **Recap.** A classifier has a list of names, and gives one of them to everybody. Embeddings compare any two utterances. The
-# EER is the error rate where both errors are equal; compare it with an untrained model's. Enrolment averages embeddings, and a
-# calibrated threshold allows the answer *nobody*. To work for strangers, train on many people.
+# EER is the error rate where both errors are equal; compare it with an untrained model's. Enrolment averages embeddings, and
+# a calibrated threshold allows the answer *nobody*. To work for strangers, train on many people.
 #
 # **重點回顧。** 分類器只認得名單上的人，而且對任何人都會給出一個名字。嵌入向量可以比較任意兩段語句。等錯誤率是兩種錯誤率相等時的錯誤率；要拿它與未經訓練的模型比較。
 # 登錄一個人，就是取幾個嵌入向量的平均；校準過的門檻讓系統可以回答「不認識」。要適用於陌生人，模型應該用很多人的語音來訓練。
 #
-# **End of the course.** What you take away is a way to find out: one change at a time, several seeds, one way of measuring, and
-# the question *compared with what?*
+# **End of the course.** What you take away is a way to find out: one change at a time, several seeds, one way of measuring,
+# and the question *compared with what?*

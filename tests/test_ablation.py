@@ -169,7 +169,7 @@ def test_one_change_that_did_it_all_is_named():
     said = " ".join(ablation_conclusions(invented(additive(0.0, 0.0, 0.0, 0.4))))
     assert "with all 4 changes 0.600" in said
     assert "Significant at 5 % over the seeds (paired t-test, Holm's correction): activation sigmoid → relu +0.400 (SE" in said
-    assert re.search(r"Not significant with this many seeds: .*d_model 80 → 512 [+-]", said)
+    assert re.search(r"Not significant with this many seeds \(.*\): .*d_model 80 → 512 [+-]", said)
     assert "The whole gain of +0.400, divided up as the mean of the two orders: activation sigmoid → relu +0.400" in said
     assert "that difference is not significant with this many seeds" in said
 

@@ -43,6 +43,7 @@ BAR = re.compile(r"(Pack|Check|Train|Valid|Full|Crop|Prepare): ")
 SAID = re.compile(
     r"(skipped|warning|note): |No utterance of |Step \d+, best model saved|(\S+/seed\d+: )?At step \d+ the validation accuracy"
     r"|.* holds all [\d,]+ steps of this run, so nothing is trained"
+    r"|No font here has "
 )
 PACKED = re.compile(r"data/packed(/|$)")
 

@@ -82,7 +82,7 @@ def test_sentences_follow_from_the_numbers():
     first, clear, unclear = ladder_conclusions(ladder_of((0.5, 0.52, 0.51), (0.8, 0.821, 0.81), (0.8, 0.85, 0.79)))
     assert "from 0.510 on whole utterances" in first and "to 0.813, a gain of +0.303 (SE 0.015)" in first
     assert clear.startswith("Significant at 5 % over the seeds (paired t-test, Holm's correction): ")
-    assert unclear.startswith("Not significant with this many seeds: ")
+    assert unclear.startswith("Not significant with this many seeds (paired t-test, Holm's correction): ")
     assert LADDER[1].label in clear and LADDER[2].label not in clear and LADDER[2].label in unclear
     alone = ladder_conclusions(ladder_of((0.5,), (0.9,)))
     assert "over 1 seed," in alone[0] and not any("Significant" in sentence for sentence in alone)

@@ -70,6 +70,8 @@ def take_finished_runs(places: Sequence[Path], runs: Path, corpus: Corpus, profi
         file.write(digest)
     if count:
         print(f"{count} finished runs come from {path}: `replay(run)` draws one's curves; to train it here, delete its folder.")
+    else:
+        print(f"{path} adds no run of profile {profile} on these data, so what is missing is trained here.")
 
 
 def _move_missing(source: Path, runs: Path) -> int:

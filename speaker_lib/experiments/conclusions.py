@@ -181,10 +181,10 @@ def _largest_first(gains: list[tuple[str, Gain]]) -> list[tuple[str, Gain]]:
 
 def _verdicts(gains: Sequence[tuple[str, Gain]], significant: Sequence[bool]) -> list[str]:
     """A sentence with the significant gains, and one with the others."""
-    sentences = []
+    sentences, test = [], "(paired t-test, Holm's correction)"
     for verdict, text in (
-        (True, "Significant at 5 % over the seeds (paired t-test, Holm's correction)"),
-        (False, "Not significant with this many seeds"),
+        (True, f"Significant at 5 % over the seeds {test}"),
+        (False, f"Not significant with this many seeds {test}"),
     ):
         listed = [f"{label} {gain}" for (label, gain), found in zip(gains, significant, strict=True) if found == verdict]
         sentences += [f"{text}: {'; '.join(listed)}."] * bool(listed)

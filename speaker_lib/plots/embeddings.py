@@ -99,7 +99,7 @@ def _trade_off(axes: Axes, result: Verification, scores: np.ndarray, same: np.nd
     for set_ticks, set_limits in ((axes.set_xticks, axes.set_xlim), (axes.set_yticks, axes.set_ylim)):
         set_ticks(_probit(np.array(shown)), [f"{100 * tick:g}" for tick in shown], fontsize=8)
         set_limits(*limits)
-    title = "DET curve: one point per threshold,\nprobit axes (normal scores: a straight line)"
+    title = "DET curve: one point per threshold"
     finish(axes, title, "different speakers, accepted (%)", "same speaker, rejected (%)")
     axes.set_aspect("equal")
 

@@ -137,9 +137,9 @@ def speed_figure(configs: Mapping[str, ModelConfig], steps_per_second: float, pe
     rates = [cost_of(config).flops * steps_per_second / 1e9 for config in configs.values()]
     figure = new_figure(0.9 + 0.45 * len(rates))
     axes = figure.subplots()
-    bars = axes.barh(range(len(rates)), rates, color=[ORANGE if rate > peak / 1e9 else BLUE for rate in rates])
+    bars = axes.barh(range(len(rates)), rates, color=BLUE)
     axes.bar_label(bars, [f"{rate:,.0f}" for rate in rates], padding=3, fontsize=8)
-    axes.axvline(peak / 1e9, color=BLACK, linestyle="--", label=peak_name)
+    axes.axvline(peak / 1e9, color=BLACK, linestyle="--", label=f"{peak_name}: {peak / 1e9:,.0f}")
     axes.margins(x=0.1)
     axes.set_yticks(range(len(rates)), list(configs))
     axes.invert_yaxis()

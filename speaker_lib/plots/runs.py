@@ -41,6 +41,10 @@ def comparison_figure(runs: Sequence[Run], report: bool | None = None) -> Figure
         }
         accuracy.plot(steps, [row["valid_accuracy"] for row in rows], **style)
         loss.plot(steps, [row["valid_loss"] for row in rows], **style)
+    classes = {run.preset.model.n_speakers for run in runs}
+    if len(classes) == 1 and not report:  # the report's curves are grey, too
+        for axes, chance in ((accuracy, 1 / min(classes)), (loss, math.log(min(classes)))):
+            axes.axhline(chance, color=GREY, linestyle=":", label="guessing")
     last = max(run.metrics()[-1]["step"] for run in runs)
     for curve, dashes in ((REPORT_BASELINE, ":"), (REPORT_TUNED, "--")) if report else ():
         for axes, values, outcome in ((accuracy, curve.accuracy, curve.best_accuracy), (loss, curve.loss, curve.loss[-1])):
