@@ -24,15 +24,14 @@
 # course tries two Transformers: a small one is right in 48 % of cases, a tuned one in 76 %. These five lessons ask what it
 # leaves open: which of the four changes between them did it?
 #
-# **After this lesson you can** explain mel-spectrograms, frames and segments; write self-attention yourself; take the
-# baseline apart, layer by layer; train it, measure it in two ways that disagree, and compare it with methods without a
-# network.
+# **After this lesson you can** explain mel-spectrograms, frames and segments; write self-attention; take the baseline apart;
+# train it, measure it in two ways, and compare it with methods without a network.
 #
 # **學習目標** 說明梅爾頻譜圖、音框（frame）與片段（segment）；自己寫出 self-attention；逐層拆解基準模型；
 # 訓練它，用兩種得到不同數字的方式衡量它，並拿它與不用神經網路的方法比較。
 #
-# You need some Python and 50 minutes; the computer needs two of them, or 40 seconds with
-# [finished runs](../docs/teaching.md).
+# You need some Python and 50 minutes; the computer needs two of them, or 40 seconds with [finished
+# runs](../docs/teaching.md).
 
 # %% tags=["bootstrap"]
 # On Colab and Kaggle this fetches the course. Where speaker_lib is installed it does nothing.
@@ -69,7 +68,7 @@ lesson = preflight(DATA, KEEP)
 # %% [markdown]
 # ## Two voices
 #
-# Two speakers, three seconds of each. **Listen first: what tells you that these are two voices and not one?**
+# Two speakers. **Listen first: what tells you that these are two voices and not one?**
 
 # %%
 from IPython.display import Audio, display
@@ -85,7 +84,7 @@ for name, waveform in voices:
 #
 # A recording is 16,000 numbers per second, the *waveform*. A **mel-spectrogram** shows the energy in each of 40 frequency
 # bands, narrow for low frequencies and wide for high ones, roughly as the ear resolves them. One column is a **frame**: 25 ms
-# of sound, and a new one begins every 10 ms. We take the logarithm (*log-mel*), because we hear loudness that way too.
+# of sound, and a new one begins every 10 ms. We take the logarithm (*log-mel*), as we hear loudness that way.
 
 # %%
 from speaker_lib.sound import log_mel, median_pitch
@@ -101,7 +100,7 @@ show(voices_figure(waveforms, voice_mels, names))
 # every sound; their average is typical of the speaker. Fine lines at the bottom are multiples of the pitch. A dark strip at
 # the top comes from the recording.
 #
-# In the next figure a white box marks 128 frames, 1.28 seconds. **Move the slider: does its mean ever look like the other
+# Next, a white box marks 128 frames, 1.28 seconds. **Move the slider: does its mean ever look like the other
 # speaker's?**
 
 # %%
@@ -135,7 +134,7 @@ if path.exists():  # data that come packed need no such file
     )
 
 # %% [markdown]
-# (`session` is the recording that an utterance comes from; HW4's data lack it.) Lengths differ:
+# (`session`: its recording; HW4's data lack it.) Lengths differ:
 
 # %%
 segment_len = lesson.profile.baseline.train.segment_len
@@ -148,8 +147,7 @@ show(lengths_figure(corpus.labelled.lengths, segment_len, corpus.source))
 # - The model compares every frame with every other one: twice the length is four times the work.
 # - A *random* segment is a new example every time: 4.5 seconds hold over 300.
 #
-# A random tenth of the utterances is held out (the *validation set*; on HW4 the sample code's). **Always look at one batch
-# before you train:**
+# A random tenth of the utterances is held out (the *validation set*). **Always look at one batch before you train:**
 
 # %%
 from speaker_lib.data import get_dataloader, split_utterances
@@ -194,7 +192,7 @@ classical = classical_baselines(corpus, config)
 print(classical_table(classical))
 
 # %% [markdown]
-# *full* is the accuracy on whole utterances, *crop* on random segments as long as those in training. **These are the numbers
+# *full* is the accuracy on whole utterances, *crop* on random segments. **These are the numbers
 # to beat.**
 #
 # ## Self-attention
@@ -229,7 +227,7 @@ check.attention(attention)
 #
 # ## The model
 #
-# The report's baseline, from waveform to names, with the shape of what is passed on:
+# The report's baseline, with the shape of what is passed on:
 
 # %%
 from speaker_lib import PRESETS, Classifier
@@ -420,11 +418,11 @@ quiz(1)
 
 # %% [markdown]
 # **Recap.** Speech becomes frames of 40 log-mel values; random segments become batches. Attention lets frames look at each
-# other, their mean makes one vector, and an output head names the speaker. The same weights have two accuracies, because they
-# answer two questions. An accuracy means little unless you know what a simple method reaches.
+# other, their mean makes one vector, and an output head names the speaker. An accuracy means little unless you know what a
+# simple method reaches.
 #
 # **重點回顧。** 語音先變成一個個 40 維的對數梅爾音框；隨機切出的片段組成批次；self-attention 讓音框彼此參照；
-# 對時間取平均得到一個向量；輸出層判斷語者是誰。同一組權重得到兩種準確率，因為問的是兩個不同的問題。
+# 對時間取平均得到一個向量；輸出層判斷語者是誰。
 # 單看一個準確率意義不大，要先看簡單的方法能做到多少。
 #
 # **To try.** How short may a segment be before the model learns nothing? `from speaker_lib import Run`,

@@ -21,8 +21,7 @@
 # # 2 · Four changes and two discoveries
 #
 # The report changes four things in the baseline of [lesson 1](01_baseline.ipynb), and its accuracy goes from 0.4834 to
-# 0.7599. This lesson looks at each *before* any long training: what it is, what it costs, what it does. Then it finds two
-# things that the report does not mention.
+# 0.7599. This lesson looks at each *before* any long training, then finds two things that the report does not mention.
 #
 # **After this lesson you can** say what width, heads, layers and the activation cost and do; measure how much gradient a
 # Sigmoid lets through; catch a layer that is declared but never called; and recognise a deep Transformer that collapses.
@@ -76,7 +75,7 @@ for setting, (before, after) in baseline.differences(tuned).items():
     print(f"{setting:<18} {before!s:>8} -> {after}")
 
 # %% [markdown]
-# The same in the drawing of lesson 1, with the changes marked:
+# In the drawing of lesson 1:
 
 # %%
 from speaker_lib.plots import architecture_figure
@@ -113,8 +112,8 @@ show(cost_figure(widths))
 
 # %% [markdown]
 # **What to see:** 6.4 times the width means some 15 times the parameters and 16 times the work. That is less than
-# $6.4^2 = 41$, because only the square matrices grow that fast. (A GFLOP is a billion multiplications or additions; a step has 32
-# segments, forward and backward.)
+# $6.4^2 = 41$, because only the square matrices grow that fast. (A GFLOP is a billion multiplications or additions; a step
+# has 32 segments, forward and backward.)
 #
 # ## Change 2: `nhead`, from 2 to 16
 #
@@ -350,7 +349,7 @@ for deep in deep_runs:
 #
 # ## Training the tuned model
 #
-# All four changes and pre-norm, with the same data, steps and schedule as the baseline of lesson 1:
+# All four changes and pre-norm, trained as the baseline of lesson 1:
 
 # %%
 for setting, (before, after) in lesson.profile.baseline.differences(lesson.profile.tuned).items():
@@ -360,9 +359,8 @@ live = LivePlot(run)
 state = train(run, corpus, lesson.device, callbacks=[live], stop=live.stop)
 
 # %% [markdown]
-# **What to see:** does the accuracy leave the level of guessing earlier than in lesson 1? (Lesson 3 draws both.) Where the
-# training curve lies above the validation curve, the model begins to *overfit*. Now *crop* and *full*, on the same held-out
-# utterances as in lesson 1:
+# **What to see:** does the accuracy leave the level of guessing earlier than in lesson 1? (Lesson 3 draws both.) Now *crop*
+# and *full*, on the same held-out utterances as in lesson 1:
 
 # %%
 from speaker_lib.evaluation import evaluate, evaluation_text

@@ -21,8 +21,7 @@
 # # 4 · Beyond the report
 #
 # The report closes by asking what else might help. This lesson starts with what most often spoils an improvement: bugs that
-# raise no error. Then it climbs a *ladder*, change after change, from the report's second model towards today's methods, each
-# measured in the same way.
+# raise no error. Then it climbs a *ladder*, change after change, from the report's second model towards today's methods.
 #
 # **After this lesson you can** catch four silent bugs, each with a check of a few lines; say what pooling does with frames,
 # and see which frames count most for a model; draw what a margin asks for; and read a ladder of improvements without fooling
@@ -73,8 +72,8 @@ corpus = lesson.corpus
 # gets `(batch, frames, d_model)`, and raises no error. **What does it do with a batch of three people?** The gradient tells
 # whose input can change the first one's output.
 #
-# **Exercise.** Write that check. (`torch.autograd.grad(y, x)` is the gradient of one number `y`. Take
-# one feature of each frame, `[0, :, 0].sum()`: after a LayerNorm the sum of all features is constant.)
+# **Exercise.** Write that check. (`torch.autograd.grad(y, x)` is the gradient of one number `y`. Take one feature of each
+# frame, `[0, :, 0].sum()`: after a LayerNorm the sum of all features is constant.)
 
 # %% tags=["NBVAL_CHECK_OUTPUT", "exercise"]
 import torch
@@ -171,9 +170,8 @@ print(
 )
 
 # %% [markdown]
-# If you keep the best of 35 such numbers, you favour lucky cuts. (A public study on HW4 saw 0.674 to 0.688.) So this course
-# validates on fixed cuts and compares models by *full*, where nothing is random. **The check:** evaluate one model twice
-# before you believe a difference.
+# If you keep the best of many such numbers, you favour lucky cuts. So this course validates on fixed cuts and compares models
+# by *full*, where nothing is random. **The check:** evaluate one model twice before you believe a difference.
 #
 # ## Pooling: from frames to one vector
 #

@@ -88,7 +88,7 @@ def ladder_figure(ladder: Ladder) -> Figure:
     milliseconds = [1e3 * result.seconds.mean() / result.steps for result in results.values()]
     bars = time.barh(range(len(steps)), milliseconds, color=GREY, height=0.6)
     time.bar_label(bars, [f"{value:.0f}" for value in milliseconds], padding=2, fontsize=7)
-    time.margins(x=0.15)
+    time.margins(x=0.28)
     finish(accuracy, "", "gain in accuracy over the step it builds on", "", legend=False)
     finish(time, "", "milliseconds per step", "", legend=False)
     accuracy.set_yticks(range(len(steps)), [step.label for step in steps], fontsize=9)
