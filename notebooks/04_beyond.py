@@ -30,7 +30,7 @@
 # **學習目標** 各用幾行的檢查抓出四個不會報錯的程式錯誤；說明池化（pooling）如何處理音框，並看出模型最看重哪些音框；
 # 畫出間隔（margin）的要求；讀懂一階一階的改進，而不欺騙自己。
 #
-# Allow 50 minutes; the computer needs eight of them, or 30 seconds with [finished runs](../docs/teaching.md).
+# Allow 50 minutes; the computer needs twelve of them, or 30 seconds with [finished runs](../docs/teaching.md).
 # If you have not run lesson 2 on this machine, a short run replaces it.
 
 # %% tags=["bootstrap"]
