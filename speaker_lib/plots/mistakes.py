@@ -55,13 +55,9 @@ def _weights(axes: Axes, pooling: torch.Tensor, maps: torch.Tensor, seconds: flo
     ):
         edges = np.linspace(0, seconds, len(values) + 1)  # a key is several frames in a model with subsampling
         axes.stairs(values, edges, baseline=None, color=colour, linestyle=dashes, linewidth=1.2, label=label)
-    # One frame may receive far more than all others, mostly the last: the axis ends below it. With room for the legend.
-    highest = max(float(np.quantile(received, 0.99)), float(pooled.max()))
-    axes.set_ylim(0, 1.4 * highest)
-    at = int(received.argmax())
-    if received[at] > 1.4 * highest:
-        place, side = (at + 0.5) * seconds / len(received), "right" if 2 * at > len(received) else "left"
-        axes.annotate(f"one frame: {received[at]:.0f}", (place, 1.03 * highest), color=GREEN, fontsize=7, ha=side)
+    axes.set_yscale("symlog", linthresh=1.0)  # some frames receive a hundred times the mean, most of them nearly nothing
+    axes.set_ylim(0, 6 * max(received.max(), pooled.max()))  # with room for the legend
+    axes.yaxis.set_major_formatter("{x:g}")
     finish(axes, "", "seconds", "weight of a frame,\nmean 1", legend=False)
     axes.legend(fontsize=7, ncols=2, loc="upper right")
 
