@@ -21,11 +21,11 @@ from ..download.archives import ArchiveError, unpack
 from ..experiments.ladder import LADDER
 from ..training.run import CONFIG, EVALUATION, METRICS, WEIGHTS, Run
 from ..utils.errors import RunError, SpeakerError
-from ..utils.files import replacing
+from ..utils.files import make_folder, replacing
 
 ARCHIVE = "finished-runs.tar.gz"
-# Below their common folder; lesson 4 looks into the last kept step of the ladder. All other weights would be ten times as much.
-_WITH_WEIGHTS = ("*", f"ladder/{[step.name for step in LADDER if step.kept][-1]}/seed0")
+# The run below the lesson's folders whose weights a lesson loads. All others' would be ten times as much.
+_TOP_OF_LADDER = Path("ladder", [step.name for step in LADDER if step.kept][-1], "seed0")
 _TAKEN = ".finished-runs"  # in the folder of the runs: the SHA-256 of the archive that was unpacked there
 
 
@@ -37,10 +37,12 @@ def pack_finished_runs(runs: Path, corpus: Corpus, profile: str, path: Path) -> 
     packed = []
     with replacing(path) as file, gzip.GzipFile("", "wb", 9, file, mtime=0) as zipped, tarfile.open("", "w", zipped) as archive:
         for run in _runs_in(runs):
-            if not run.finished or run.evaluation() is None:
+            evaluation = run.evaluation() if run.finished else None
+            if evaluation is None:
                 continue
             name = run.folder.relative_to(runs)
-            for member, content in _files(run, corpus, any(_fits(name, pattern) for pattern in _WITH_WEIGHTS)):
+            with_weights = len(name.parts) == 1 or name == _TOP_OF_LADDER
+            for member, content in _files(run, corpus, evaluation, with_weights):
                 entry = tarfile.TarInfo(f"{profile}/{corpus.digest[:16]}/{name.as_posix()}/{member}")
                 entry.size = len(content)
                 archive.addfile(entry, io.BytesIO(content))
@@ -58,7 +60,7 @@ def take_finished_runs(places: Sequence[Path], runs: Path, corpus: Corpus, profi
     digest, taken = hashlib.sha256(path.read_bytes()).hexdigest(), runs / _TAKEN
     if taken.exists() and taken.read_text(encoding="utf-8") == digest:
         return
-    runs.mkdir(parents=True, exist_ok=True)
+    make_folder(runs)
     try:
         with tempfile.TemporaryDirectory(dir=runs) as scratch:  # on the same disk, so that each run is moved whole
             unpack([path], Path(scratch) / "all")
@@ -79,7 +81,7 @@ def _move_missing(source: Path, runs: Path) -> int:
     missing = [run.folder for run in _runs_in(source) if not (runs / run.folder.relative_to(source)).exists()]
     for folder in missing:
         target = runs / folder.relative_to(source)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         folder.rename(target)
     return len(missing)
 
@@ -88,16 +90,11 @@ def _runs_in(folder: Path) -> Iterator[Run]:
     yield from (Run.open(path.parent) for path in sorted(folder.rglob(CONFIG)))
 
 
-def _fits(name: Path, pattern: str) -> bool:
-    return len(name.parts) == pattern.count("/") + 1 and name.match(pattern)
-
-
-def _files(run: Run, corpus: Corpus, with_weights: bool) -> Iterator[tuple[str, bytes]]:
+def _files(run: Run, corpus: Corpus, evaluation: dict[str, object], with_weights: bool) -> Iterator[tuple[str, bytes]]:
     """The files of a run: without the path of its data, and without weights also without their digest."""
     data = asdict(replace(run.data, folder=corpus.folder.name))
     yield CONFIG, json.dumps({**run.preset.to_dict(), "data": data}, indent=1, ensure_ascii=False).encode()
     yield METRICS, (run.folder / METRICS).read_bytes()
-    evaluation = run.evaluation()
     if with_weights:
         yield WEIGHTS, run.weights()
     else:

@@ -20,10 +20,10 @@ from ..config.schema import TrainConfig
 from ..utils.errors import ConfigError, CorpusError, short_repr
 from ..utils.files import write_csv
 from .corpus import Corpus, Utterances
+from .hw4_format import SUBMISSION_HEADER
 from .splits import split_utterances
 from .writer import CorpusWriter, copy_utterances
 
-KEY_HEADER = ("Id", "Category")  # of a key as of a submission
 FEWEST_SEED, LARGEST_SEED = 10**17, 2**63 - 1  # a shorter seed could be found by trying them all
 
 
@@ -46,7 +46,7 @@ def check_key(key: str | os.PathLike[str], out: str | os.PathLike[str]) -> None:
 
 def write_key(key: str | os.PathLike[str], rows: Sequence[tuple[str, str]]) -> None:
     """Writes what `add_hidden` returned, in the format of a submission. Raises WriteError."""
-    write_csv(key, KEY_HEADER, rows)
+    write_csv(key, SUBMISSION_HEADER, rows)
 
 
 def add_hidden(writer: CorpusWriter, utterances: Sequence[tuple[np.ndarray, str]], seed: int) -> list[tuple[str, str]]:

@@ -19,6 +19,7 @@ import numpy as np
 from ..utils.errors import CorpusError, is_text, short_repr
 
 METADATA, MAPPING, TESTDATA = "metadata.json", "mapping.json", "testdata.json"
+SUBMISSION_HEADER = ("Id", "Category")  # of the CSV file to hand in, and of its key
 LONGEST = 10_000_000  # frames, 28 hours: an index with a larger mel_len is damaged
 LONGEST_NAME = 255  # characters, the limit of most file systems
 

@@ -13,6 +13,7 @@ import torch
 
 from ..data.batches import SpeakerDataset
 from ..data.corpus import Corpus
+from ..data.hw4_format import SUBMISSION_HEADER
 from ..models.classifier import Classifier
 from ..training.run import Run
 from ..utils.errors import ConfigError, CorpusError, RunError
@@ -98,7 +99,7 @@ def predict(
     logits = ensemble_logits(runs, dataset, torch.arange(len(dataset)), device, averaging)  # (utterances, n_speakers)
     best = logits.argmax(dim=1).tolist()  # (utterances,)
     speakers = [corpus.speakers[i] for i in best]
-    write_csv(out, ("Id", "Category"), zip(corpus.test.paths, speakers, strict=True))
+    write_csv(out, SUBMISSION_HEADER, zip(corpus.test.paths, speakers, strict=True))
     if names is not None:
         rows = zip(corpus.test.paths, recording_names(corpus.test), speakers, strict=True)
         write_csv(names, ("Id", "Recording", "Category"), rows)

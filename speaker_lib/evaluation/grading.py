@@ -11,10 +11,10 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..data.hw4_format import SUBMISSION_HEADER
 from ..utils.errors import SpeakerError, short_repr
 from ..utils.sheets import read_rows
 
-HEADER = ["id", "category"]
 LARGEST = 64 * 1024**2  # bytes; HW4's submission has 0.4 MB
 Z = 1.959964  # of a normal distribution: 95 % lie within
 
@@ -80,7 +80,7 @@ def read_answers(path: str | os.PathLike[str]) -> dict[str, str]:
     if not rows:
         raise SubmissionError(f"{path} is empty: `predict` writes a submission.")
     (_, header), *rows = rows
-    if [name.casefold() for name in header] != HEADER:
+    if [name.casefold() for name in header] != [name.casefold() for name in SUBMISSION_HEADER]:
         raise SubmissionError(f"{path} begins with {short_repr(','.join(header))}, not with Id,Category: write these columns.")
     for line, row in rows:
         if len(row) != 2 or not all(row):

@@ -181,13 +181,13 @@ def _largest_first(gains: list[tuple[str, Gain]]) -> list[tuple[str, Gain]]:
 
 def _verdicts(gains: Sequence[tuple[str, Gain]], significant: Sequence[bool]) -> list[str]:
     """A sentence with the significant gains, and one with the others."""
-    sentences, test = [], "(paired t-test, Holm's correction)"
+    sentences = []
     for verdict, text in (
-        (True, f"Significant at 5 % over the seeds {test}"),
-        (False, f"Not significant with this many seeds {test}"),
+        (True, "Significant at 5 % over the seeds"),
+        (False, "Not significant with this many seeds"),
     ):
         listed = [f"{label} {gain}" for (label, gain), found in zip(gains, significant, strict=True) if found == verdict]
-        sentences += [f"{text}: {'; '.join(listed)}."] * bool(listed)
+        sentences += [f"{text} (paired t-test, Holm's correction): {'; '.join(listed)}."] * bool(listed)
     return sentences
 
 

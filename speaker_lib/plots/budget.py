@@ -22,7 +22,7 @@ def time_figure(rows: Rows, source: str) -> Figure:
 
     All seeds of a model stand at their median time: what else ran on the machine must not spread them.
     """
-    seconds = {key: np.median([row["cpu_seconds"] for row in rows if _training(row) == key]) for key in map(_training, rows)}
+    seconds = {key: np.median([row["cpu_seconds"] for row in rows if _training(row) == key]) for key in set(map(_training, rows))}
     rows = [{**row, "cpu_seconds": seconds[_training(row)]} for row in rows]
     figure = new_figure(4.8, source)
     axes = figure.subplots()

@@ -43,8 +43,7 @@ def comparison_figure(runs: Sequence[Run], report: bool | None = None) -> Figure
         loss.plot(steps, [row["valid_loss"] for row in rows], **style)
     classes = {run.preset.model.n_speakers for run in runs}
     if len(classes) == 1 and not report:  # the report's curves are grey, too
-        for axes, chance in ((accuracy, 1 / min(classes)), (loss, math.log(min(classes)))):
-            axes.axhline(chance, color=GREY, linestyle=":", label="guessing")
+        _guessing(accuracy, loss, min(classes))
     last = max(run.metrics()[-1]["step"] for run in runs)
     for curve, dashes in ((REPORT_BASELINE, ":"), (REPORT_TUNED, "--")) if report else ():
         for axes, values, outcome in ((accuracy, curve.accuracy, curve.best_accuracy), (loss, curve.loss, curve.loss[-1])):
@@ -53,7 +52,7 @@ def comparison_figure(runs: Sequence[Run], report: bool | None = None) -> Figure
                 axes.plot(curve.steps, values, **style)
             else:  # the runs end before the report's log begins
                 axes.axhline(outcome, **style)
-    _finish_curves(accuracy, loss, "Validation accuracy", "Validation loss", max(run.preset.model.n_speakers for run in runs))
+    _finish_curves(accuracy, loss, "Validation accuracy", "Validation loss", max(classes))
     best = [max(row["valid_accuracy"] for row in run.metrics()) for run in runs]
     reached = ", ".join(f"{label} {accuracy:.2f}" for label, accuracy in zip(labels, best, strict=True))
     figure.suptitle(f"Best validation accuracy on segments: {reached}", fontsize=11)
@@ -71,8 +70,8 @@ def curves_figure(run: Run, rows: Sequence[Mapping[str, float]] | None = None) -
         style = {"color": colour, "markersize": 4, "label": label} | look
         accuracy.plot(steps, [row[f"{part}_accuracy"] for row in rows], **style)
         loss.plot(steps, [row[f"{part}_loss"] for row in rows], **style)
-    for axes, chance in ((accuracy, 1 / n_speakers), (loss, math.log(n_speakers))):
-        axes.axhline(chance, color=GREY, linestyle=":", label="guessing")
+    _guessing(accuracy, loss, n_speakers)
+    for axes in (accuracy, loss):
         axes.set_xlim(0, run.preset.train.total_steps * 1.02)
     _finish_curves(accuracy, loss, "Accuracy", "Loss", n_speakers)
     now = f"At step {rows[-1]['step']:,}: validation accuracy {rows[-1]['valid_accuracy']:.2f}" if rows else "No validation yet"
@@ -112,6 +111,12 @@ def confusion_figure(logits: torch.Tensor, labels: torch.Tensor, speakers: Seque
     worst_pair = f"Most often {speakers[i]} is taken for {speakers[j]}: {int(mistakes[i, j])} times." * (n > right)
     text = f"Confusion matrix, true by predicted speaker. {right} of {n} utterances are right. {worst_pair}"
     return describe(figure, text.strip())
+
+
+def _guessing(accuracy: Axes, loss: Axes, n_speakers: int) -> None:
+    """The accuracy and the loss of a model that finds all speakers equally likely."""
+    for axes, chance in ((accuracy, 1 / n_speakers), (loss, math.log(n_speakers))):
+        axes.axhline(chance, color=GREY, linestyle=":", label="guessing")
 
 
 def _finish_curves(accuracy: Axes, loss: Axes, accuracy_title: str, loss_title: str, n_speakers: int) -> None:
