@@ -152,7 +152,9 @@ def test_numbers_by_hand():
     assert confused == [("b", "a", 2), ("f", "a", 1)]
     evaluation = Evaluation(CropResult(0.5, 0.01, 1.0), result, 4, 100, "")
     text = evaluation_text(evaluation, logits, labels, tuple("abcdef"))
-    assert "b taken for a x1" in text and "hardest speakers: b 0.00" in text
+    assert "b taken for a x1" in text and "hardest speakers: b 0.00, f 0.00, a 1.00, d 1.00\n" in text
+    tie = evaluation_text(evaluation, torch.eye(8), torch.arange(8), tuple("abcdefgh"))
+    assert "hardest speakers: a 1.00, b 1.00, c 1.00, d 1.00, e 1.00 (and 3 more like the last)\n" in tie
 
 
 def test_predict_writes_the_competitions_file_in_the_order_of_testdata(trained, tmp_path):

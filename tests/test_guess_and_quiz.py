@@ -1,12 +1,12 @@
 """Guesses are kept beside the runs and quoted later; a quiz explains every choice and keeps nothing. test_browser has both."""
 
-import importlib.util
 import json
 import re
+import sys
 
-import IPython.display
 import pytest
 
+from speaker_lib.course import guesses, quizzes
 from speaker_lib.course.guesses import FILE, guess, store_guess, stored_guess
 from speaker_lib.course.quizzes import QUESTIONS, explain, parse_quiz, questions, quiz, quiz_page
 from speaker_lib.utils.errors import ConfigError, RunError
@@ -22,14 +22,14 @@ LESSONS = range(1, len(Project.read().lessons) + 1)
 def displayed(monkeypatch) -> list[object]:
     """What a notebook would have shown."""
     shown: list[object] = []
-    monkeypatch.setattr(IPython.display, "display", lambda thing, **_: shown.append(thing))
+    for module in (guesses, quizzes):
+        monkeypatch.setattr(module, "display", lambda thing, **_: shown.append(thing))
     return shown
 
 
 @pytest.fixture
 def without_widgets(monkeypatch) -> None:
-    find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "ipywidgets" else find(name, *more))
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
 
 
 # Guesses

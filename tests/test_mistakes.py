@@ -174,7 +174,7 @@ def test_without_widgets_the_first_mistake_is_shown_and_its_three_sounds(people,
     assert f"the utterance, by {true}" in sounds["text/html"] and f"{named}, in training" in sounds["text/html"]
     assert len(set(played(sounds["text/html"]))) == 3
     said = capsys.readouterr()
-    assert "stands still: a menu of mistakes needs the package ipywidgets" in said.out + said.err
+    assert "Shown without widgets: a menu of mistakes needs the package ipywidgets" in said.out + said.err
 
 
 def test_with_widgets_both_outputs_are_also_still_and_small(simulated, tmp_path, displayed):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import soundfile
 import torch
 
 from speaker_lib import Corpus
-from speaker_lib.course import OwnVoice
+from speaker_lib.course import OwnVoice, own_voice
 from speaker_lib.course.lesson import Lesson
 from speaker_lib.course.own_voice import as_file
 from speaker_lib.course.profiles import PROFILES
@@ -93,6 +94,18 @@ def test_without_anywidget_a_sentence_names_the_way_by_files(own, monkeypatch, c
     said = capsys.readouterr()
     assert "own.add('ada1.wav', 'ada')" in said.out
     assert "There is no panel: recording in the notebook needs the package anywidget: run `pip install anywidget`." in said.err
+
+
+def test_where_the_notebook_is_only_read_a_still_picture_of_the_panel_stands_for_it(own, monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    own.show()
+    still, _ = shown[0]._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in still and still["text/html"].startswith("<fieldset disabled")
+    labels = re.findall(r"<button>(.+?)</button>", still["text/html"])
+    assert "● Record 10 s" in labels
+    script = Path(own_voice.__file__).with_suffix(".js").read_text(encoding="utf-8").replace("${seconds}", "10")
+    assert all(label in script for label in labels) and still["text/html"].count("<button") == script.count("<button")
 
 
 def test_nothing_is_kept_on_google_drive(own):

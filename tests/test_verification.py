@@ -246,10 +246,10 @@ def test_unseen_speakers_are_verified_and_drawn(trained, unseen_speakers, tmp_pa
     units = unit_vectors(found.vectors)
     np.testing.assert_allclose(scores, (units[trials.first] * units[trials.second]).sum(axis=1), atol=1e-9)
     assert (result.n_speakers, result.n_utterances, result.n_targets) == (4, 28, int(trials.same.sum()))
-    axes = map_figure(found).axes[0]
-    assert [text.get_text() for text in axes.texts] == [f"speaker{i}" for i in range(4)] and "t-SNE" in axes.get_title()
-    for name, points in zip(axes.texts, axes.collections, strict=True):
-        assert tuple(name.xy) in {tuple(point) for point in points.get_offsets()}  # the name stands at one of its points
+    figure = map_figure(found)
+    axes, names = figure.axes[0], [text.get_text() for text in figure.legends[0].texts]
+    assert names == [points.get_label() for points in axes.collections] == [f"speaker{i}" for i in range(4)]
+    assert "t-SNE" in axes.get_title()
     assert len(map_figure(found, most=2).axes[0].collections) == 2
     fills = axes.collections[0].get_facecolors()[:, :3]
     recordings = [found.sessions[i] for i in range(28) if found.speakers[i] == "speaker0"]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 from ..utils.errors import ConfigError, RunError, escape_controls, short_repr
 from ..utils.files import make_folder, replacing
+from .widgets import display, find_ipywidgets
 
 FILE = "guesses.json"
 
@@ -23,11 +24,12 @@ def guess(folder: Path, question: str, options: Sequence[str], answer: str | Non
         store_guess(folder, question, options, answer)
     print(f"{question}  {' · '.join(options)}")
     said = stored_guess(folder, question)
-    if importlib.util.find_spec("ipywidgets") is None:
+    ipywidgets = find_ipywidgets("a click on a guess")
+    if ipywidgets is None:
         print(_status(said, 'To guess, add answer="…" to this call and run the cell again.'))
         return
     print(_status(said, 'To guess, click on one; or add answer="…" to this call and run the cell again.'))
-    _buttons(folder, question, options, said)
+    _buttons(ipywidgets, folder, question, options, said)
 
 
 def store_guess(folder: Path, question: str, options: Sequence[str], answer: str) -> None:
@@ -66,11 +68,8 @@ def _status(said: str | None, how: str) -> str:
     return f"No guess is stored here. {how}" if said is None else f"You said {escape_controls(said)}."
 
 
-def _buttons(folder: Path, question: str, options: Sequence[str], said: str | None) -> None:
+def _buttons(ipywidgets: ModuleType, folder: Path, question: str, options: Sequence[str], said: str | None) -> None:
     """Shows the options as radio buttons, each of which stores its answer."""
-    import ipywidgets
-    from IPython.display import display
-
     buttons = ipywidgets.RadioButtons(options=list(options), value=said if said in options else None)
     status = ipywidgets.HTML()
 

@@ -30,6 +30,15 @@ from ..utils.progress import log
 from .lesson import Lesson
 
 _SCRIPT = Path(__file__).with_suffix(".js")
+_STILL = """\
+<fieldset disabled style="max-width: 40em">
+<legend>Your own voice: a picture of the panel, which works where this notebook runs</legend>
+<p>Name <input size="12"> <button>● Record {seconds:g} s</button> <button>Choose a file …</button></p>
+<ul><li>Nobody yet: three recordings of each person are enough.</li></ul>
+<p><button>Enrol</button></p><hr>
+<p><button>Who is this?</button> <button>Ask of a file …</button></p>
+<p><button>Delete all recordings</button></p>
+</fieldset>"""
 _NOT_IN_NAMES = set('/\\:*?"<>|')  # a name is that of a folder, too
 _DRIVE = Path("/content/drive")
 
@@ -135,6 +144,10 @@ class OwnVoice:
             _esm = _SCRIPT.read_text(encoding="utf-8")
             seconds = traitlets.Float(self.seconds).tag(sync=True)
             state = traitlets.Dict(self._state(0)).tag(sync=True)
+
+            def _repr_mimebundle_(self, **options: object) -> tuple[dict[str, object], dict[str, object]]:
+                shown, metadata = super()._repr_mimebundle_(**options)
+                return shown | {"text/html": _STILL.format(seconds=self.seconds)}, metadata
 
         panel = Panel()
         panel.on_msg(self._clicked)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import html
-import importlib.util
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 from ..utils.errors import ConfigError, short_repr
+from .widgets import display, find_ipywidgets, widget_view
 
 QUESTIONS = Path(__file__).parent / "questions"
 
@@ -58,14 +59,11 @@ def quiz(lesson: int, language: str = "en") -> None:
 
     Raises ConfigError as `questions`.
     """
-    from IPython.display import display
-
     asked = questions(lesson, language)
     bundle: dict[str, object] = {"text/html": quiz_page(asked), "text/plain": quiz_text(asked)}
-    if importlib.util.find_spec("ipywidgets") is not None:
-        from .widgets import widget_view
-
-        bundle |= widget_view(_buttons(asked))
+    ipywidgets = find_ipywidgets("a quiz with buttons")
+    if ipywidgets is not None:
+        bundle |= widget_view(_buttons(ipywidgets, asked))
     display(bundle, raw=True)
 
 
@@ -94,9 +92,7 @@ def quiz_page(asked: tuple[Question, ...]) -> str:
     return "\n".join(parts)
 
 
-def _buttons(asked: tuple[Question, ...]):
-    import ipywidgets
-
+def _buttons(ipywidgets: ModuleType, asked: tuple[Question, ...]):
     boxes = []
     for number, question in enumerate(asked, 1):
         texts = [choice.text for choice in question.choices]

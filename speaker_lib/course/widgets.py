@@ -151,7 +151,7 @@ def find_ipywidgets(purpose: str) -> ModuleType | None:
     try:
         return optional("ipywidgets", purpose)
     except SpeakerError as problem:
-        log(f"The figure stands still: {problem}")
+        log(f"Shown without widgets: {problem}")
         return None
 
 

@@ -31,8 +31,10 @@ def evaluation_text(
         crop = f"crop  accuracy {result.crop.accuracy:.4f} (SD over cuts {result.crop.std:.4f}), loss {result.crop.loss:.3f}"
         lines = [f"{counts}, {result.n_parameters:,} parameters", f"{crop}  (one segment each)", full]
     accuracy = speaker_accuracy(logits, labels)  # (n_speakers,), NaN where a speaker has no utterance
-    hardest = torch.argsort(accuracy, stable=True)[:5].tolist()  # NaN is sorted last
-    lines.append("hardest speakers: " + ", ".join(f"{speakers[i]} {accuracy[i]:.2f}" for i in hardest if not accuracy[i].isnan()))
+    ranking = [i for i in torch.argsort(accuracy, stable=True).tolist() if not accuracy[i].isnan()]
+    tied = sum(accuracy[i] == accuracy[ranking[4]] for i in ranking[5:]) if len(ranking) > 5 else 0
+    hardest = ", ".join(f"{speakers[i]} {accuracy[i]:.2f}" for i in ranking[:5])
+    lines.append(f"hardest speakers: {hardest}" + f" (and {tied} more like the last)" * (tied > 0))
     confused = [f"{speaker} taken for {other} x{count}" for speaker, other, count in most_confused(logits, labels, speakers)]
     lines.append("most confused: " + (", ".join(confused) or "none"))
     return "\n".join(lines)

@@ -28,34 +28,31 @@ def verification_figure(result: Verification, scores: np.ndarray, same: np.ndarr
 def map_figure(embeddings: Embeddings, most: int = 12) -> Figure:
     """A t-SNE map of the ``most`` speakers with most utterances, with a colour and a marker per speaker.
 
-    The name stands at each group.  Where the data name recordings, those of a speaker differ in how they are filled.  In a test
-    set, which names no speakers, all points look alike.  Raises SpeakerError without scikit-learn.
+    Where the data name recordings, those of a speaker differ in how they are filled.  In a test set, which names no speakers,
+    all points look alike.  Raises SpeakerError without scikit-learn.
     """
     by_speaker = Counter(embeddings.speakers)
     shown = sorted(sorted(by_speaker, key=lambda name: (-by_speaker[name], name))[:most])
     of = np.array(embeddings.speakers)
     rows = [np.flatnonzero(of == name)[:_MOST_PER_SPEAKER] for name in shown]
     places = flatten_vectors(embeddings.vectors[np.concatenate(rows)])  # (points, 2)
-    from matplotlib.patheffects import withStroke
-
     figure = new_figure(5.2, f"trained on {embeddings.trained_on}; map of {embeddings.source}")
     axes = figure.subplots()
     groups = zip(label_names(shown), rows, np.split(places, np.cumsum([len(r) for r in rows])[:-1]), strict=True)
     for i, (name, chosen, part) in enumerate(groups):
         turn, colour = divmod(i, len(COLOURS))  # where a colour comes again, its marker differs
         style = {"edgecolors": COLOURS[colour], "marker": MARKERS[(colour + 3 * turn) % len(MARKERS)]}
-        axes.scatter(*part.T, s=46, linewidths=1.2, c=_fills(embeddings, chosen, COLOURS[colour]), **style)
+        points = axes.scatter(*part.T, s=46, linewidths=1.2, c=_fills(embeddings, chosen, COLOURS[colour]), **style)
         if name:
-            middle = part[np.linalg.norm(part - np.median(part, axis=0), axis=1).argmin()]  # (2,) inside the largest group
-            label = axes.annotate(name, middle, (0, 9), textcoords="offset points", ha="center", fontsize=8, weight="bold")
-            label.set(color=COLOURS[colour], path_effects=[withStroke(linewidth=2.5, foreground="white")])
+            points.set_label(name)
     of_all = f"{len(shown)} of {len(by_speaker)}" if len(shown) < len(by_speaker) else f"{len(shown)}"
     title = f"{len(places):,} utterances of {of_all} speakers" if any(shown) else f"{len(places):,} utterances of a test set"
     recordings = "; filled alike: one recording" * bool(embeddings.sessions)
     finish(axes, f"t-SNE map of the embeddings: {title}{recordings}", "", "", legend=False)
     axes.set_xticks([])  # the axes of a t-SNE map have no unit
     axes.set_yticks([])
-    axes.margins(0.06)
+    if any(shown):
+        figure.legend(loc="outside center right", fontsize=8, frameon=False)
     return describe(
         figure, f"A t-SNE map of the embeddings of {title}; utterances that sound alike to the model are close together."
     )

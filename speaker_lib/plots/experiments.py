@@ -35,7 +35,7 @@ def ablation_figure(ablation: Ablation) -> Figure:
             axes.grid(False, axis="y")
             axes.set_ylim(len(names) - 0.5, -0.5)
     panels[-1, 0].set_xlabel("accuracy, whole utterances")
-    panels[-1, 1].set_xlabel("seconds of training;\nlabel: parameters")
+    panels[-1, 1].set_xlabel("seconds of training")
     panels[0, 0].set_xlim(-0.03, 1.12)
     panels[0, 0].set_xticks(np.linspace(0, 1, 6))
     figure.suptitle(
@@ -126,13 +126,11 @@ def _waterfall(
 
 
 def _costs(axes: Axes, ablation: Ablation, stations: list[tuple[Change, ...]], colours: dict[Change, str]) -> None:
-    from matplotlib.ticker import EngFormatter
-
-    results = [ablation.of(station) for station in stations]
+    seconds = [ablation.of(station).seconds.mean() for station in stations]
     shades = [colours[station[-1]] if station else GREY for station in stations]
-    bars = axes.barh(range(len(results)), [result.seconds.mean() for result in results], 0.6, color=shades, alpha=0.8)
-    axes.bar_label(bars, [EngFormatter(places=1, sep="")(result.cost.parameters) for result in results], padding=3, fontsize=7)
-    axes.margins(x=0.45)
+    bars = axes.barh(range(len(seconds)), seconds, 0.6, color=shades, alpha=0.8)
+    axes.bar_label(bars, [f"{value:.0f}" for value in seconds], padding=3, fontsize=7)
+    axes.margins(x=0.25)
     axes.set_yticks([])
     axes.grid(alpha=0.3, axis="x")
 
