@@ -55,6 +55,7 @@ def people_results(part: str) -> tuple[list[dict[str, object]], str]:
     if part != "time":
         shown = {(row["model"], row["steps"], row["seed"]) for row in rows}
         rows += [row for row in everyone if (row["model"], row["steps"], row["seed"]) in shown]
-    first, seeds = everyone[0], len({row["seed"] for row in rows})
-    measured = f"{seeds} seed{'s' * (seeds > 1)}; {first['device']}, {first['date']}"
+    first, seeds, dates = everyone[0], len({row["seed"] for row in rows}), sorted({row["date"] for row in rows})
+    when = " to ".join(dict.fromkeys([dates[0], dates[-1]]))
+    measured = f"{seeds} seed{'s' * (seeds > 1)}; {first['device']}, {when}"
     return rows, f"{first['people']} Korean speakers reading aloud, 2 s each time; {measured}"
