@@ -27,11 +27,8 @@
 # **After this lesson you can** explain mel-spectrograms, frames and segments; write self-attention; take the baseline apart;
 # train it, measure it in two ways, and compare it with methods without a network.
 #
-# **學習目標** 說明梅爾頻譜圖、音框（frame）與片段（segment）；自己寫出 self-attention；逐層拆解基準模型；
-# 訓練它，用兩種得到不同數字的方式衡量它，並拿它與不用神經網路的方法比較。
-#
 # You need some Python and 50 minutes; the computer needs two of them, or 40 seconds with [finished
-# runs](../docs/teaching.md).
+# runs](../docs/teaching.md). Terms stand in the [glossary](../docs/glossary.md).
 
 # %% tags=["bootstrap"]
 # On Colab and Kaggle this fetches the course. Where speaker_lib is installed it does nothing.
@@ -98,7 +95,7 @@ show(voices_figure(waveforms, voice_mels, names))
 # %% [markdown]
 # **What to see:** the bright bands that move up and down are *formants*, resonances of the vocal tract. They change with
 # every sound; their average is typical of the speaker. Fine lines at the bottom are multiples of the pitch. A dark strip at
-# the top comes from the recording.
+# the top, if there is one, comes from the recording.
 #
 # Next, a white box marks 128 frames, 1.28 seconds. **Move the slider: does its mean ever look like the other
 # speaker's?**
@@ -246,9 +243,9 @@ print(inspect.getsource(Classifier.embed))
 
 # %% [markdown]
 # `prenet` widens each frame from 40 numbers to `d_model` = 80. `encoder` is one Transformer layer: attention, then a small
-# network on each frame. The frames' mean is one vector. `pred_layer`, the **output head** (unrelated to attention heads),
-# gives each speaker a score, the *logit*; the highest wins. Between its two linear layers is a Sigmoid, which squeezes each
-# number between 0 and 1 (lesson 2).
+# network on each frame. *Pooling*, here the mean over the frames, makes one vector. `pred_layer`, the **output head**
+# (unrelated to attention heads), gives each speaker a score, the *logit*; the highest wins. Between its two linear layers
+# is a Sigmoid, which squeezes each number between 0 and 1 (lesson 2).
 #
 # **Where do you expect most of the parameters: in the encoder, or in the output head?**
 
@@ -373,7 +370,7 @@ show(confusion_figure(logits, labels, corpus.speakers))
 # likeliest. **What to see:** the grey diagonal is right. A bright square off it: the row's speaker was taken for the
 # column's.
 #
-# Here are the mistakes that got the highest probability. **Listen first (below the figure): would you have confused them?**
+# Here are the wrong answers of which the model was surest. **Listen first (below the figure): would you have confused them?**
 
 # %%
 from speaker_lib.course import explore_mistakes
@@ -420,10 +417,6 @@ quiz(1)
 # **Recap.** Speech becomes frames of 40 log-mel values; random segments become batches. Attention lets frames look at each
 # other, their mean makes one vector, and an output head names the speaker. An accuracy means little unless you know what a
 # simple method reaches.
-#
-# **重點回顧。** 語音先變成一個個 40 維的對數梅爾音框；隨機切出的片段組成批次；self-attention 讓音框彼此參照；
-# 對時間取平均得到一個向量；輸出層判斷語者是誰。
-# 單看一個準確率意義不大，要先看簡單的方法能做到多少。
 #
 # **To try.** How short may a segment be before the model learns nothing? `from speaker_lib import Run`,
 # `preset = lesson.profile.baseline.override({"train.segment_len": 16})`, then

@@ -26,10 +26,7 @@
 # **After this lesson you can** say what width, heads, layers and the activation cost and do; measure how much gradient a
 # Sigmoid lets through; catch a layer that is declared but never called; and recognise a deep Transformer that collapses.
 #
-# **學習目標** 說明寬度、注意力頭、層數與激勵函數（activation）各有什麼代價與作用；測量 Sigmoid 讓多少梯度通過；
-# 抓出宣告了卻從未被呼叫的層；認出訓練崩潰的深層 Transformer。
-#
-# Allow 40 minutes; the computer needs five of them, or 90 seconds with [finished runs](../docs/teaching.md).
+# Allow 40 minutes; the computer needs four of them, or 90 seconds with [finished runs](../docs/teaching.md).
 
 # %% tags=["bootstrap"]
 # On Colab and Kaggle this fetches the course. Where speaker_lib is installed it does nothing.
@@ -178,8 +175,8 @@ show(cost_figure(depths))
 # ## Change 4: Sigmoid to ReLU
 #
 # One word in the output head, for free. (A ReLU sets negative numbers to 0 and keeps the others.) The report says that a
-# Sigmoid *saturates*: it squeezes large inputs to nearly 0 or 1, where its slope vanishes, and so does the gradient. **Does
-# that happen in *this* model?**
+# Sigmoid *saturates*: it squeezes inputs far from 0 to nearly 0 or 1, where its slope vanishes, and so does the gradient.
+# **Does that happen in *this* model?**
 #
 # **Exercise.** Write the slope of a Sigmoid, $y = 1 / (1 + e^{-x})$. How steep is it where it is steepest?
 
@@ -292,10 +289,10 @@ candidates = {
 show(speed_figure(candidates, 44, peak=8.1e12, peak_name="the most a T4 can do in float32"))
 
 # %% [markdown]
-# Six layers would need more than a T4 can do at its very best, and training hardly reaches half of that. One layer is
-# possible. That it takes 16 times the baseline's work at the same speed means that neither waits for arithmetic, but for
-# something else, such as the data. So if the report's GPU was a T4 in float32 or slower, it ran **one** wide layer. This
-# course has both: `tuned`, where all six run, and `seed_tuned_as_run`, where one does.
+# Six layers would need more than a T4 can do at its very best. One layer is possible. That it takes 16 times the baseline's
+# work at the same speed means that neither waits for arithmetic, but for something else, such as the data. So if the
+# report's GPU was a T4 in float32, or a slower one, it ran **one** wide layer. This course has both: `tuned`, where all six
+# run, and `seed_tuned_as_run`, where one does.
 #
 # ## Discovery 2: six layers that collapse
 #
@@ -342,14 +339,14 @@ for deep in deep_runs:
     )
 
 # %% [markdown]
-# **What to see:** one curve climbs, the other stays at the loss of guessing, $\ln n$. In a fresh post-norm model the last
-# layers have large gradients, so the first steps are too large. With pre-norm they are smaller, the more layers there are,
+# **What to see:** one run learns; the loss of the other stays at that of guessing, $\ln n$. In a fresh post-norm model the
+# last layers have large gradients, so the first steps are too large. With pre-norm, more layers make these gradients smaller,
 # and the residual connection carries them past every sublayer ([Xiong et al. 2020](https://arxiv.org/abs/2002.04745)). A
 # lower learning rate or a longer warmup also helps. If you ever see a loss stand still at $\ln n$, think of this picture.
 #
 # ## Training the tuned model
 #
-# All four changes and pre-norm, trained as the baseline of lesson 1:
+# All four changes and pre-norm, trained like the baseline of lesson 1:
 
 # %%
 for setting, (before, after) in lesson.profile.baseline.differences(lesson.profile.tuned).items():
@@ -403,9 +400,6 @@ quiz(2)
 # head is free. A Sigmoid dampens from the first step and saturates later. Layers that are not called do not learn, and nobody
 # warns you: count the parameters that have a gradient. Six post-norm layers collapse at a learning rate at which pre-norm
 # trains.
-#
-# **重點回顧。** 加寬讓計算量變成約 16 倍，增加層數再變成約 6 倍；注意力頭不增加參數量；輸出層換一個激勵函數不花成本。Sigmoid 從第一步就壓低訊號，後來才飽和。
-# 沒有被呼叫的層不會學習，也不會有任何警告：請數一數，有梯度的參數到底有多少。六層 post-norm 會崩潰的學習率，換成 pre-norm 就訓練得起來。
 #
 # **To try.** Does a lower rate save post-norm? `preset = lesson.profile.collapse.override({"train.learning_rate": 3e-4})`,
 # then `Run.create` and `train` as in lesson 1, on `lesson.ablation_corpus()`.

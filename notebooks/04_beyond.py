@@ -27,10 +27,7 @@
 # and see which frames count most for a model; draw what a margin asks for; and read a ladder of improvements without fooling
 # yourself.
 #
-# **學習目標** 各用幾行的檢查抓出四個不會報錯的程式錯誤；說明池化（pooling）如何處理音框，並看出模型最看重哪些音框；
-# 畫出間隔（margin）的要求；讀懂一階一階的改進，而不欺騙自己。
-#
-# Allow 50 minutes; the computer needs twelve of them, or 30 seconds with [finished runs](../docs/teaching.md).
+# Allow 50 minutes; the computer needs eight of them, or 30 seconds with [finished runs](../docs/teaching.md).
 # If you have not run lesson 2 on this machine, a short run replaces it.
 
 # %% tags=["bootstrap"]
@@ -72,8 +69,8 @@ corpus = lesson.corpus
 # gets `(batch, frames, d_model)`, and raises no error. **What does it do with a batch of three people?** The gradient tells
 # whose input can change the first one's output.
 #
-# **Exercise.** Write that check. (`torch.autograd.grad(y, x)` is the gradient of one number `y`. Take one feature of each
-# frame, `[0, :, 0].sum()`: after a LayerNorm the sum of all features is constant.)
+# **Exercise.** Write that check. (`torch.autograd.grad(y, x)` is the gradient of one number `y` with respect to `x`. Take
+# one feature of each frame, `[0, :, 0].sum()`: after a LayerNorm the sum of all features is constant.)
 
 # %% tags=["NBVAL_CHECK_OUTPUT", "exercise"]
 import torch
@@ -83,7 +80,7 @@ from speaker_lib.course import check
 
 def people_reached(layer, hidden):
     """How many people of the batch hidden (batch, frames, width) can change the first one's layer(hidden)[0]."""
-    # solution: the gradient of the first person's output, and how many people have any in theirs.
+    # solution: the gradient of the first person's output with respect to all inputs, and how many people's is not 0.
     hidden = hidden.clone().requires_grad_()
     (reach,) = torch.autograd.grad(layer(hidden)[0, :, 0].sum(), hidden)  # (batch, frames, width)
     return (reach.abs().amax(dim=(1, 2)) > 0).sum()
@@ -126,9 +123,8 @@ print("not told the length, the same answer:", torch.allclose(alone, ignored, at
 print("told the length, the same answer:    ", torch.allclose(alone, told, atol=1e-4))
 
 # %% [markdown]
-# Padding is attended to, convolved and averaged in, unless every part of the model is told where the utterance ends. In a
-# public study of HW4, padding without a mask changed 91 of 8,000 test predictions. **The check:** an utterance alone and in a
-# padded batch must get the same answer.
+# Padding is attended to, convolved and averaged in, unless every part of the model is told where the utterance ends. **The
+# check:** an utterance alone and in a padded batch must get the same answer.
 #
 # ## Bug 3: the best weights, which are the last
 #
@@ -368,9 +364,6 @@ quiz(4)
 # weights, one step later. And validate twice: random cuts swing. Pooling decides how much each frame counts. A margin asks
 # for distance in direction, in training only. A ladder shows what each step adds to those before it, on these data and in
 # runs of this length.
-#
-# **重點回顧。** 要找出不會報錯的錯誤，就問什麼不該變：換了同批次的其他人，或加了補齊（padding），答案都不該變；再訓練一步，存下的權重不該變。還要驗證兩次：隨機切片段得到的準確率會上下浮動。
-# 池化決定每個音框占多少分量。間隔要求方向上的距離，只在訓練時使用。一階一階的改進，說明的是每一階在前面各階之上多了什麼，而且只限於這份資料、這樣的訓練長度。
 #
 # **To try.** Average the answers of two runs (an *ensemble*): `python -m speaker_lib predict --data DIR RUN RUN`. Or fetch
 # HW4 and train `strong` or `best` on it ([docs/hw4.md](../docs/hw4.md)).

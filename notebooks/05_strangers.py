@@ -28,10 +28,7 @@
 # embeddings, and compute the equal error rate; enrol a person with a few recordings; and measure what more training speakers
 # bring.
 #
-# **學習目標** 說明為什麼分類器說不出「我不認識這個人」；用嵌入向量（embedding）比較兩段語句，並計算等錯誤率（EER）；
-# 用幾段錄音登錄一個人；測量訓練語者變多有什麼好處。
-#
-# Allow 45 minutes; the computer needs seven of them, or 70 seconds with [finished runs](../docs/teaching.md).
+# Allow 45 minutes; the computer needs five of them, or 70 seconds with [finished runs](../docs/teaching.md).
 # If you have not run lessons 1 and 2, short runs replace them.
 
 # %% tags=["bootstrap"]
@@ -184,9 +181,9 @@ show(generalisation_figure(found))
 
 # %% [markdown]
 # **What to see:** the dashed line is the untrained model. How far below it do the runs get, and do more people help? If the
-# curve rises again at its end, as with 100 simulated voices after 400 short steps, the longer list was not learned in so
-# few steps. The `tuned` model in the table above heard the same voices, for more and larger steps. So people help only with
-# enough training. Benchmarks train on thousands of people, and reach an EER below 1 % on VoxCeleb
+# curve rises again at its end, as with 100 simulated voices after 300 small steps, the longer list was not learned in so
+# few steps. The `tuned` model in the table above heard the same voices in more steps, with more data in each. So people
+# help only with enough training. Benchmarks train on thousands of people, and reach an EER below 1 % on VoxCeleb
 # ([Desplanques et al. 2020](https://arxiv.org/abs/2005.07143)). Count the people you test on, too: ten are too few.
 #
 # ## Enrolment: "who is this?"
@@ -211,8 +208,9 @@ def enrol(vectors):
 check.enrol(enrol)
 
 # %% [markdown]
-# The threshold is *calibrated*: enrol some of the strangers, score utterances of all of them, and choose the score that only
-# 5 % of those who are *not* enrolled exceed. **How many of the enrolled are then turned away? Does a second recording help?**
+# The threshold is *calibrated*: enrol some of the strangers, score utterances of all of them, and choose the score that
+# only 5 % of the utterances of *not* enrolled people exceed. **How many of the enrolled are then turned away? Does a second
+# recording help?**
 
 # %%
 from speaker_lib.evaluation import calibrate, make_reference
@@ -270,9 +268,6 @@ quiz(5)
 # **Recap.** A classifier has a list of names, and gives one of them to everybody. Embeddings compare any two utterances. The
 # EER is the error rate where both errors are equal; compare it with an untrained model's. Enrolment averages embeddings, and
 # a calibrated threshold allows the answer *nobody*. To work for strangers, train on many people.
-#
-# **重點回顧。** 分類器只認得名單上的人，而且對任何人都會給出一個名字。嵌入向量可以比較任意兩段語句。等錯誤率是兩種錯誤率相等時的錯誤率；要拿它與未經訓練的模型比較。
-# 登錄一個人，就是取幾個嵌入向量的平均；校準過的門檻讓系統可以回答「不認識」。要適用於陌生人，模型應該用很多人的語音來訓練。
 #
 # **End of the course.** What you take away is a way to find out: one change at a time, several seeds, one way of measuring,
 # and the question *compared with what?*

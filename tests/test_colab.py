@@ -146,7 +146,10 @@ def test_in_a_checkout_where_it_is_not_installed_the_cell_says_what_to_do(colab)
     assert list((colab / "notebooks").iterdir()) == []
 
 
-@pytest.mark.parametrize(("folder", "said"), [("", "✗ Your turn: "), ("solutions", "✓ Right: ")])
+@pytest.mark.parametrize(
+    ("folder", "said"),
+    [("", "✗ Your turn: "), ("solutions", "✓ Right: "), ("zh-TW", "✗ 換你了："), ("solutions/zh-TW", "✓ 答對了：")],
+)
 def test_the_student_edition_runs_from_its_zip_without_a_network(colab, fresh_python, tmp_path, folder, said):
     (tmp_path / "edition").mkdir()
     write_editions(Project.read(), tmp_path / "edition")

@@ -125,7 +125,7 @@ def test_maps_and_voices_number_speakers_too(fonts, tmp_path, capsys):
     names = tuple(NAMES[i % 4] for i in range(8))
     figure = map_figure(Embeddings(vectors, np.full(8, 90), tuple("abcdefgh"), ("",) * 8, names, "recordings", "recordings"))
     save_figure(figure, tmp_path / "map.png")
-    assert sorted(text.get_text() for text in figure.legends[0].texts) == ["#1", "#2", "#3", "José"]
+    assert sorted(text.get_text() for text in figure.axes[0].get_legend().texts) == ["#1", "#2", "#3", "José"]
     assert "numbers" in one_sentence(capsys)
     wave, mel = np.zeros(1600, np.float32), np.zeros((10, 40), np.float32)
     figure = voices_figure([wave, wave], [mel, mel], NAMES[:2])

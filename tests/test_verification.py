@@ -247,7 +247,7 @@ def test_unseen_speakers_are_verified_and_drawn(trained, unseen_speakers, tmp_pa
     np.testing.assert_allclose(scores, (units[trials.first] * units[trials.second]).sum(axis=1), atol=1e-9)
     assert (result.n_speakers, result.n_utterances, result.n_targets) == (4, 28, int(trials.same.sum()))
     figure = map_figure(found)
-    axes, names = figure.axes[0], [text.get_text() for text in figure.legends[0].texts]
+    axes, names = figure.axes[0], [text.get_text() for text in figure.axes[0].get_legend().texts]
     assert names == [points.get_label() for points in axes.collections] == [f"speaker{i}" for i in range(4)]
     assert "t-SNE" in axes.get_title()
     assert len(map_figure(found, most=2).axes[0].collections) == 2

@@ -28,6 +28,7 @@ from .exercises import is_exercise, stub_output
 from .gate import CHECKED, problems
 from .house import PICTURE, house
 from .pairs import read_source, refill, with_outputs, write_pair
+from .previews import CARD, MOTION, write_card, write_motion
 from .project import Project, slug_of
 from .reference import PAGE, reference
 
@@ -47,8 +48,9 @@ def notebooks(project: Project) -> int:
     os.environ |= {VARIABLE: "laptop", "SPEAKER_DATA": str(voices)}
     os.chdir(_emptied(project.root / "build" / "notebooks"))
     lesson = open_lesson()
-    texts = {name: project.path(name, "py").read_bytes() for name in project.lessons}
-    made = {name: read_source(project, name) for name in project.lessons}
+    names = [*project.lessons, *project.translations]  # these find the runs of the English lessons
+    texts = {name: project.path(name, "py").read_bytes() for name in names}
+    made = {name: read_source(project, name) for name in names}
     for name, notebook in made.items():
         execute(notebook, name)
     edited = [name for name, text in texts.items() if project.path(name, "py").read_bytes() != text]
@@ -59,6 +61,8 @@ def notebooks(project: Project) -> int:
     for name in FIGURES:
         shutil.copy(lesson.runs / name, project.root / "docs" / "figures" / name)
     save_figure(architecture_figure(PRESETS["tuned"], changed_from=PRESETS["baseline"]), project.root / MODEL)
+    write_motion(lesson, project.root / MOTION)
+    write_card(project.root / CARD)
     return _verdict(problems(project))
 
 
@@ -113,8 +117,10 @@ def lab(project: Project) -> int:
     """
     folder = project.root / LAB
     folder.mkdir(parents=True, exist_ok=True)
-    for name in project.lessons:
-        lesson, copy, original = project.path(name, "ipynb"), folder / f"{name}.ipynb", folder / f".{name}.original"
+    for name in [*project.lessons, *project.translations]:
+        lesson, copy = project.path(name, "ipynb"), folder / f"{name}.ipynb"
+        original = copy.with_name(f".{copy.stem}.original")
+        copy.parent.mkdir(exist_ok=True)
         content = lesson.read_bytes().replace(b"](../", b"](../../")  # links to docs and library, from one folder deeper
         if copy.exists() and not (original.exists() and copy.read_bytes() == original.read_bytes()):
             if not original.exists() or content != original.read_bytes():
@@ -167,7 +173,7 @@ def repository(project: Project, address: str) -> int:
                 file.write(text.replace(old, new))
             print(path.relative_to(project.root))
     project = Project.read(project.root)
-    for name in project.lessons:  # the bootstrap cells also name the folder that a clone makes
+    for name in [*project.lessons, *project.translations]:  # the bootstrap cells also name the folder that a clone makes
         refill(project, name)
     print(f"The course now lives at {project.address}. Badges and bootstrap cells refer to its release {project.tag}:")
     print(f"commit, then push that tag too (git tag --force {project.tag} && git push --force origin {project.tag}).")

@@ -28,7 +28,7 @@ _LIBRARY = ("speaker_lib", "benchmarks/results/people", "pyproject.toml", "requi
 _IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time of a zip: the same lessons make the same file
 _SOLUTION = "<details><summary>Solution</summary>\n\n```python\n{}\n```\n\n</details>"
-_BESIDE = 'import sys\n\nsys.path.append("..")  # where the library of the student edition lies\n'
+_BESIDE = 'import sys\n\nsys.path.append("{}")  # where the library of the student edition lies\n'
 _START = """\
 # {title}: student edition
 
@@ -49,7 +49,7 @@ def write_editions(project: Project, folder: Path, solutions: bool = True) -> No
     about = _START.format(title=project.slug.split("/")[1], address=project.address, solutions=folded if solutions else "")
     with replacing(folder / "START.md", "w", encoding="utf-8") as file:
         file.write(about)
-    for lesson in project.lessons:
+    for lesson in [*project.lessons, *project.translations]:
         write_notebook(student_edition(project, lesson, solutions), folder / f"{lesson}.ipynb")
         if solutions:
             write_notebook(solved_edition(project, lesson), folder / "solutions" / f"{lesson}.ipynb")
@@ -72,7 +72,7 @@ def student_edition(project: Project, lesson: str, solutions: bool = True) -> No
                 cells.append(nbformat.v4.new_markdown_cell(_SOLUTION.format(solution(cell.source))))
             cell.source = stub(cell.source)
     notebook.cells = cells
-    return _cleaned(notebook)
+    return _cleaned(notebook, lesson.count("/"))
 
 
 def solved_edition(project: Project, lesson: str) -> NotebookNode:
@@ -81,9 +81,7 @@ def solved_edition(project: Project, lesson: str) -> NotebookNode:
     for cell in notebook.cells:
         if is_exercise(cell):
             cell.source = solved(cell.source)
-        elif BOOTSTRAP in tags_of(cell):
-            cell.source = _BESIDE + cell.source
-    return _cleaned(notebook)
+    return _cleaned(notebook, lesson.count("/") + 1)
 
 
 def write_zip(folder: Path, path: Path, name: str) -> None:
@@ -103,11 +101,15 @@ def _edition(project: Project, lesson: str) -> NotebookNode:
     notebook.cells = [cell for cell in notebook.cells if BADGES not in tags_of(cell)]
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = re.sub(r"\]\(\.\./", f"]({project.address}/blob/{project.tag}/", cell.source)
+            cell.source = re.sub(r"\]\((\.\./)+", f"]({project.address}/blob/{project.tag}/", cell.source)
     return notebook
 
 
-def _cleaned(notebook: NotebookNode) -> NotebookNode:
+def _cleaned(notebook: NotebookNode, depth: int) -> NotebookNode:
+    """As it is handed out, so many folders below the library."""
+    for cell in notebook.cells:
+        if depth and BOOTSTRAP in tags_of(cell):
+            cell.source = _BESIDE.format("/".join([".."] * depth)) + cell.source
     clean(notebook)
     # Without its pairing: a student's JupyterLab shall not write a .py beside each lesson.
     notebook.metadata = nbformat.from_dict({key: value for key, value in METADATA.items() if key != "jupytext"})

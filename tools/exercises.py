@@ -71,7 +71,7 @@ def malformed(notebook: NotebookNode) -> Iterator[tuple[int, str]]:
             yield number, "needs one line `check.NAME(FUNCTION)`, so that a student learns whether it is right"
         elif not _parses(stub(cell.source)):
             yield number, "makes a stub that is no Python"
-        elif cell.outputs and not "".join(output.get("text", "") for output in cell.outputs).startswith(RIGHT):
+        elif cell.outputs and not "".join(output.get("text", "") for output in cell.outputs).startswith(RIGHT[0]):
             yield number, "holds a solution that its own check refuses"
 
 

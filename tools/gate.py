@@ -17,10 +17,13 @@ from jupytext.cli import jupytext as sync
 from nbformat import NotebookNode
 
 from .clean import CELL_METADATA, METADATA, PICTURE, PICTURE_METADATA, WIDGET, cell_ids
+from .errors import ToolError
 from .exercises import EXERCISE, malformed
 from .generated import BADGES, BOOTSTRAP, generated_cells, links, tags_of
+from .pairs import read_source
 from .project import Project
 from .sources import CHECKED, stale_sources
+from .translations import english_left, is_translatable, lesson_texts
 
 LARGEST = 1_500_000  # bytes of an .ipynb
 MOST_CELLS = 25  # of code
@@ -28,6 +31,8 @@ LONG_CELL = 12  # lines; more than half of the cells must be shorter
 REMAKE = "run `make notebooks`"
 TAGS = {BADGES, BOOTSTRAP, CHECKED, EXERCISE, "raises-exception"}
 _FOLDERS = "home root Users tmp var private mnt media content kaggle opt usr work workspace data srv"
+_NO_PROSE = re.compile(r"`[^`]*`|\$[^$]*\$|\]\([^)]*\)|<[^>]*>")  # code, formulas and addresses
+_ENGLISH = re.compile(r"(?:[A-Za-z][A-Za-z'’-]*,? ){4,}[A-Za-z]+")
 _PATH = re.compile(rf"(?<![\w.:/~])(?:/(?:{'|'.join(_FOLDERS.split())})/|[A-Za-z]:\\)[^\s\"']*|file:///[^\s\"']*")
 
 
@@ -36,20 +41,25 @@ def problems(project: Project) -> list[str]:
     if not project.lessons:
         return [f"{project.root / 'notebooks'} holds no lesson: name the files 01_….py and 01_….ipynb."]
     found = list(_readmes(project))
-    for lesson in project.lessons:
+    for lesson in [*project.lessons, *project.translations]:
         missing = [ending for ending in ("py", "ipynb") if not project.path(lesson, ending).exists()]
         if missing:
             found.append(f"notebooks/{lesson}.{missing[0]} is missing beside its other half: {REMAKE}.")
             continue
         path = project.path(lesson, "ipynb")
-        found += [f"notebooks/{path.name}{problem}" for problem in _problems(project, lesson, path)]
+        try:
+            found += [f"notebooks/{lesson}.ipynb{problem}" for problem in _problems(project, lesson, path)]
+        except ToolError as problem:
+            found.append(f"notebooks/{lesson}.py: {problem}")
     return found
 
 
 def _readmes(project: Project) -> Iterator[str]:
     for readme in project.root.glob("README*.md"):
         text = readme.read_text(encoding="utf-8")
-        missing = [link for lesson in project.lessons for link in links(project, lesson) if link not in text]
+        language = readme.name.split(".")[1]  # README.zh-TW.md names the lessons in that language
+        lessons = [name for name in project.translations if name.startswith(f"{language}/")] or project.lessons
+        missing = [link for lesson in lessons for link in links(project, lesson) if link not in text]
         if missing:
             yield f"{readme.name} lacks the link {missing[0]}: put it where the lesson is named."
 
@@ -71,6 +81,8 @@ def _problems(project: Project, lesson: str, path: Path) -> Iterator[str]:
         yield f", cell {number}: {problem}: mend it, then {REMAKE}."
     for number, problem in stale_sources(notebook):
         yield f", cell {number}: {problem}: {REMAKE}."
+    if lesson in project.translations:
+        yield from _translation(project, lesson, notebook)
     yield from _paths(notebook, project.root)
     yield from _sync(project, lesson)
 
@@ -142,6 +154,22 @@ def _foreign_metadata(output: NotebookNode) -> list[str]:
     return extra + [f"{PICTURE} {key}" for key in metadata.get(PICTURE, {}) if key not in PICTURE_METADATA]
 
 
+def _translation(project: Project, lesson: str, notebook: NotebookNode) -> Iterator[str]:
+    """The code is that of the English lesson, and nothing in it or in the prose is left in English."""
+    language, original = lesson.split("/")
+    made, english, texts = read_source(project, lesson), read_source(project, original), lesson_texts(language)
+    for number, (cell, fresh, other) in enumerate(zip(notebook.cells, made.cells, english.cells, strict=False), 1):
+        if cell.cell_type == "markdown":
+            left = [found.group() for found in _ENGLISH.finditer(_NO_PROSE.sub(" ", fresh.source))]
+        elif cell.source != fresh.source:
+            yield f", cell {number}: is not made from the English lesson of today: {REMAKE}."
+            continue
+        else:
+            left = english_left(other.source, texts) if is_translatable(other) else []
+        if left:
+            yield f", cell {number}: {left[0][:60]!r} is not translated: write it in notebooks/{lesson}.py or the table."
+
+
 def _paths(notebook: NotebookNode, root: Path) -> Iterator[str]:
     for number, cell in enumerate(notebook.cells, 1):
         text = "\n".join([cell.source, *map(_text, cell.get("outputs", []))])
@@ -166,7 +194,7 @@ def _sync(project: Project, lesson: str) -> Iterator[str]:
         yield f": notebooks/{lesson}.py lacks the header that pairs the two: {REMAKE}."
         return
     with tempfile.TemporaryDirectory() as folder:
-        copies = [Path(folder) / f"{lesson}.{ending}" for ending in ("ipynb", "py")]
+        copies = [Path(folder) / f"{Path(lesson).name}.{ending}" for ending in ("ipynb", "py")]
         for age, copy in enumerate(copies):
             shutil.copy(project.path(lesson, copy.suffix[1:]), copy)
             os.utime(copy, (age, age))  # the .py is the newer one: it is what people edit

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from nbformat import NotebookNode
 
+from speaker_lib.utils.language import VARIABLE
+
 from .project import Project
 
 BADGES, BOOTSTRAP = "badges", "bootstrap"  # the tags of these cells
@@ -33,10 +35,11 @@ def generated_cells(project: Project, lesson: str) -> dict[str, str]:
     """The source of each generated cell of a lesson, by its tag."""
     colab, kaggle = links(project, lesson)
     folder = project.slug.split("/")[1]
-    return {
-        BADGES: _BADGES.format(colab=colab, kaggle=kaggle),
-        BOOTSTRAP: _BOOTSTRAP.format(address=project.address, tag=project.tag, folder=folder),
-    }
+    bootstrap = _BOOTSTRAP.format(address=project.address, tag=project.tag, folder=folder)
+    if "/" in lesson:  # a translation, one folder deeper
+        chosen = f'{bootstrap.splitlines()[1]}\n\nos.environ.setdefault("{VARIABLE}", "{lesson.split("/")[0]}")'
+        bootstrap = bootstrap.replace(bootstrap.splitlines()[1], chosen).replace('"../speaker_lib"', '"../../speaker_lib"')
+    return {BADGES: _BADGES.format(colab=colab, kaggle=kaggle), BOOTSTRAP: bootstrap}
 
 
 def links(project: Project, lesson: str) -> tuple[str, str]:

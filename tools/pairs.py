@@ -13,6 +13,7 @@ from .errors import ToolError
 from .execute import write_notebook
 from .generated import fill
 from .project import Project
+from .translations import take_code
 
 
 def read_source(project: Project, lesson: str) -> NotebookNode:
@@ -21,6 +22,9 @@ def read_source(project: Project, lesson: str) -> NotebookNode:
     if not path.exists():
         raise ToolError(f"{path} is missing: `jupytext --to py:percent` makes it from the .ipynb.")
     notebook = jupytext.read(path, fmt="py:percent")
+    if lesson in project.translations:
+        language, original = lesson.split("/")
+        take_code(notebook, read_source(project, original), language)
     fill(notebook, project, lesson)
     return notebook
 

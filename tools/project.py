@@ -42,6 +42,12 @@ class Project:
         folder = self.root / "notebooks"
         return sorted({path.stem for ending in ("py", "ipynb") for path in folder.glob(f"[0-9]*.{ending}")})
 
+    @property
+    def translations(self) -> list[str]:
+        """Lessons in other languages, ``zh-TW/01_baseline``: their prose is their own, their code is that of the lesson."""
+        folder = self.root / "notebooks"
+        return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.glob("*/[0-9]*.py"))
+
     def path(self, lesson: str, ending: str) -> Path:
         """The ``py`` or the ``ipynb`` half of a lesson."""
         return self.root / "notebooks" / f"{lesson}.{ending}"

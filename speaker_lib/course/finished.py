@@ -22,6 +22,7 @@ from ..experiments.ladder import LADDER
 from ..training.run import CONFIG, EVALUATION, METRICS, WEIGHTS, Run
 from ..utils.errors import RunError, SpeakerError
 from ..utils.files import make_folder, replacing
+from ..utils.language import translate
 
 ARCHIVE = "finished-runs.tar.gz"
 # The run below the lesson's folders whose weights a lesson loads. All others' would be ten times as much.
@@ -71,7 +72,8 @@ def take_finished_runs(places: Sequence[Path], runs: Path, corpus: Corpus, profi
     with replacing(taken, "w", encoding="utf-8") as file:
         file.write(digest)
     if count:
-        print(f"{count} finished runs come from {path}: `replay(run)` draws one's curves; to train it here, delete its folder.")
+        said = "{n} finished runs come from {path}: `replay(run)` draws one's curves; to train it here, delete its folder."
+        print(translate(said, n=count, path=path))
     else:
         print(f"{path} adds no run of profile {profile} on these data, so what is missing is trained here.")
 

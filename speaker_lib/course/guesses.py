@@ -10,6 +10,7 @@ from types import ModuleType
 
 from ..utils.errors import ConfigError, RunError, escape_controls, short_repr
 from ..utils.files import make_folder, replacing
+from ..utils.language import translate
 from .widgets import display, find_ipywidgets
 
 FILE = "guesses.json"
@@ -26,9 +27,9 @@ def guess(folder: Path, question: str, options: Sequence[str], answer: str | Non
     said = stored_guess(folder, question)
     ipywidgets = find_ipywidgets("a click on a guess")
     if ipywidgets is None:
-        print(_status(said, 'To guess, add answer="…" to this call and run the cell again.'))
+        print(_status(said, translate('To guess, add answer="…" to this call and run the cell again.')))
         return
-    print(_status(said, 'To guess, click on one; or add answer="…" to this call and run the cell again.'))
+    print(_status(said, translate('To guess, click on one; or add answer="…" to this call and run the cell again.')))
     _buttons(ipywidgets, folder, question, options, said)
 
 
@@ -65,7 +66,9 @@ def _shown(path: Path) -> str:
 
 
 def _status(said: str | None, how: str) -> str:
-    return f"No guess is stored here. {how}" if said is None else f"You said {escape_controls(said)}."
+    if said is None:
+        return translate("No guess is stored here.") + translate(" ") + how
+    return translate("You said {answer}.", answer=escape_controls(said))
 
 
 def _buttons(ipywidgets: ModuleType, folder: Path, question: str, options: Sequence[str], said: str | None) -> None:
@@ -75,7 +78,7 @@ def _buttons(ipywidgets: ModuleType, folder: Path, question: str, options: Seque
 
     def store(change: dict[str, str]) -> None:
         store_guess(folder, question, options, change["new"])
-        status.value = f"You said <b>{change['new']}</b>. It is kept with the runs."
+        status.value = translate("You said {answer}. It is kept with the runs.", answer=f"<b>{change['new']}</b>")
 
     buttons.observe(store, names="value")
     display(ipywidgets.VBox([buttons, status]))

@@ -22,6 +22,7 @@ from ..training.loop import train
 from ..training.run import Run, fit_to_data
 from ..utils.device import get_device
 from ..utils.errors import ConfigError, CorpusError, DownloadError, RunError, SpeakerError, short_repr
+from ..utils.language import translate
 from .finished import take_finished_runs
 from .guesses import guess, stored_guess
 from .profiles import Profile, get_profile
@@ -57,7 +58,8 @@ class Lesson:
         run = self.run(name) if Run.exists(self.runs / name) else None
         if run is None or not run.metrics():
             run = self._open(f"{name}-short", replace(preset, train=preset.train.with_total_steps(preset.train.total_steps // 5)))
-            print(f"There is no run of {name} yet, so a short one takes its place: {run.preset.train.total_steps:,} steps.")
+            said = "There is no run of {name} yet, so a short one takes its place: {steps:,} steps."
+            print(translate(said, name=name, steps=run.preset.train.total_steps))
             train(run, self.corpus, self.device)
         step, total = run.metrics()[-1]["step"], run.preset.train.total_steps
         if step < total:

@@ -16,6 +16,7 @@ from ..plots.style import Figure
 from ..sound.features import FRAMES_PER_SECOND, SAMPLE_RATE
 from ..training.run import Run
 from ..utils.errors import CorpusError
+from ..utils.language import translate
 from .speech import sound_of
 from .widgets import display, find_ipywidgets, show, show_below, widget_view
 
@@ -34,7 +35,7 @@ def explore_mistakes(run: Run, corpus: Corpus, logits: torch.Tensor, labels: tor
     heldout = heldout_indices(run, corpus)
     found = find_mistakes(logits, labels, heldout)[:MOST]
     if not found:
-        print("The model made no mistake here, so there is none to explore.")
+        print(translate("The model made no mistake here, so there is none to explore."))
         return
     model, names = run.load_model(), corpus.speakers
 
@@ -54,8 +55,12 @@ def explore_mistakes(run: Run, corpus: Corpus, logits: torch.Tensor, labels: tor
     if ipywidgets is None:
         show(figure_of(0))
     else:
-        options = [(f"{names[m.true]} taken for {names[m.named]}, {m.probability:.2f}", i) for i, m in enumerate(found)]
-        menu = ipywidgets.Dropdown(options=options, description="mistake", layout={"width": "60%"})
+        said = "{speaker} taken for {other}, {probability:.2f}"
+        options = [
+            (translate(said, speaker=names[m.true], other=names[m.named], probability=m.probability), i)
+            for i, m in enumerate(found)
+        ]
+        menu = ipywidgets.Dropdown(options=options, description=translate("mistake"), layout={"width": "60%"})
         page = ipywidgets.HTML(value=players_of(0))
         menu.observe(lambda change: setattr(page, "value", players_of(change["new"])), names="value")
         show_below(menu, figure_of(0), figure_of)
@@ -70,11 +75,11 @@ def sounds(corpus: Corpus, mistake: Mistake, heldout: torch.Tensor) -> list[tupl
     """
     utterances, names = corpus.labelled, corpus.speakers
     known = np.setdiff1d(utterances.clean, heldout.numpy())  # (utterances to train on,)
-    found = [(f"the utterance, by {names[mistake.true]}", sound_of(corpus, mistake.utterance))]
+    found = [(translate("the utterance, by {name}", name=names[mistake.true]), sound_of(corpus, mistake.utterance))]
     for speaker in (mistake.true, mistake.named):
         own = known[utterances.labels[known] == speaker]  # (utterances of the speaker,)
         if len(own):
-            found.append((f"{names[speaker]}, in training", sound_of(corpus, int(own[0]))))
+            found.append((translate("{name}, in training", name=names[speaker]), sound_of(corpus, int(own[0]))))
     return found
 
 

@@ -147,7 +147,8 @@ class OwnVoice:
 
             def _repr_mimebundle_(self, **options: object) -> tuple[dict[str, object], dict[str, object]]:
                 shown, metadata = super()._repr_mimebundle_(**options)
-                return shown | {"text/html": _STILL.format(seconds=self.seconds)}, metadata
+                still = _STILL.format(seconds=self.seconds)
+                return shown | {"text/html": still, "text/plain": "The panel to record your own voice."}, metadata
 
         panel = Panel()
         panel.on_msg(self._clicked)

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import ModuleType
 
 from ..utils.errors import ConfigError, short_repr
+from ..utils.language import language as reader_language
+from ..utils.language import translate
 from .widgets import display, find_ipywidgets, widget_view
 
 QUESTIONS = Path(__file__).parent / "questions"
@@ -54,12 +56,13 @@ def parse_quiz(text: str) -> tuple[Question, ...]:
     return tuple(asked)
 
 
-def quiz(lesson: int, language: str = "en") -> None:
-    """Shows a lesson's quiz: buttons with explanations, or the questions with their answers folded where there are no widgets.
+def quiz(lesson: int, language: str | None = None) -> None:
+    """Shows a lesson's quiz in the reader's language or ``language``.
 
-    Raises ConfigError as `questions`.
+    There are buttons with explanations, or, without widgets, the questions with their answers folded.  Raises ConfigError as
+    `questions`.
     """
-    asked = questions(lesson, language)
+    asked = questions(lesson, language or reader_language())
     bundle: dict[str, object] = {"text/html": quiz_page(asked), "text/plain": quiz_text(asked)}
     ipywidgets = find_ipywidgets("a quiz with buttons")
     if ipywidgets is not None:
@@ -69,7 +72,7 @@ def quiz(lesson: int, language: str = "en") -> None:
 
 def explain(choice: Choice) -> str:
     """What a student reads who has chosen it."""
-    return f"{'✓ Yes.' if choice.right else '✗ No.'} {choice.why}"
+    return f"{translate('✓ Yes.' if choice.right else '✗ No.')} {choice.why}"
 
 
 def quiz_text(asked: tuple[Question, ...]) -> str:

@@ -22,8 +22,10 @@ from ..training.run import fit_to_data
 from ..training.state import TrainState
 from ..training.step import TrainStep
 from ..utils.device import get_autocast_dtype, has_apple_gpu
+from ..utils.language import translate
 from ..utils.optional import optional
 from ..utils.parallel import available_cores
+from ..utils.text import padded
 from .lesson import FOUND, HERE, RUNS, Lesson, open_lesson
 
 _TIMED_STEPS = 5
@@ -34,7 +36,7 @@ def preflight(data: str = FOUND, keep: str = HERE) -> Lesson:
     """Opens a lesson as `open_lesson` does; prints its profile, machine, data, and the training times to expect."""
     lesson = open_lesson(data, keep)
     for name, text in _facts(lesson):
-        print(f"{name:<9} {text}", flush=True)
+        print(f"{padded(translate(name), 9)} {text}", flush=True)
     return lesson
 
 
@@ -72,7 +74,10 @@ def ablation_time(lesson: Lesson) -> str:
         torch.set_num_threads(threads)
     n_runs, n_seeds = len(presets) * len(plan.seeds), len(plan.seeds)
     total = _start_seconds() + n_seeds * seconds / min(workers, n_runs)
-    return f"{n_runs} runs of {plan.train.total_steps:,} steps, {workers} at a time, about {_duration(total)} here"
+    return translate(
+        "{n} runs of {steps:,} steps, {workers} at a time, about {time} here",
+        n=n_runs, steps=plan.train.total_steps, workers=workers, time=_duration(total),
+    )  # fmt: skip
 
 
 def _run_seconds(preset: Preset, corpus: Corpus, device: torch.device) -> float:
@@ -95,33 +100,37 @@ def _start_seconds() -> float:
 def _facts(lesson: Lesson) -> Iterator[tuple[str, str]]:
     profile, corpus = lesson.profile, lesson.corpus
     memory = optional("psutil", "the preflight").virtual_memory()
-    yield "profile", f"{profile.name}: {profile.meaning}"
+    yield "profile", translate("{name}: {meaning}", name=profile.name, meaning=translate(profile.meaning))
     yield "device", _device_name(lesson.device)
-    yield "memory", f"{memory.available / 2**30:.0f} of {memory.total / 2**30:.0f} GiB free"
+    gib = {"free": memory.available / 2**30, "total": memory.total / 2**30}
+    yield "memory", translate("{free:.0f} of {total:.0f} GiB free", **gib)
     place = next(folder for folder in (lesson.runs, *lesson.runs.parents) if folder.exists())  # data may be read-only
-    yield "disk", f"{shutil.disk_usage(place).free / 2**30:.0f} GiB free for runs"
-    yield "data", f"{corpus.source}: {len(corpus.labelled):,} labelled utterances of {corpus.n_speakers} speakers"
-    yield "runs", f"kept in {_relative(lesson.runs)}"
+    yield "disk", translate("{free:.0f} GiB free for runs", free=shutil.disk_usage(place).free / 2**30)
+    counts = {"n": len(corpus.labelled), "speakers": corpus.n_speakers}
+    yield "data", translate("{source}: {n:,} labelled utterances of {speakers} speakers", source=corpus.source, **counts)
+    yield "runs", translate("kept in {folder}", folder=_relative(lesson.runs))
     for name in RUNS:
         preset = getattr(profile, name)
         try:
             seconds = preset.train.total_steps * seconds_per_step(preset, corpus, lesson.device)
         except torch.OutOfMemoryError:
-            yield name, "does not fit into the GPU's free memory: end what else uses it, such as another notebook"
+            yield name, translate("does not fit into the GPU's free memory: end what else uses it, such as another notebook")
             continue
-        yield name, f"{preset.train.total_steps:,} steps, about {_duration(seconds)} here"
+        yield name, translate("{steps:,} steps, about {time} here", steps=preset.train.total_steps, time=_duration(seconds))
 
 
 def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
-        return f"{torch.cuda.get_device_name()}, {torch.cuda.mem_get_info()[0] / 2**30:.0f} GiB free"
+        free = torch.cuda.mem_get_info()[0] / 2**30
+        return translate("{name}, {free:.0f} GiB free", name=torch.cuda.get_device_name(), free=free)
     if device.type == "mps":
-        return "Apple's GPU, as SPEAKER_DEVICE asks; no test of the kit ran on one, so compare a short run with the CPU's"
+        said = "Apple's GPU, as SPEAKER_DEVICE asks; no test of the kit ran on one, so compare a short run with the CPU's"
+        return translate(said)
     cores = available_cores()
     more = "on Colab, Runtime > Change runtime type gives a GPU"
     if has_apple_gpu():
         more = "Apple's GPU is not used, because no test of the kit ran on one: SPEAKER_DEVICE=mps tries it"
-    return f"CPU, {cores} core{'s' * (cores > 1)}; {more}"
+    return translate("CPU, 1 core; {more}" if cores == 1 else "CPU, {cores} cores; {more}", cores=cores, more=translate(more))
 
 
 def _relative(folder: Path) -> str:
@@ -132,4 +141,6 @@ def _relative(folder: Path) -> str:
 
 
 def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    if seconds < 90:
+        return translate("{n:.0f} s", n=seconds)
+    return translate("{n:.0f} min", n=seconds / 60) if seconds < 5400 else translate("{n:.1f} h", n=seconds / 3600)

@@ -16,6 +16,7 @@ from ..plots.runs import curves_figure
 from ..plots.style import DPI, Figure, description
 from ..training.run import Run
 from ..utils.errors import RunError, SpeakerError
+from ..utils.language import translate
 from ..utils.optional import optional
 from ..utils.progress import log
 
@@ -70,7 +71,7 @@ class LivePlot:
         ipywidgets = find_ipywidgets("a button that stops training")
         if ipywidgets is not None and _buttons_work():
             self.button = ipywidgets.Button(
-                description="Stop training", icon="stop", tooltip="saves the run", disabled=run.finished
+                description=translate("Stop training"), icon="stop", tooltip=translate("saves the run"), disabled=run.finished
             )
             self.button.on_click(lambda _: self._stop())
             # ipykernel 7.4 would send a click to the subshell that last used the widget: the one that is busy training.

@@ -6,6 +6,7 @@ import torch
 
 from ..training.run import Run
 from ..utils.errors import escape_controls
+from ..utils.language import translate
 from ..utils.text import text_table
 from .book import Reference
 from .enrolment import Recognised, Threshold, cohort_of
@@ -23,20 +24,26 @@ def evaluation_text(
     ``logits`` (n, n_speakers) and ``labels`` (n,) are those of the ``full`` protocol.
     """
     asked = len(labels.unique())  # fewer where a speaker has no utterance held out
-    counts = f"{result.n_utterances:,} utterances, {f'{asked} of ' * (asked < len(speakers))}{len(speakers)} speakers"
-    full = f"full  accuracy {result.full.accuracy:.4f}, top 5 {result.full.top5:.4f}, loss {result.full.loss:.3f}  (whole)"
+    of = "" if asked == len(speakers) else translate("{n} of ", n=asked)
+    counts = translate("{n:,} utterances, {of}{speakers} speakers", n=result.n_utterances, of=of, speakers=len(speakers))
+    full = translate("full  accuracy {accuracy:.4f}, top 5 {top5:.4f}, loss {loss:.3f}  (whole)", **vars(result.full))
     if isinstance(result, EnsembleEvaluation):
         lines = [f"{counts}, {len(result.runs)} runs, average of {result.average}", full]
     else:
-        crop = f"crop  accuracy {result.crop.accuracy:.4f} (SD over cuts {result.crop.std:.4f}), loss {result.crop.loss:.3f}"
-        lines = [f"{counts}, {result.n_parameters:,} parameters", f"{crop}  (one segment each)", full]
+        crop = "crop  accuracy {accuracy:.4f} (SD over cuts {std:.4f}), loss {loss:.3f}  (one segment each)"
+        parameters = translate("{n:,} parameters", n=result.n_parameters)
+        lines = [counts + translate(", ") + parameters, translate(crop, **vars(result.crop)), full]
     accuracy = speaker_accuracy(logits, labels)  # (n_speakers,), NaN where a speaker has no utterance
     ranking = [i for i in torch.argsort(accuracy, stable=True).tolist() if not accuracy[i].isnan()]
     tied = sum(accuracy[i] == accuracy[ranking[4]] for i in ranking[5:]) if len(ranking) > 5 else 0
-    hardest = ", ".join(f"{speakers[i]} {accuracy[i]:.2f}" for i in ranking[:5])
-    lines.append(f"hardest speakers: {hardest}" + f" (and {tied} more like the last)" * (tied > 0))
-    confused = [f"{speaker} taken for {other} x{count}" for speaker, other, count in most_confused(logits, labels, speakers)]
-    lines.append("most confused: " + (", ".join(confused) or "none"))
+    hardest = translate(", ").join(f"{speakers[i]} {accuracy[i]:.2f}" for i in ranking[:5])
+    more = translate(" (and {n} more like the last)", n=tied) if tied else ""
+    lines.append(translate("hardest speakers: {speakers}", speakers=hardest + more))
+    confused = [
+        translate("{speaker} taken for {other} x{count}", speaker=speaker, other=other, count=count)
+        for speaker, other, count in most_confused(logits, labels, speakers)
+    ]
+    lines.append(translate("most confused: {pairs}", pairs=translate(", ").join(confused) or translate("none")))
     return "\n".join(lines)
 
 

@@ -23,6 +23,7 @@ from ..data.splits import split_utterances
 from ..evaluation.identification import CROP_SEEDS
 from ..training.run import Run, check_several_speakers
 from ..utils.errors import RunError
+from ..utils.language import translate
 from ..utils.optional import optional
 
 STATISTICS = ("mean and deviation", "+ deviation of deltas", "+ correlations of cepstra")  # each with all those before it
@@ -123,8 +124,10 @@ def classical_conclusion(results: Sequence[ClassicalResult], name: str, accuracy
     lda = results[-1]
     gain = accuracy - lda.full
     error = math.sqrt((accuracy * (1 - accuracy) + lda.full * (1 - lda.full)) / n_utterances)
-    verdict = "level with it" if abs(gain) <= 2 * error else f"{abs(gain):.3f} {'ahead of' if gain > 0 else 'behind'} it"
-    return (
-        f"Without a network, LDA names {lda.full:.3f} of {n_utterances:,} whole utterances right after {lda.cpu_seconds:.0f} s "
-        f"of training on one core. The {name} model names {accuracy:.3f}: it is {verdict}."
-    )
+    ahead = "{by:.3f} ahead of it" if gain > 0 else "{by:.3f} behind it"
+    verdict = translate("level with it" if abs(gain) <= 2 * error else ahead, by=abs(gain))
+    return translate(
+        "Without a network, LDA names {lda:.3f} of {n:,} whole utterances right after {seconds:.0f} s of training on one core. "
+        "The {model} model names {accuracy:.3f}: it is {verdict}.",
+        lda=lda.full, n=n_utterances, seconds=lda.cpu_seconds, model=name, accuracy=accuracy, verdict=verdict,
+    )  # fmt: skip

@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from ..utils.language import translate
 from ..utils.optional import optional
 from ..utils.text import Sentences
 from .ablation import Ablation, Change, paths
@@ -49,7 +50,13 @@ class Gain:
 
     def __str__(self) -> str:
         """The mean, with its standard error if there are several seeds."""
-        return f"{self.mean:+.3f}" + (f" (SE {self.standard_error:.3f})" if len(self.differences) > 1 else "")
+        error = translate(" (SE {error:.3f})", error=self.standard_error)
+        return signed(self.mean) + error * (len(self.differences) > 1)
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """A number with its sign; what is rounded to 0 is +0, never -0."""
+    return f"{round(value, digits) + 0.0:+.{digits}f}"
 
 
 def holm(p_values: Sequence[float], alpha: float = ALPHA) -> list[bool]:
@@ -70,36 +77,39 @@ def ablation_conclusions(ablation: Ablation) -> Sentences:
     """Which changes explain the difference between the two presets, in sentences with their numbers."""
     changes, baseline, tuned = ablation.changes, ablation.of(()), ablation.of(ablation.changes)
     total = _gain(baseline, tuned)
-    first = (
-        f"On {ablation.source}, mean over {_seeds(total)}: the baseline reaches {baseline.full.mean():.3f} on whole utterances, "
-        f"with all {len(changes)} changes {tuned.full.mean():.3f}, a gain of {total}."
-    )
+    first = translate(
+        "On {data}, mean over {seeds}: the baseline reaches {before:.3f} on whole utterances, with all {n} changes {after:.3f}, "
+        "a gain of {gain}.",
+        data=ablation.source, seeds=_seeds(total), n=len(changes), gain=total,
+        before=baseline.full.mean(), after=tuned.full.mean(),
+    )  # fmt: skip
     if total.p > ALPHA:
-        return Sentences([first, "That is not significant with this many seeds, so these runs cannot say which change did it."])
+        verdict = translate("That is not significant with this many seeds, so these runs cannot say which change did it.")
+        return Sentences([first, verdict])
     alone = _largest_first([(change.label, gain) for change, gain in gains_alone(ablation).items()])
     added = Gain(sum(gain.differences for _, gain in alone))
     interaction = Gain(total.differences - added.differences)
     *significant, interacting = holm([*(gain.p for _, gain in alone), interaction.p])  # stated together, so corrected together
-    made_alone = " ".join(["Each change made alone.", *_verdicts(alone, significant)])
+    made_alone = translate(" ").join([translate("Each change made alone."), *_verdicts(alone, significant)])
     _, *orders = paths(changes)
     forward, backward = (marginal_gains(ablation, order) for order in orders)
     in_order = [
-        f"{change.label} adds {forward[change.name]} in the report's order and {backward[change.name]} in the reverse order."
+        translate(
+            "{change} adds {forward} in the report's order and {backward} in the reverse order.",
+            change=change.label,
+            forward=forward[change.name],
+            backward=backward[change.name],
+        )
         for change in changes
     ]
     if total.mean < 0:
-        return Sentences([first, "So all changes together lower the accuracy here.", made_alone, *in_order])
+        return Sentences([first, translate("So all changes together lower the accuracy here."), made_alone, *in_order])
     both = [(c.label, Gain((forward[c.name].differences + backward[c.name].differences) / 2)) for c in changes]
-    divided = "; ".join(f"{label} {gain}" for label, gain in _largest_first(both))
-    return Sentences(
-        [
-            first,
-            made_alone,
-            *in_order,
-            f"The whole gain of {total.mean:+.3f}, divided up as the mean of the two orders: {divided}.",
-            _together(baseline, added, total, interaction, interacting),
-        ]
-    )
+    divided = translate(
+        "The whole gain of {gain:+.3f}, divided up as the mean of the two orders: {parts}.",
+        gain=total.mean, parts=_listed(_largest_first(both)),
+    )  # fmt: skip
+    return Sentences([first, made_alone, *in_order, divided, _together(baseline, added, total, interaction, interacting)])
 
 
 def measuring(ablation: Ablation) -> Sentences:
@@ -107,18 +117,23 @@ def measuring(ablation: Ablation) -> Sentences:
     rows = []
     for changes, name in (((), "The baseline"), (ablation.changes, "With all changes the model")):
         random, session = ablation.of(changes), ablation.of(changes, "session")
-        sentence = f"{name} reaches {random.crop.mean():.3f} on random segments and {random.full.mean():.3f} on whole utterances"
+        reached = translate(
+            "{model} reaches {crop:.3f} on random segments and {full:.3f} on whole utterances.",
+            model=translate(name), crop=random.crop.mean(), full=random.full.mean(),
+        )  # fmt: skip
         if session is not None:
-            sentence += (
-                f"; on whole utterances of recordings that were not in the training data, {session.full.mean():.3f} "
-                f"(other runs, trained on {session.n_train:,} utterances instead of {random.n_train:,})"
-            )
-        rows.append(sentence + ".")
+            reached += translate(" ") + translate(
+                "On whole utterances of recordings that were not in the training data it reaches {full:.3f} (other runs, "
+                "trained on {n:,} utterances instead of {n_random:,}).",
+                full=session.full.mean(), n=session.n_train, n_random=random.n_train,
+            )  # fmt: skip
+        rows.append(reached)
     if ablation.of((), "session") is None:
-        return Sentences([*rows, "No speaker of these data has two known recordings, so unseen recordings cannot be tried."])
+        untried = translate("No speaker of these data has two known recordings, so unseen recordings cannot be tried.")
+        return Sentences([*rows, untried])
     by_split = {split: _gain(ablation.of((), split), ablation.of(ablation.changes, split)) for split in ("random", "session")}
-    worth = f"{by_split['random']} by the random split, and {by_split['session']} on unseen recordings"
-    return Sentences([*rows, f"So the {len(ablation.changes)} changes gain {worth}."])
+    worth = "So the {n} changes gain {random} by the random split, and {session} on unseen recordings."
+    return Sentences([*rows, translate(worth, n=len(ablation.changes), **by_split)])
 
 
 def ladder_gains(ladder: Ladder) -> dict[LadderStep, tuple[Gain, bool]]:
@@ -137,11 +152,13 @@ def ladder_conclusions(ladder: Ladder) -> Sentences:
     lowest, highest, gains = ladder.kept[0], ladder.kept[-1], ladder_gains(ladder)
     first, last = ladder.results[lowest], ladder.results[highest]
     total = _gain(first, last)
-    sentence = (
-        f"On {ladder.source}, mean over {_seeds(total)}, evaluated on {ladder.evaluated_on}: from {first.full.mean():.3f} "
-        f"on whole utterances ({lowest.label}) to {last.full.mean():.3f}, a gain of {total}."
-    )
-    told = [(step.label, gain) for step, (gain, _) in gains.items()]
+    sentence = translate(
+        "On {data}, mean over {seeds}, evaluated on {heldout}: from {before:.3f} on whole utterances ({step}) to {after:.3f}, "
+        "a gain of {gain}.",
+        data=ladder.source, seeds=_seeds(total), heldout=translate(ladder.evaluated_on), step=translate(lowest.label),
+        before=first.full.mean(), after=last.full.mean(), gain=total,
+    )  # fmt: skip
+    told = [(translate(step.label), gain) for step, (gain, _) in gains.items()]
     return Sentences([sentence, *_verdicts(told, [found for _, found in gains.values()])])
 
 
@@ -150,9 +167,12 @@ def guess_and_outcome(ablation: Ablation, guessed: str | None) -> str:
     gains = {change.name: gain for change, gain in gains_alone(ablation).items()}
     (best, largest), *_ = _largest_first(list(gains.items()))
     if guessed not in gains:
-        return f"No guess is stored here. The runs: alone, {best} gains most, {largest}."
-    said = f"You said {guessed}. The runs: alone it gains {gains[guessed]}"
-    return f"{said}, the most of all." if guessed == best else f"{said}; {best} gains most, {largest}."
+        return translate("No guess is stored here. The runs: alone, {best} gains most, {most}.", best=best, most=largest)
+    told = {"guessed": guessed, "gain": gains[guessed]}
+    if guessed == best:
+        return translate("You said {guessed}. The runs: alone it gains {gain}, the most of all.", **told)
+    said = "You said {guessed}. The runs: alone it gains {gain}; {best} gains most, {most}."
+    return translate(said, best=best, most=largest, **told)
 
 
 def gains_alone(ablation: Ablation) -> dict[Change, Gain]:
@@ -172,22 +192,26 @@ def _gain(before: SeedResults, after: SeedResults) -> Gain:
 
 def _seeds(gain: Gain) -> str:
     n = len(gain.differences)
-    return f"{n} seed{'s' * (n > 1)}"
+    return translate("1 seed" if n == 1 else "{n} seeds", n=n)
 
 
 def _largest_first(gains: list[tuple[str, Gain]]) -> list[tuple[str, Gain]]:
     return sorted(gains, key=lambda pair: -pair[1].mean)
 
 
+def _listed(gains: Sequence[tuple[str, Gain]]) -> str:
+    return translate("; ").join(f"{label} {gain}" for label, gain in gains)
+
+
 def _verdicts(gains: Sequence[tuple[str, Gain]], significant: Sequence[bool]) -> list[str]:
     """A sentence with the significant gains, and one with the others."""
     sentences = []
     for verdict, text in (
-        (True, "Significant at 5 % over the seeds"),
-        (False, "Not significant with this many seeds"),
+        (True, "Significant at 5 % over the seeds (paired t-test, Holm's correction): {gains}."),
+        (False, "Not significant with this many seeds (paired t-test, Holm's correction): {gains}."),
     ):
-        listed = [f"{label} {gain}" for (label, gain), found in zip(gains, significant, strict=True) if found == verdict]
-        sentences += [f"{text} (paired t-test, Holm's correction): {'; '.join(listed)}."] * bool(listed)
+        listed = [pair for pair, found in zip(gains, significant, strict=True) if found == verdict]
+        sentences += [translate(text, gains=_listed(listed))] * bool(listed)
     return sentences
 
 
@@ -201,5 +225,8 @@ def _together(baseline: SeedResults, added: Gain, total: Gain, surplus: Gain, in
         verdict = "together they gain less than one by one; that need not be an overlap, as no accuracy exceeds 1"
     else:
         verdict = "the changes overlap: each does part of what another does too"
-    sums = f"One by one they would add up to {added.mean:+.3f}, together they make {total.mean:+.3f}"
-    return f"{sums}, a difference of {surplus}, seed by seed: {verdict}."
+    return translate(
+        "One by one they would add up to {added:+.3f}, together they make {total:+.3f}, a difference of {surplus}, seed by seed: "
+        "{verdict}.",
+        added=added.mean, total=total.mean, surplus=surplus, verdict=translate(verdict),
+    )  # fmt: skip

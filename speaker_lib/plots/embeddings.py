@@ -52,7 +52,7 @@ def map_figure(embeddings: Embeddings, most: int = 12) -> Figure:
     axes.set_xticks([])  # the axes of a t-SNE map have no unit
     axes.set_yticks([])
     if any(shown):
-        figure.legend(loc="outside center right", fontsize=8, frameon=False)
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False)
     return describe(
         figure, f"A t-SNE map of the embeddings of {title}; utterances that sound alike to the model are close together."
     )

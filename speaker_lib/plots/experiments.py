@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..experiments.ablation import Ablation, Change, paths
-from ..experiments.conclusions import Gain, ladder_gains
+from ..experiments.conclusions import Gain, ladder_gains, signed
 from ..experiments.generalisation import Generalisation
 from ..experiments.ladder import Ladder
 from .style import BLACK, BLUE, GREEN, GREY, MODELS, ORANGE, Axes, Figure, change_colours, describe, finish, new_figure
@@ -26,7 +26,7 @@ def ablation_figure(ablation: Ablation) -> Figure:
     for (path, stations), (accuracy, seconds) in zip(paths(ablation.changes).items(), panels, strict=True):
         alone = path.startswith("one")
         gains = _waterfall(accuracy, ablation, stations, alone, colours)
-        told += [f"{path}: " + ", ".join(f"{label} {gain:+.2f}" for label, gain in gains)]
+        told += [f"{path}: " + ", ".join(f"{label} {signed(gain, 2)}" for label, gain in gains)]
         _costs(seconds, ablation, stations, colours)
         names = [_name(station, alone) for station in stations]
         accuracy.set_yticks(range(len(names)), names, fontsize=8)
@@ -114,7 +114,7 @@ def _waterfall(
             style = {"color": colours[station[-1]], "edgecolor": "white", "alpha": 0.8, "hatch": "//" if gain.mean < 0 else ""}
             axes.barh(y, gain.mean, 0.6, left=before.mean(), **style)
             end = max(full.max(), before.mean(), full.mean())
-            axes.text(end + 0.015, y, f"{gain.mean:+.2f}", va="center", fontsize=8)
+            axes.text(end + 0.015, y, signed(gain.mean, 2), va="center", fontsize=8)
             gains.append((station[-1].name, gain.mean))
         else:
             axes.text(full.max() + 0.015, y, f"{full.mean():.2f}", va="center", fontsize=8)

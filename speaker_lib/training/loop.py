@@ -21,6 +21,7 @@ from ..data.batches import Batch, ValidBatches, get_dataloader
 from ..data.corpus import Corpus
 from ..data.statistics import band_statistics
 from ..utils.device import get_autocast_dtype, get_device
+from ..utils.language import translate
 from ..utils.progress import in_notebook, log, progress_bar
 from ..utils.signals import stop_on_interrupt
 from .checkpoints import Checkpoints
@@ -78,8 +79,11 @@ def train(
         for warning in split_warnings(corpus, *parts, config.split) if team.first and state.step == 0 else ():
             log(warning)
         if state.step >= config.total_steps:
-            anew = "to train anew, rename or delete that folder"
-            log(f"{run.folder} holds all {config.total_steps:,} steps of this run, so nothing is trained: {anew}.", routine=True)
+            done = (
+                "{folder} holds all {steps:,} steps of this run, so nothing is trained: "
+                "to train anew, rename or delete that folder."
+            )
+            log(translate(done, folder=run.folder, steps=config.total_steps), routine=True)
 
         def stopping() -> bool:
             return team.any_at(state.step, interrupted() or (stop is not None and stop.is_set()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Sequence
+from unicodedata import east_asian_width
 
 
 def text_table(rows: Sequence[Sequence[str]]) -> str:
@@ -14,6 +15,11 @@ def text_table(rows: Sequence[Sequence[str]]) -> str:
         "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]) for row in rows
     ]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def padded(text: str, width: int) -> str:
+    """A text with spaces up to a width on the screen, where a Chinese character takes two columns."""
+    return text + " " * (width - sum(1 + (east_asian_width(character) in "WF") for character in text))
 
 
 class Sentences(list):

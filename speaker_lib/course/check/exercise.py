@@ -14,8 +14,10 @@ import numpy as np
 import torch
 
 from ...utils.errors import escape_controls, first_line, short_repr
+from ...utils.language import translate
 
 Function = Callable[..., object]
+# In every language a verdict begins with one of these two marks.
 RIGHT, WRONG = "✓ Right: ", "✗ Not yet: "
 YOUR_TURN = "✗ Your turn: "  # and the task, where the exercise was not begun
 
@@ -41,19 +43,20 @@ class Exercise:
     def verdict(self, function: Function) -> str:
         """One sentence on a student's function, which begins with `RIGHT`, `WRONG` or `YOUR_TURN`."""
         if not callable(function):
-            return f"{WRONG}hand over the function itself, not what it returns: check.{self.name}({self.name})."
+            said = "hand over the function itself, not what it returns: check.{name}({name})."
+            return translate(WRONG) + translate(said, name=self.name)
         try:
             answers = [_outcome(function, trial) for trial in self.trials]
         except NotImplementedError as task:
-            return f"{YOUR_TURN}{escape_controls(str(task) or 'write this function.')}"
+            return translate(YOUR_TURN) + escape_controls(str(task) or translate("write this function."))
         expected = [_outcome(self.right, trial) for trial in self.trials]
         if _all_equal(answers, expected):
-            return f"{RIGHT}{self.tried}"
+            return translate(RIGHT) + translate(self.tried)
         for hint, mistake in self.mistakes:
             if _all_equal(answers, [_outcome(mistake, trial) for trial in self.trials]):
-                return f"{WRONG}{hint}"
+                return translate(WRONG) + translate(hint)
         wrong = next(i for i, pair in enumerate(zip(answers, expected, strict=True)) if not _equal(*pair))
-        return f"{WRONG}{_difference(answers[wrong], expected[wrong], self.trials[wrong])}"
+        return translate(WRONG) + _difference(answers[wrong], expected[wrong], self.trials[wrong])
 
 
 def _outcome(function: Function, arguments: tuple) -> torch.Tensor | Exception:
@@ -66,13 +69,14 @@ def _outcome(function: Function, arguments: tuple) -> torch.Tensor | Exception:
     except Exception as error:
         return error
     if answer is None:
-        return _Unusable("it returns nothing: end it with `return` and the answer.")
+        return _Unusable(translate("it returns nothing: end it with `return` and the answer."))
     try:
         answer = torch.as_tensor(answer).detach().to("cpu", torch.float64)
     except (TypeError, ValueError, RuntimeError):
-        return _Unusable(f"it returns a {type(answer).__name__}: return one number or one tensor.")
+        return _Unusable(translate("it returns a {kind}: return one number or one tensor.", kind=type(answer).__name__))
     if not all(map(_unchanged, arguments, given)):
-        return _Unusable("it changes its argument in place, and the caller's tensor with it: work on a copy, `.clone()`.")
+        said = "it changes its argument in place, and the caller's tensor with it: work on a copy, `.clone()`."
+        return _Unusable(translate(said))
     return answer
 
 
@@ -97,14 +101,20 @@ def _difference(answer: torch.Tensor | Exception, expected: torch.Tensor, trial:
     """What is wrong with an answer that no listed mistake gives, in one sentence."""
     if isinstance(answer, Exception):
         said = escape_controls(first_line(answer))
-        return said if isinstance(answer, _Unusable) else f"it stops with {type(answer).__name__}: {said}"
-    numbers = ", ".join(map(short_repr, trial)) if not any(hasattr(value, "__len__") for value in trial) else "these inputs"
+        if isinstance(answer, _Unusable):
+            return said
+        return translate("it stops with {kind}: {said}", kind=type(answer).__name__, said=said)
+    lists = any(hasattr(value, "__len__") for value in trial)
+    numbers = translate("these inputs") if lists else ", ".join(map(short_repr, trial))
+    shapes = {"shape": tuple(answer.shape), "expected": tuple(expected.shape)}
     if answer.shape != expected.shape and expected.numel() > 1:
-        return f"its answer has the shape {tuple(answer.shape)}, it should have {tuple(expected.shape)}."
+        return translate("its answer has the shape {shape}, it should have {expected}.", **shapes)
     if answer.numel() == 1:
-        return f"for {numbers} it gives {answer.item():.6g}, it should give {expected.item():.6g}."
+        said = "for {inputs} it gives {value:.6g}, it should give {expected:.6g}."
+        return translate(said, inputs=numbers, value=answer.item(), expected=expected.item())
     if answer.shape != expected.shape:
-        return f"its answer has the shape {tuple(answer.shape)}, it should be one number."
+        return translate("its answer has the shape {shape}, it should be one number.", **shapes)
     at = tuple(torch.isclose(answer, expected, rtol=1e-4, atol=1e-5).logical_not().nonzero()[0].tolist())
     place = ", ".join(map(str, at))
-    return f"the shape is right, but its answer[{place}] is {answer[at].item():.6g}, it should be {expected[at].item():.6g}."
+    said = "the shape is right, but its answer[{place}] is {value:.6g}, it should be {expected:.6g}."
+    return translate(said, place=place, value=answer[at].item(), expected=expected[at].item())

@@ -81,7 +81,7 @@ surplus = Exercise(
         Gain(together - baseline).differences - sum(Gain(one - baseline).differences for one in alone)
     ),
     [_runs(3, 0), _runs(4, 1)],
-    "below 0 the changes gain less together than one by one, for each seed.",
+    "one number per seed: below 0, the changes gain less together than one by one.",
     [
         (
             "the sign is wrong: it is the gain of all together minus the sum of the single gains.",
