@@ -8,6 +8,7 @@
 # make audit              known holes in the packages that CI installs, where that can be asked
 # make bench              what is fast, measured side by side with the plain way
 # make notebooks          after editing a lesson's .py: makes the committed notebooks and figures anew
+# make site               the course as pages in both languages: build/site
 # make house              after moving a module: draws the picture of the library anew
 # make reference          after changing an option, a setting or a preset: writes docs/reference.md anew
 # make check-notebooks    says what is wrong with the committed notebooks
@@ -22,7 +23,7 @@ TOOLS := $(BIN)/python -m tools
 NBVAL := --quiet --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --override-ini=filterwarnings=default --durations=3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: course lab student release test test-long test-notebooks audit bench notebooks house reference check-notebooks repository clean
+.PHONY: course lab student release site test test-long test-notebooks audit bench notebooks house reference check-notebooks repository clean
 .DELETE_ON_ERROR:
 
 ifdef DATA
@@ -45,6 +46,9 @@ student: $(VENV)/.installed-dev
 
 release: $(VENV)/.installed-dev
 	@$(TOOLS) release
+
+site: $(VENV)/.installed-dev
+	@$(TOOLS) site
 
 # A process to a core, with one thread each: most tests wait for a Python that starts. Those of a file share what it trains.
 test: $(VENV)/.installed-dev

@@ -10,6 +10,7 @@ from speaker_lib.utils.errors import SpeakerError
 from . import commands
 from .errors import ToolError
 from .project import Project
+from .site import site
 
 COMMANDS = {
     "notebooks": (commands.notebooks, "make the committed notebooks and the README's figures anew (profile laptop)"),
@@ -20,6 +21,7 @@ COMMANDS = {
     "release": (commands.release, "pack the finished runs of the lessons: build/finished-runs.tar.gz"),
     "house": (commands.draw_house, "draw the picture of the library anew"),
     "reference": (commands.write_reference, "write docs/reference.md anew"),
+    "site": (site, "make the course's pages in both languages: build/site"),
     "audit": (commands.audit, "say which packages of constraints.txt have known holes"),
     "repository": (commands.repository, "give the course another address; every badge, cell and page follows"),
 }
