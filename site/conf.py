@@ -35,6 +35,7 @@ html_theme = "sphinx_book_theme"
 html_title = project
 html_static_path = ["_static"]
 html_css_files = ["course.css"]
+html_favicon = "_static/favicon.svg"
 html_extra_path = [str(ROOT / CARD)]
 html_baseurl = "https://{}.github.io/{}/".format(*_project.slug.split("/")) + ("" if _language == "en" else f"{_language}/")
 html_copy_source = html_show_sphinx = html_show_copyright = False
@@ -51,7 +52,7 @@ html_theme_options = {
     "navbar_persistent": [],
     "show_toc_level": 2,
 }
-html_context = {"other_language": _other, "other_name": {"en": "English", "zh-TW": "繁體中文"}[_other]}
+html_context = {"default_mode": "auto", "other_language": _other, "other_name": {"en": "English", "zh-TW": "繁體中文"}[_other]}
 
 
 class Chinese(SearchEnglish):
@@ -81,7 +82,9 @@ def card(app, pagename, templatename, context, doctree):
     """What a link to a page shows in a social network."""
     about = {"og:title": context.get("title", project), "og:type": "website", "og:image": html_baseurl + Path(CARD).name}
     tags = [f'<meta property="{name}" content="{html.escape(str(value))}">' for name, value in about.items()]
-    context["metatags"] += "\n".join([*tags, '<meta name="twitter:card" content="summary_large_image">'])
+    context["metatags"] = context.get("metatags", "") + "\n".join(
+        [*tags, '<meta name="twitter:card" content="summary_large_image">']
+    )
 
 
 def mathml(self, node):

@@ -101,11 +101,16 @@ def test_a_link_that_leads_nowhere_is_named(tmp_path):
         write_sources(Project.read(tmp_path), tmp_path / "sources")
 
 
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
 @pytest.mark.long
 def test_every_page_opens_is_accessible_and_fits_a_telephone(tmp_path):
     assert site(Project.read()) == 0
     root = ROOT / "build" / "site"
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(root))
+    handler = functools.partial(Quiet, directory=str(root))
     pages = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.html") if "_static" not in path.parts)
     assert len(pages) > 25
     lessons = [path for path in root.rglob("0*.html") if path.parent.name in {"notebooks", "zh-TW"}]

@@ -33,7 +33,7 @@ _SCRIPT = Path(__file__).with_suffix(".js")
 _STILL = """\
 <fieldset disabled style="max-width: 40em">
 <legend>Your own voice: a picture of the panel, which works where this notebook runs</legend>
-<p>Name <input size="12"> <button>● Record {seconds:g} s</button> <button>Choose a file …</button></p>
+<p><label>Name <input size="12"></label> <button>● Record {seconds:g} s</button> <button>Choose a file …</button></p>
 <ul><li>Nobody yet: three recordings of each person are enough.</li></ul>
 <p><button>Enrol</button></p><hr>
 <p><button>Who is this?</button> <button>Ask of a file …</button></p>
