@@ -16,7 +16,7 @@ from speaker_lib.training.run import weights_bytes
 
 from .conftest import call, command
 
-STEPS = 100
+STEPS = 140
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def run(held_out):
         assert "10 speakers" in done.stdout and "0 skipped" in done.stdout
     done = command(
         "train", "--data", held_out / "known-corpus", "--preset", "laptop_tuned", "--run", held_out / "run",
-        "--steps", STEPS, "--set", "train.split=session",
+        "--steps", STEPS, "--set", "train.split=session", "--set", "train.batch_size=16",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return held_out / "run"

@@ -317,7 +317,7 @@ def test_a_finished_run_says_that_nothing_is_trained_and_how_to_train_anew(corpu
     callback = SimpleNamespace(close=lambda: closed.append(True))
     assert repr(train(run, corpus, callbacks=[callback])) == "TrainState at step 60"
     said = capsys.readouterr().err
-    assert f"{run.folder} holds all 60 steps of this run, so nothing is trained: to train anew, rename or delete" in said
+    assert f"{run.folder} holds all 60 steps of this run, so nothing is trained: rename or delete it to train anew" in said
     assert run.metrics() == rows and closed == [True]
 
 

@@ -79,10 +79,7 @@ def train(
         for warning in split_warnings(corpus, *parts, config.split) if team.first and state.step == 0 else ():
             log(warning)
         if state.step >= config.total_steps:
-            done = (
-                "{folder} holds all {steps:,} steps of this run, so nothing is trained: "
-                "to train anew, rename or delete that folder."
-            )
+            done = "{folder} holds all {steps:,} steps of this run, so nothing is trained: rename or delete it to train anew."
             log(translate(done, folder=run.folder, steps=config.total_steps), routine=True)
 
         def stopping() -> bool:
