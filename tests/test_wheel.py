@@ -20,6 +20,8 @@ assert main(["train", "--data", "voices", "--run", "run", "--preset", "laptop_ba
 assert main(["evaluate", "--data", "voices", "--run", "run"]) == 0
 from speaker_lib.course.quizzes import questions
 assert len(questions(1)) == 5
+from speaker_lib.utils.language import languages
+assert languages() == ['en', 'zh-TW']
 assert Path(speaker_lib.__file__).with_name("course").joinpath("own_voice.js").is_file()
 """
 
