@@ -188,8 +188,8 @@ show(generalisation_figure(found))
 #
 # ## Enrolment: "who is this?"
 #
-# To **enrol** a person, take a few recordings, scale their embeddings to length 1, average them, and scale the mean to length
-# 1. A new recording is given to the person with the highest cosine, or to *nobody* if even that is below the threshold.
+# To **enrol** a person, take a few recordings, scale their embeddings to length 1, average them, and scale the mean to
+# length 1. A new recording is given to the person with the highest cosine, or to *nobody* if even that is below the threshold.
 #
 # **Exercise.** Write the enrolment of one person.
 
