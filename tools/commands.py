@@ -48,7 +48,7 @@ def notebooks(project: Project) -> int:
     os.environ |= {VARIABLE: "laptop", "SPEAKER_DATA": str(voices)}
     os.chdir(_emptied(project.root / "build" / "notebooks"))
     lesson = open_lesson()
-    names = [*project.lessons, *project.translations]  # these find the runs of the English lessons
+    names = project.notebooks  # these find the runs of the English lessons
     texts = {name: project.path(name, "py").read_bytes() for name in names}
     made = {name: read_source(project, name) for name in names}
     for name, notebook in made.items():
@@ -117,7 +117,7 @@ def lab(project: Project) -> int:
     """
     folder = project.root / LAB
     folder.mkdir(parents=True, exist_ok=True)
-    for name in [*project.lessons, *project.translations]:
+    for name in project.notebooks:
         lesson, copy = project.path(name, "ipynb"), folder / f"{name}.ipynb"
         original = copy.with_name(f".{copy.stem}.original")
         copy.parent.mkdir(exist_ok=True)
@@ -173,7 +173,7 @@ def repository(project: Project, address: str) -> int:
                 file.write(text.replace(old, new))
             print(path.relative_to(project.root))
     project = Project.read(project.root)
-    for name in [*project.lessons, *project.translations]:  # the bootstrap cells also name the folder that a clone makes
+    for name in project.notebooks:  # the bootstrap cells also name the folder that a clone makes
         refill(project, name)
     print(f"The course now lives at {project.address}. Badges and bootstrap cells refer to its release {project.tag}:")
     print(f"commit, then push that tag too (git tag --force {project.tag} && git push --force origin {project.tag}).")

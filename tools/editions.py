@@ -49,7 +49,7 @@ def write_editions(project: Project, folder: Path, solutions: bool = True) -> No
     about = _START.format(title=project.slug.split("/")[1], address=project.address, solutions=folded if solutions else "")
     with replacing(folder / "START.md", "w", encoding="utf-8") as file:
         file.write(about)
-    for lesson in [*project.lessons, *project.translations]:
+    for lesson in project.notebooks:
         write_notebook(student_edition(project, lesson, solutions), folder / f"{lesson}.ipynb")
         if solutions:
             write_notebook(solved_edition(project, lesson), folder / "solutions" / f"{lesson}.ipynb")

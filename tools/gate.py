@@ -41,7 +41,7 @@ def problems(project: Project) -> list[str]:
     if not project.lessons:
         return [f"{project.root / 'notebooks'} holds no lesson: name the files 01_….py and 01_….ipynb."]
     found = list(_readmes(project))
-    for lesson in [*project.lessons, *project.translations]:
+    for lesson in project.notebooks:
         missing = [ending for ending in ("py", "ipynb") if not project.path(lesson, ending).exists()]
         if missing:
             found.append(f"notebooks/{lesson}.{missing[0]} is missing beside its other half: {REMAKE}.")

@@ -28,8 +28,9 @@ def write_motion(lesson: Lesson, path: Path) -> None:
     last, rows = len(mel) - 128, run.metrics()
     figures = [utterance_figure(mel, round(last * i / (_SLIDES - 1)), other=other) for i in range(_SLIDES)]
     figures += [curves_figure(run, rows[:count]) for count in range(1, len(rows) + 1)]
-    height = max(_picture(figure).height for figure in (figures[0], figures[-1]))
-    frames = [_on_white(_picture(figure), (_WIDTH, height)) for figure in figures]
+    pictures = [_picture(figure) for figure in figures]
+    height = max(picture.height for picture in pictures)
+    frames = [_on_white(picture, (_WIDTH, height)) for picture in pictures]
     with replacing(path) as file:
         frames[0].save(
             file, format="WEBP", save_all=True, append_images=frames[1:], loop=0, quality=60, method=3,

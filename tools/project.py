@@ -48,6 +48,11 @@ class Project:
         folder = self.root / "notebooks"
         return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.glob("*/[0-9]*.py"))
 
+    @property
+    def notebooks(self) -> list[str]:
+        """The lessons in every language, the English ones first."""
+        return [*self.lessons, *self.translations]
+
     def path(self, lesson: str, ending: str) -> Path:
         """The ``py`` or the ``ipynb`` half of a lesson."""
         return self.root / "notebooks" / f"{lesson}.{ending}"

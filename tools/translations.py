@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import ast
 import io
-import json
 import re
 import tokenize
 from collections.abc import Iterator
 
 from nbformat import NotebookNode
 
-from speaker_lib.utils.language import MESSAGES
+from speaker_lib.utils.language import messages
 
 from .errors import ToolError
 from .generated import BOOTSTRAP, tags_of
@@ -38,7 +37,7 @@ def take_code(notebook: NotebookNode, original: NotebookNode, language: str) -> 
 
 def lesson_texts(language: str) -> dict[str, str]:
     """What a reader reads in the lessons' code, by the English text."""
-    return json.loads((MESSAGES / f"{language}.json").read_text(encoding="utf-8"))["lessons"]
+    return messages(language, "lessons")
 
 
 def translated_code(source: str, texts: dict[str, str]) -> str:

@@ -14,6 +14,7 @@ ENGLISH = "en"
 MESSAGES = Path(__file__).parents[1] / "messages"
 
 
+@cache
 def languages() -> list[str]:
     """The languages there are, English first."""
     return [ENGLISH, *sorted(path.stem for path in MESSAGES.glob("*.json"))]
@@ -38,6 +39,6 @@ def translate(text: str, /, **values: object) -> str:
 
 
 @cache
-def messages(chosen: str) -> dict[str, str]:
-    """The sentences of the library in a language, by the English ones."""
-    return json.loads((MESSAGES / f"{chosen}.json").read_text(encoding="utf-8"))["library"]
+def messages(chosen: str, part: str = "library") -> dict[str, str]:
+    """The sentences of the ``library``, or of the code of the ``lessons``, in a language, by the English ones."""
+    return json.loads((MESSAGES / f"{chosen}.json").read_text(encoding="utf-8"))[part]
