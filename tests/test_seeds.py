@@ -86,9 +86,12 @@ def test_runs_trained_side_by_side_warn_by_name_and_show_one_bar(tmp_path, capfd
     assert not any(said in error for said in ("model saved", "step/s", "Valid", "Full", "Crop"))
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_an_interruption_ends_in_a_sentence_and_keeps_what_is_done(tmp_path, corpus_folder, workers):
-    """Ctrl-C reaches every process of a terminal: the workers, some of which still import, must say nothing."""
+@pytest.mark.parametrize(("workers", "interrupt"), [(1, os.killpg), (2, os.killpg), (2, os.kill)], ids=["one", "two", "parent"])
+def test_an_interruption_ends_in_a_sentence_and_keeps_what_is_done(tmp_path, corpus_folder, workers, interrupt):
+    """Ctrl-C reaches every process of a terminal: the workers, some of which still import, must say nothing.
+
+    If it comes before a worker trains, or to the parent alone, the worker must stop all the same.
+    """
     script = f"""
 import dataclasses, sys
 from pathlib import Path
@@ -102,7 +105,7 @@ train_jobs(jobs, corpus, "Ablation", workers={workers})
     process = subprocess.Popen([sys.executable, "-c", script, corpus_folder, tmp_path / "runs"], **options)
     begun = (tmp_path / "runs" / "one" / "evaluation.json", tmp_path / "runs" / "two" / "metrics.jsonl")
     wait_for(lambda: all(path.exists() for path in begun), process)
-    os.killpg(process.pid, signal.SIGINT)
+    interrupt(process.pid, signal.SIGINT)
     error = process.communicate(timeout=120)[1]
     assert error.count("Traceback") == 1 and process.returncode != 0
     assert "Ablation interrupted: 1 of 3 runs are finished and kept, those that were training are saved; run the same" in error

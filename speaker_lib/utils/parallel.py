@@ -14,12 +14,14 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
+from multiprocessing.connection import Connection, wait
 from typing import TypeVar
 
 import torch
 
 from .errors import ConfigError, SpeakerError
 from .progress import progress_bar
+from .signals import STOP
 
 T, R = TypeVar("T"), TypeVar("R")
 _MAIN_HIDDEN = threading.Lock()  # two threads that replace ``__main__`` at once would lose it
@@ -39,7 +41,8 @@ def parallel_results(function: Callable[[T], R], items: Sequence[T], workers: in
     """Yields ``function(item)`` for each item, in order, from ``workers`` processes (default: one per core).
 
     ``function`` must be importable by name.  Each worker has one item, and ``ahead`` more are queued.  After an interruption
-    the queued items are still processed, because a pool cannot cancel them: queue none if an item takes long.
+    the queued items are still processed, because a pool cannot cancel them: queue none if an item takes long.  Training stops
+    in the workers, too, whether or not the signal reached them.
 
     Raises ConfigError for less than one worker, and SpeakerError if a worker is killed.
     """
@@ -51,7 +54,8 @@ def parallel_results(function: Callable[[T], R], items: Sequence[T], workers: in
         return
     # A fork of a process with PyTorch threads can hang; a fresh process cannot.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker) as pool:
+    followed, held = context.Pipe(duplex=False)  # workers see its end when it is closed here, or when this process is killed
+    with followed, held, ProcessPoolExecutor(workers, context, _begin_worker, (followed,)) as pool:
         try:
             waiting = iter(items)
             running = deque(_submit(pool, function, item) for item in islice(waiting, workers + ahead))
@@ -62,6 +66,7 @@ def parallel_results(function: Callable[[T], R], items: Sequence[T], workers: in
         except BrokenProcessPool:
             raise SpeakerError("a worker process was killed, likely for lack of memory: use fewer workers.") from None
         except BaseException:
+            held.close()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
@@ -71,17 +76,19 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _begin_worker() -> None:
+def _begin_worker(followed: Connection) -> None:
     """Ctrl-C reaches all processes of a terminal or a kernel: only the parent answers it, and workers that are training."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     torch.set_num_threads(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_follow_parent, args=(followed,), daemon=True).start()
 
 
-def _end_with_parent() -> None:
-    """Ends the worker with its parent: after a kernel is killed, its workers would wait forever."""
+def _follow_parent(followed: Connection) -> None:
+    """Stops training when the parent is interrupted, and ends with it: after a kernel is killed, workers would wait forever."""
+    wait([followed])
+    STOP.set()
     multiprocessing.parent_process().join()
     os._exit(1)
 

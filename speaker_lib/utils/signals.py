@@ -7,10 +7,12 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 
+STOP = threading.Event()  # set in a worker process whose parent was interrupted, maybe before the worker began to train
+
 
 @contextlib.contextmanager
 def stop_on_interrupt(n_processes: int = 1) -> Iterator[Callable[[], bool]]:
-    """Yields a function that returns whether Ctrl-C or SIGTERM arrived. A second one interrupts at once.
+    """Yields a function that returns whether Ctrl-C or SIGTERM arrived, or ``STOP`` is set. A second one interrupts at once.
 
     With several processes a second one does nothing: for one Ctrl-C the terminal and ``torchrun`` each send a signal.
     """
@@ -22,11 +24,11 @@ def stop_on_interrupt(n_processes: int = 1) -> Iterator[Callable[[], bool]]:
         pressed.set()
 
     if threading.current_thread() is not threading.main_thread():
-        yield pressed.is_set  # Python handles signals in the main thread only
+        yield STOP.is_set  # Python handles signals in the main thread only
         return
     previous = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield pressed.is_set
+        yield lambda: pressed.is_set() or STOP.is_set()
     finally:
         for number, handler in previous.items():
             if handler is not None:  # None: set by a C library, so Python cannot restore it
