@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import check_cuda, ladder, scaled_presets, tables
+from benchmarks import check_cuda, hw4, ladder, scaled_presets, tables
 from benchmarks.growth import measure_data, write_packed
 from benchmarks.hw4_standin import ranking, search
 from benchmarks.hw4_standin.corpus import lengths_like_hw4
@@ -23,6 +23,7 @@ from speaker_lib import PRESETS, Classifier, Corpus, SpeakerDataset
 from speaker_lib.course.profiles import PROFILES
 from speaker_lib.evaluation.identification import full_outputs
 from speaker_lib.experiments.ladder import LADDER, cumulative_presets
+from speaker_lib.experiments.published import read_rows
 from speaker_lib.training import loop as training
 from speaker_lib.training.run import fit_to_data
 
@@ -172,3 +173,28 @@ def test_the_page_on_accuracy_shows_the_committed_results():
     assert search.curve_table(curve) in page
     for device in ("nvidia-h100-80gb-hbm3", "x86_64-2-cores"):
         assert ranking.table(rows(f"hw4_standin/ranking-{device}.json")) in page
+
+
+def test_hw4_trains_each_model_once_and_writes_the_table_of_the_docs(corpus, tmp_path):
+    out, page = tmp_path / "results" / "rows.jsonl", tmp_path / "page.md"
+    for _ in range(2):
+        hw4.measure(corpus, tmp_path / "runs", out, ["report"], 1e-5)
+        rows = read_rows(out)
+        assert [row["model"] for row in rows[-2:]] == ["baseline", "seed_tuned_as_run"] and len(rows) == 5
+    page.write_text(f"before\n{hw4.BEGIN}\nold\n{hw4.END}\nafter\n", encoding="utf-8")
+    hw4.write_table(page, rows)
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("before\n") and text.endswith(f"{hw4.END}\nafter\n") and "old" not in text
+    assert re.search(r"\| `baseline` \| \d+ \| [\d.]+ \| [\d.]+ \| [\d.]+ \| 0\.4834 \|  \|", text) and corpus.source in text
+
+
+def test_hw4_trains_the_reports_four_changes_at_full_size_and_nothing_twice(corpus):
+    found = dict(hw4.presets(corpus, list(hw4.PARTS)))
+    assert len(found) == len({str(preset) for preset in found.values()}) and found["nhead"].model.nhead == 16
+    assert {"baseline", "seed_tuned_as_run", "baseline_relu", "tuned", "best", "d_model", "d_model+nhead"} <= set(found)
+    assert {preset.train.total_steps for preset in found.values()} == {70_000, 140_000}
+
+
+def test_the_docs_show_what_is_measured_on_hw4():
+    rows = read_rows(hw4.RESULTS) if hw4.RESULTS.exists() else []
+    assert f"{hw4.BEGIN}\n{hw4.table(rows)}\n{hw4.END}" in hw4.PAGE.read_text(encoding="utf-8")
