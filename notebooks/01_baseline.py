@@ -21,14 +21,14 @@
 # # 1 · Who is speaking? The baseline
 #
 # Somebody says a sentence. Which of 600 people was it? A student's report on homework 4 (HW4) of NTU's Machine Learning
-# course tries two Transformers: a small one is right in 48 % of cases, a tuned one in 76 %. These five lessons ask what it
-# leaves open: which of the four changes between them did it?
+# course tries two Transformers: a small one is right in 48 % of cases, a tuned one in 76 %. Four changes lie between them.
+# Which of these helped? That is what these five lessons ask.
 #
 # **After this lesson you can** explain mel-spectrograms, frames and segments; write self-attention; take the baseline apart;
 # train it, measure it in two ways, and compare it with methods without a network.
 #
 # You need some Python and 50 minutes; the computer needs two of them, or 40 seconds with [finished
-# runs](../docs/teaching.md). Terms stand in the [glossary](../docs/glossary.md).
+# runs](../docs/teaching.md). Look up terms in the [glossary](../docs/glossary.md).
 
 # %% tags=["bootstrap"]
 # On Colab and Kaggle this fetches the course. Where speaker_lib is installed it does nothing.
@@ -77,7 +77,7 @@ for name, waveform in voices:
     display(Audio(waveform, rate=SAMPLE_RATE))
 
 # %% [markdown]
-# Most people notice **pitch** first: how often per second the vocal folds open and close.
+# Perhaps you noticed **pitch** first: how often per second the vocal folds open and close.
 #
 # A recording is 16,000 numbers per second, the *waveform*. A **mel-spectrogram** shows the energy in each of 40 frequency
 # bands, narrow for low frequencies and wide for high ones, roughly as the ear resolves them. One column is a **frame**: 25 ms
@@ -106,8 +106,8 @@ last = len(mel) - 128
 explore(lambda start: utterance_figure(mel, start, other=other), "first frame", most=last)
 
 # %% [markdown]
-# **What to see:** the solid curve (the box) moves around its own speaker's mean (dashed). Is the other's (dotted) farther?
-# A model must find what does *not* move.
+# **What to see:** the solid curve (the box) moves around its own speaker's mean (dashed). Is the other speaker's (dotted)
+# farther away? A model must find what does *not* move.
 #
 # ## The data
 #
@@ -131,7 +131,7 @@ if path.exists():  # data that come packed need no such file
     )
 
 # %% [markdown]
-# (`session`: its recording; HW4's data lack it.) Lengths differ:
+# (`session` names its recording; HW4's data lack it.) Utterances differ in length:
 
 # %%
 segment_len = lesson.profile.baseline.train.segment_len
@@ -141,8 +141,8 @@ show(lengths_figure(corpus.labelled.lengths, segment_len, corpus.source))
 # **Most utterances are longer than the line. Why train on short pieces, *segments* of 128 frames?**
 #
 # - A batch is one tensor: all its parts must be equally long.
-# - The model compares every frame with every other one: twice the length is four times the work.
-# - A *random* segment is a new example every time: 4.5 seconds hold over 300.
+# - The model compares every frame with every other one: twice the length means four times the comparisons.
+# - A *random* segment is a new example every time: 4.5 seconds hold over 300 of them.
 #
 # A random tenth of the utterances is held out (the *validation set*). **Always look at one batch before you train:**
 
@@ -159,7 +159,7 @@ print(
 )
 
 # %% [markdown]
-# That is `(batch, frames, mel bands)`, each segment's number of real frames, and the labels.
+# That is `(batch, frames, mel bands)`, each segment's length, and the labels.
 #
 # ## What does a simple method give?
 #
@@ -189,8 +189,8 @@ classical = classical_baselines(corpus, config)
 print(classical_table(classical))
 
 # %% [markdown]
-# *full* is the accuracy on whole utterances, *crop* on random segments. **These are the numbers
-# to beat.**
+# *full* is the accuracy on whole utterances, *crop* on random segments (SD: standard deviation over ten cuts). **These are
+# the numbers to beat.**
 #
 # ## Self-attention
 #
@@ -200,8 +200,8 @@ print(classical_table(classical))
 #
 # $$\mathrm{attention}(Q, K, V) = \mathrm{softmax}\!\left(\frac{QK^\top}{\sqrt{d}}\right)V$$
 #
-# $Q$, $K$ and $V$ hold a row of $d$ numbers per frame, and *softmax* turns each row of scores into positive weights with sum
-# 1.
+# $Q$, $K$ and $V$ hold a row of $d$ numbers per frame, and *softmax* turns each row of scores into positive weights that sum
+# to one.
 #
 # **Exercise.** Write the formula; the last line compares your numbers with PyTorch's.
 
@@ -224,7 +224,7 @@ check.attention(attention)
 #
 # ## The model
 #
-# The report's baseline, with the shape of what is passed on:
+# The report's baseline; on the arrows, the shapes of the tensors:
 
 # %%
 from speaker_lib import PRESETS, Classifier
@@ -244,8 +244,8 @@ print(inspect.getsource(Classifier.embed))
 # %% [markdown]
 # `prenet` widens each frame from 40 numbers to `d_model` = 80. `encoder` is one Transformer layer: attention, then a small
 # network on each frame. *Pooling*, here the mean over the frames, makes one vector. `pred_layer`, the **output head**
-# (unrelated to attention heads), gives each speaker a score, the *logit*; the highest wins. Between its two linear layers
-# is a Sigmoid, which squeezes each number between 0 and 1 (lesson 2).
+# (unrelated to attention heads), gives each speaker a score, the *logit*; softmax makes them probabilities, and the highest
+# wins. Between its two linear layers is a Sigmoid, which squeezes each number between 0 and 1 (lesson 2).
 #
 # **Where do you expect most of the parameters: in the encoder, or in the output head?**
 
@@ -257,8 +257,8 @@ model = Classifier(PRESETS["baseline"].model)  # 600 speakers, the assignment's
 print(layer_table(model, torch.zeros(32, 128, 40)))
 
 # %% [markdown]
-# The encoder layer has 54 % of the parameters, the last layer 39 %: 600 answers need 80 × 600 weights and 600 biases. (Inside
-# PyTorch's encoder frames stand before the batch.)
+# The encoder layer has 54 % of the parameters, the last layer 39 %: 600 answers need 80 × 600 weights and 600 biases.
+# (PyTorch's encoder puts frames before the batch.)
 #
 # **Exercise.** In a batch of whole utterances, shorter ones are filled up with *padding*, which must not count. Write the
 # mean over the real frames.
@@ -303,7 +303,7 @@ show(schedule_figure(config))
 # It rises first (*warmup*), because large steps can ruin a fresh Transformer, then falls (*cosine schedule*).
 #
 # **Exercise.** What is the loss of a model that finds all $n$ speakers equally likely? Cross-entropy is minus the natural
-# logarithm of the probability of the right one.
+# logarithm of the right one's probability, in *nats*.
 
 # %% tags=["NBVAL_CHECK_OUTPUT", "exercise"]
 import math
@@ -353,8 +353,8 @@ state = train(run, corpus, lesson.device, callbacks=[live], stop=live.stop)
 #
 # ## How good is it?
 #
-# The report measures **crop**, a test set asks for **full**. **Which will be higher? How much will *crop* change if we cut
-# elsewhere? And who is taken for whom?**
+# The report measures **crop**; on a test set **full** counts. **Which will be higher? How much will *crop* change if we cut
+# elsewhere?**
 
 # %%
 from speaker_lib.evaluation import evaluate, evaluation_text
@@ -366,11 +366,11 @@ print(evaluation_text(evaluation, logits, labels, corpus.speakers))
 show(confusion_figure(logits, labels, corpus.speakers))
 
 # %% [markdown]
-# *SD over cuts*: the standard deviation over ten ways to cut the utterances. *top 5*: the speaker is among the five
-# likeliest. **What to see:** the grey diagonal is right. A bright square off it: the row's speaker was taken for the
-# column's.
+# *top 5*: the speaker is among the five likeliest. **What to see:** right answers lie on the grey diagonal. A bright square
+# elsewhere: the row's speaker was taken for the column's.
 #
-# Here are the wrong answers of which the model was surest. **Listen first (below the figure): would you have confused them?**
+# Here are the wrong answers that the model was most sure of. **Listen first (below the figure): would you have confused
+# them?**
 
 # %%
 from speaker_lib.course import explore_mistakes
@@ -378,8 +378,8 @@ from speaker_lib.course import explore_mistakes
 explore_mistakes(run, corpus, logits, labels)
 
 # %% [markdown]
-# **What to see:** the green curve is high at frames to which others attend. Pooling takes the plain mean (dashed) of all
-# outputs, but each has taken in the frames under the green peaks. How likely was the true speaker (hatched)?
+# **What to see:** the green curve is high at frames that others attend to. Pooling gives all outputs the same weight
+# (dashed), but each output is already a mix of the frames under the green peaks. How likely was the true speaker (hatched)?
 #
 # The assignment wants a CSV file:
 
@@ -399,7 +399,7 @@ else:
 
 # %%
 last, crop = run.metrics()[-1], evaluation.crop
-print(f"On {corpus.source}: {last['step']:,} steps at {last['steps_per_second']:.0f} a second.")
+print(f"On {corpus.title}: {last['step']:,} steps at {last['steps_per_second']:.0f} a second.")
 print(f"Loss: knowing nothing {math.log(n_speakers):.2f}, now {last['valid_loss']:.2f}.")
 print(f"Right by guessing {1 / n_speakers:.4f}, crop {crop.accuracy:.4f}", end=" ")
 print(f"(SD over cuts {crop.std:.4f}), full {evaluation.full.accuracy:.4f}.")

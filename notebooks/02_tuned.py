@@ -90,7 +90,8 @@ lesson.guess("Which of the four helps most?", ["d_model", "nhead", "num_layers",
 # ## Change 1: `d_model`, from 80 to 512
 #
 # This is how many numbers describe each frame inside the model. More of them leave room to tell more voices apart. Matrices
-# of `d_model` × `d_model` grow fourfold with each doubling. **And the whole model?**
+# of `d_model` × `d_model` grow fourfold with each doubling. **And the whole model?** (A GFLOP is a billion multiplications or
+# additions; a step has 32 segments, forward and backward.)
 
 # %% tags=["NBVAL_CHECK_OUTPUT"]
 from dataclasses import replace
@@ -108,9 +109,8 @@ from speaker_lib.plots import cost_figure
 show(cost_figure(widths))
 
 # %% [markdown]
-# **What to see:** 6.4 times the width means some 15 times the parameters and 16 times the work. That is less than
-# $6.4^2 = 41$, because only the square matrices grow that fast. (A GFLOP is a billion multiplications or additions; a step
-# has 32 segments, forward and backward.)
+# **What to see:** 6.4 times the width means some 15 times the parameters and 16 times the work. That is less than $6.4^2 =
+# 41$, because only the square matrices grow that fast.
 #
 # ## Change 2: `nhead`, from 2 to 16
 #
@@ -174,9 +174,9 @@ show(cost_figure(depths))
 #
 # ## Change 4: Sigmoid to ReLU
 #
-# One word in the output head, for free. (A ReLU sets negative numbers to 0 and keeps the others.) The report says that a
-# Sigmoid *saturates*: it squeezes inputs far from 0 to nearly 0 or 1, where its slope vanishes, and so does the gradient.
-# **Does that happen in *this* model?**
+# This changes one word in the output head and costs nothing. (A ReLU sets negative numbers to 0 and keeps the others.) The
+# report says that a Sigmoid *saturates*: it squeezes inputs far from 0 to nearly 0 or 1, where its slope vanishes, and so
+# does the gradient. **Does that happen in *this* model?**
 #
 # **Exercise.** Write the slope of a Sigmoid, $y = 1 / (1 + e^{-x})$. How steep is it where it is steepest?
 
@@ -229,13 +229,13 @@ print(head_table(heads))
 # %% [markdown]
 # (Each `relu` row is the same weights with ReLU.) *spread* is how much the numbers after the activation differ from one
 # utterance to another. (Compare gradients within a pair only: larger weights make all of them larger.) In the fresh model the
-# Sigmoid leaves little of it. Training makes up for that with larger inputs, and only *then* do slopes come near zero. So
-# saturation is real, but it comes late. From the first step on, the Sigmoid *dampens*.
+# Sigmoid leaves little *spread*. Training makes up for that with larger inputs, and only *then* do slopes come near zero. So
+# saturation is real, but it comes with training. From the first step on, the Sigmoid *dampens*.
 #
 # ## Discovery 1: layers that never run
 #
-# This is how the report declares its six layers. It shows only `__init__`; the `forward` here is the sample code's. **Read
-# both. What is missing?**
+# This is how the report declares its six layers. The report shows only `__init__`; this `forward` is from the assignment's
+# sample code. **Read both. What is missing?**
 
 # %%
 from torch import nn
@@ -259,7 +259,7 @@ class AsReported(nn.Module):
 model = AsReported()
 
 # %% [markdown]
-# There is no error and no warning. But a parameter that took part in the answer has a gradient afterwards.
+# There is no error and no warning. But after `backward()`, only parameters that took part in the answer have a gradient.
 
 # %% tags=["NBVAL_CHECK_OUTPUT"]
 model(torch.randn(2, 128, 40)).sum().backward()
@@ -275,8 +275,8 @@ print(
 # Four in five of the declared parameters never learn: `forward` calls `encoder_layer`, not `encoder`, which holds six
 # *copies* of it.
 #
-# Did that happen to the report? Its log gives a speed: 44 steps a second for *both* models. **How much arithmetic is that for
-# each? Could a T4, the GPU that Colab lends most often, do it?**
+# Did that happen in the report? Its log gives a speed: 44 steps a second for *both* models. **How much arithmetic is that for
+# each? Could a T4, a GPU that Colab often lends, do it?**
 
 # %%
 from speaker_lib.plots import speed_figure
@@ -289,10 +289,10 @@ candidates = {
 show(speed_figure(candidates, 44, peak=8.1e12, peak_name="the most a T4 can do in float32"))
 
 # %% [markdown]
-# Six layers would need more than a T4 can do at its very best. One layer is possible. That it takes 16 times the baseline's
-# work at the same speed means that neither waits for arithmetic, but for something else, such as the data. So if the
-# report's GPU was a T4 in float32, or a slower one, it ran **one** wide layer. This course has both: `tuned`, where all six
-# run, and `seed_tuned_as_run`, where one does.
+# Six layers would need more than a T4 can do at its very best. One layer is possible. It takes 16 times the baseline's work,
+# at the same speed. So neither model waits for arithmetic, but for something else, such as the data. So if the report's GPU
+# was a T4 in float32, or a slower one, it ran **one** wide layer. This course has a *preset* (named settings) for each: in
+# `tuned` all six run, in `seed_tuned_as_run` one does.
 #
 # ## Discovery 2: six layers that collapse
 #
@@ -317,7 +317,7 @@ def residual(x, sublayer, norm):
 check.residual(residual)
 
 # %% [markdown]
-# Two runs differ only in the place of the norm. At full size (512 wide) one of them *collapses*: at the recipe's learning
+# Two runs differ only in the place of the norm. At full size (512 wide) one of them *collapses*: at the baseline's learning
 # rate of 0.001 it learns nothing. Small layers (128 wide) tolerate that rate, so scaled-down runs use 0.003. **Which run will
 # learn?**
 
@@ -341,8 +341,8 @@ for deep in deep_runs:
 # %% [markdown]
 # **What to see:** one run learns; the loss of the other stays at that of guessing, $\ln n$. In a fresh post-norm model the
 # last layers have large gradients, so the first steps are too large. With pre-norm, more layers make these gradients smaller,
-# and the residual connection carries them past every sublayer ([Xiong et al. 2020](https://arxiv.org/abs/2002.04745)). A
-# lower learning rate or a longer warmup also helps. If you ever see a loss stand still at $\ln n$, think of this picture.
+# and the residual connection carries them past every sublayer ([Xiong et al. 2020](https://arxiv.org/abs/2002.04745)). If you
+# ever see a loss stand still at $\ln n$, think of this picture.
 #
 # ## Training the tuned model
 #
@@ -374,13 +374,14 @@ maps = attention_maps(run.load_model(), mel)  # (layers, heads, frames, frames)
 show(attention_figure(maps[-1], mel, f"Attention of {run.name}, layer {len(maps)} of {len(maps)}"))
 
 # %% [markdown]
-# **What to see:** the title names the heads that are most alike. Heads that do the same cost time and add nothing.
+# **What to see:** the title names the heads that are most alike. Heads with the same map do the work of one wider head, in
+# more time.
 #
 # ## What we saw
 
 # %%
 reached = trained_baseline.evaluation()
-print(f"On {corpus.source}, whole utterances:")
+print(f"On {corpus.title}, whole utterances:")
 print(
     f"  {trained_baseline.name:<16} {reached['n_parameters']:>10,} parameters   full {reached['full']['accuracy']:.4f}"
 )

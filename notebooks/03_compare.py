@@ -24,8 +24,8 @@
 # models, and then trains every step on the way from one to the other, several times.
 #
 # **After this lesson you can** plan an ablation: one change at a time, in order and in reverse, over several seeds; tell a
-# difference from chance with a paired t-test, also when you make several comparisons; and say how much of a difference comes
-# only from the way of measuring.
+# difference from chance with a paired t-test, even among several comparisons; and say how much of a difference comes only
+# from the way of measuring.
 #
 # Allow 40 minutes; the computer needs five of them, or 40 seconds with [finished runs](../docs/teaching.md).
 # If you have not run lessons 1 and 2 on this machine, short runs replace them.
@@ -82,7 +82,7 @@ show(figure)
 # %% [markdown]
 # **What to see:** how early each curve leaves the level of guessing, how far apart they end, and whether the lower one is
 # still rising. (Both flatten as the learning rate goes to 0: longer training may still help. The report's 0.4834 and 0.7599
-# are for 600 people and 70,000 steps: another task, unless you run the `full` profile on HW4.)
+# are for 600 people and 70,000 steps, usually another task.)
 #
 # ## One change at a time
 #
@@ -124,7 +124,7 @@ ablation = run_ablation(
 # %% [markdown]
 # ## What came out
 #
-# ± SD is the standard deviation over the seeds.
+# ± SD is over the seeds; the split *session* holds out whole recordings.
 
 # %%
 from speaker_lib.experiments import ablation_table
@@ -140,8 +140,8 @@ show(figure)
 
 # %% [markdown]
 # **What to see:** a bar goes from the mean before a change to the mean after it: at the top from the baseline, in the other
-# two panels from the row *above*. A change has the same colour in all three. If it gains more late in a path than alone, it
-# needs one of the others; if it gains less, another one already does the same. Each dot is a seed, and a thin line joins the
+# two panels from the row *above*. A change has the same colour in all three. If it gains more late in a path than alone, the
+# others help it; if it gains less, another one already does part of the same. Each dot is a seed, and a thin line joins the
 # runs of one seed.
 #
 # ## Is it more than chance?
@@ -178,7 +178,7 @@ check.paired_t(paired_t)
 # **Do the changes simply add up?** If each worked independently of the others, all four together would gain the sum of the
 # four gains of one change alone.
 #
-# **Exercise.** Write how much all together gain beyond that sum.
+# **Exercise.** Write how much more all together gain than that sum.
 
 # %% tags=["NBVAL_CHECK_OUTPUT", "exercise"]
 from speaker_lib.course import check
@@ -201,16 +201,16 @@ print(guess_and_outcome(ablation, lesson.guessed("Which of the four helps most?"
 ablation_conclusions(ablation)
 
 # %% [markdown]
-# These sentences are computed from the runs above. With three seeds, much may stay open. On 60 recorded people (600 steps,
-# 3 seeds; [docs/accuracy.md](../docs/accuracy.md)) it is clearer: all four changes gain +0.516 (SE 0.025), ReLU alone +0.363
-# (SE 0.016), the width alone +0.213 (SE 0.011). On HW4 itself two editions of the sample code differ in that one word: the
-# one with a Sigmoid reaches 0.4834, the one with ReLU 0.6859.
+# These sentences are computed from the runs above. With three seeds, much may stay open. On 60 recorded people (600 steps, 3
+# seeds; [docs/accuracy.md](../docs/accuracy.md)) it is clearer: all four changes gain +0.516 (SE 0.025), ReLU alone +0.363
+# (SE 0.016), the width alone +0.213 (SE 0.011). On HW4 itself two editions of the assignment's sample code differ only in the
+# activation: Sigmoid reaches 0.4834, ReLU 0.6859. So ReLU seems to do most of it, and the width comes next.
 #
 # ## How much is only the way of measuring?
 #
 # The report counts random segments (*crop*). The same weights usually do better on whole utterances (*full*). And in both, a
 # held-out utterance may come from a recording that is in the training data too, with the same room and microphone. **What
-# will happen when whole recordings are held out?** For that the models were trained again, without those recordings.
+# will happen when whole recordings are held out?**
 
 # %%
 from speaker_lib.plots import measuring_figure
@@ -248,10 +248,11 @@ show(amount_figure(*people_results("amount")))
 # **What to see:** each thin line is a seed. In the first figure the grey points are LDA; at first every network is behind.
 # `laptop_best` passes it within a minute and a half, `laptop_strong` within four minutes, `baseline_relu` comes level after
 # four, and `baseline` with its Sigmoid is still behind. `laptop_tuned` has all four changes of the report. It is behind
-# `baseline_relu` even with more time, because one of its steps takes five times as long. So also ask: *in how much time*?
+# `baseline_relu` even with more time, because one of its steps takes five times as long. So here a network pays off, but only
+# after a minute or more, and with lesson 4's improvements.
 #
-# In the second figure the number of steps is fixed and the data grow. From ten utterances of each on, LDA with all statistics
-# and `laptop_best` stay close together. With five `laptop_best` is ahead, but only 60 utterances were held out there. More
+# In the second figure the number of steps is fixed and the data grow. From ten utterances per speaker on, LDA with all
+# statistics and `laptop_best` stay close. With five, `laptop_best` is ahead, but only 60 utterances were held out there. More
 # speakers are more names to choose from, so on the right all fall. Each of these people reads in a single session. On HW4,
 # with 600 speakers and many recordings of each, LDA was not measured.
 

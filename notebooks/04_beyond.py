@@ -24,7 +24,7 @@
 # raise no error. Then it climbs a *ladder*, change after change, from the report's second model towards today's methods.
 #
 # **After this lesson you can** catch four silent bugs, each with a check of a few lines; say what pooling does with frames,
-# and see which frames count most for a model; draw what a margin asks for; and read a ladder of improvements without fooling
+# and see which frames count most for a model; say what a margin asks for; and read a ladder of improvements without fooling
 # yourself.
 #
 # Allow 50 minutes; the computer needs eight of them, or 30 seconds with [finished runs](../docs/teaching.md).
@@ -126,10 +126,10 @@ print("told the length, the same answer:    ", torch.allclose(alone, told, atol=
 # Padding is attended to, convolved and averaged in, unless every part of the model is told where the utterance ends. **The
 # check:** an utterance alone and in a padded batch must get the same answer.
 #
-# ## Bug 3: the best weights, which are the last
+# ## Bug 3: “best” weights that are the last ones
 #
-# The sample code keeps the best model like this: `best_state_dict = model.state_dict()`. **What is in it one training step
-# later?**
+# The assignment's sample code keeps the best model like this: `best_state_dict = model.state_dict()`. **What is in it one
+# training step later?**
 
 # %% tags=["NBVAL_CHECK_OUTPUT"]
 import copy
@@ -149,7 +149,8 @@ print("state_dict() is the model's memory:", best["weight"].data_ptr() == model.
 #
 # ## Bug 4: a validation that swings
 #
-# One model, the same held-out utterances, other random segments. **How much will ten validations differ?**
+# We validate one model ten times on the same utterances, each time on other random segments. **How much will the accuracies
+# differ?**
 
 # %%
 from speaker_lib import SpeakerDataset
@@ -264,20 +265,20 @@ explore(margin_figure, "margin", most=1.0, start=0.2, step=0.01)
 #
 # ## The ladder
 #
-# Now one change after another. Each step keeps all changes before it:
+# Now one change after another. Each step (*rung* in the table) keeps all changes before it:
 #
-# - **linear head, BatchNorm before it**: one matrix to the names instead of two; [BatchNorm](https://arxiv.org/abs/1502.03167)
-#   scales each number of the pooled vector to mean 0 and standard deviation 1 over the batch;
+# - **linear head, BatchNorm before it**: one linear layer to the names instead of two;
+#   [BatchNorm](https://arxiv.org/abs/1502.03167) scales each number of the pooled vector to mean 0 and standard deviation 1
+#   over the batch;
 # - **attentive statistics pooling**, as above;
 # - **subsampling by 2**: a strided convolution makes one vector of two frames, for less work;
 # - **Conformer with MFA** ([Zhang et al. 2022](https://arxiv.org/abs/2203.15249)): Conformer layers, and the outputs of *all*
 #   of them are pooled (multi-scale feature aggregation);
 # - **EMA**: evaluate an exponential moving average of the weights, not the last ones.
 #
-# The last few are only *tried*, each on top of these: a narrow **embedding** (the vector before the last layer); **CMN**
-# (cepstral mean normalisation), which subtracts each band's mean over the utterance;
-# [**SpecAugment**](https://arxiv.org/abs/1904.08779), which masks random bands and frames; **speed perturbation**, faster and
-# slower copies; and the margin. **Which step will gain most? Does one do harm? Write down your guess.**
+# The last three are only *tried*, each on top of these: **CMN** (cepstral mean normalisation), which subtracts each band's mean
+# over the utterance; [**SpecAugment**](https://arxiv.org/abs/1904.08779), which masks random bands and frames; and the margin.
+# **Which step will gain most? Does one do harm? Write down your guess.**
 
 # %%
 from speaker_lib.experiments import run_ladder
@@ -286,8 +287,9 @@ profile = lesson.profile
 ladder = run_ladder(profile.tuned, profile.ladder, lesson.ablation_corpus(), lesson.runs / "ladder")
 
 # %% [markdown]
-# Unless this is the `full` profile, these are short runs on a part of the data; the first row is lesson 3's model with all
-# four changes. If the data name their recordings, whole recordings are held out, as there. **Does the ladder pass LDA?**
+# Unless the first cell says `profile full`, these are short runs on a part of the data; the first row is lesson 3's model
+# with all four changes. If the data name their recordings, whole recordings are held out, as there. **Does the ladder pass
+# LDA?**
 
 # %%
 from speaker_lib.experiments import classical_baselines, ladder_table
@@ -305,11 +307,11 @@ show(figure)
 # %% [markdown]
 # **What to see:** each dot is a seed, compared with the same seed one step before; what was only *tried* is compared with the
 # last step that is kept. CMN removes most of a microphone's effect. That can help on new recordings, and do harm on those of
-# the training data; so the preset `best`, the top of this ladder at full size for HW4, does without. Which steps are kept was
-# decided for longer runs: here you see what they do in short ones.
+# the training data; so `best`, the top of this ladder at full size for HW4, does not use it. On the simulated voices only the
+# row with CMN is ahead of LDA. Which steps are kept was decided on longer runs.
 #
-# In words, with a paired t-test per step and Holm's correction over all. Without it, about four in ten such ladders would
-# have a significant step even if nothing helped:
+# In words, with a paired t-test per step and Holm's correction over all. Without the correction, about three in ten such
+# ladders would have a significant step even if nothing helped:
 
 # %%
 from speaker_lib.experiments import ladder_conclusions
@@ -360,10 +362,10 @@ ladder_conclusions(ladder)[:2]
 quiz(4)
 
 # %% [markdown]
-# **Recap.** To find a silent bug, ask what must not change: an answer, with other people in the batch or with padding; saved
-# weights, one step later. And validate twice: random cuts swing. Pooling decides how much each frame counts. A margin asks
-# for distance in direction, in training only. A ladder shows what each step adds to those before it, on these data and in
-# runs of this length.
+# **Recap.** To find a silent bug, ask what must not change: answers, when there are other people in the batch or padding;
+# saved weights, when training goes on. And validate twice: with random cuts, accuracy varies. Pooling decides how much each
+# frame counts. A margin asks for distance in direction, in training only. A ladder shows what each step adds to those before
+# it, on these data and in runs of this length.
 #
 # **To try.** Average the answers of two runs (an *ensemble*): `python -m speaker_lib predict --data DIR RUN RUN`. Or fetch
 # HW4 and train `strong` or `best` on it ([docs/hw4.md](../docs/hw4.md)).

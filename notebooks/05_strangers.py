@@ -22,7 +22,7 @@
 #
 # Every model so far answers with a name from its list. But a door, a phone or a meeting recorder meets people who were not in
 # the training data. This lesson asks two other questions: *are these two utterances by the same person?* (verification) and
-# *which of the people whom I have met is this, if any?* (after enrolment).
+# *which of the people I know is this, if any?* (after enrolment).
 #
 # **After this lesson you can** explain why a classifier cannot say "nobody I know"; compare two utterances by their
 # embeddings, and compute the equal error rate; enrol a person with a few recordings; and measure what more training speakers
@@ -65,8 +65,8 @@ corpus = lesson.corpus
 # %% [markdown]
 # ## A closed list
 #
-# Here are speakers whom no model of this course was trained on: *strangers*. **What will lesson 2's model say of them? Will
-# it at least be less confident?**
+# Here are speakers whom no model of this course was trained on: *strangers*. **What will lesson 2's model say about them?
+# Will it at least be less confident?**
 
 # %%
 import torch
@@ -85,11 +85,12 @@ for who, data, chosen in (known, ("strangers", strangers, everyone)):
 
 # %% [markdown]
 # It may be less sure, but the two groups overlap, and no name could be right. It cannot say "nobody I know": its
-# probabilities sum to 1 over the names on its list, so every stranger gets one of them. *Identification* is a closed list.
+# probabilities sum to 1 over the names on its list, so every stranger gets one of those names. *Identification* means
+# choosing from a closed list.
 #
 # But the input of the head's *last* layer needs no list. This vector, the **embedding**, describes how an utterance sounds
-# ([Snyder et al. 2018](https://www.danielpovey.com/files/2018_icassp_xvectors.pdf)). **Do strangers have their own places
-# among the embeddings?** A *t-SNE* map draws them in two dimensions and keeps similar ones close together:
+# ([Snyder et al. 2018](https://www.danielpovey.com/files/2018_icassp_xvectors.pdf)). **Will the utterances of one stranger
+# lie close together?** A *t-SNE* map draws them in two dimensions and keeps similar ones close together:
 
 # %%
 from speaker_lib.evaluation import embed
@@ -98,9 +99,9 @@ from speaker_lib.plots import map_figure
 show(map_figure(embed(tuned, strangers, everyone, lesson.device)))
 
 # %% [markdown]
-# **What to see:** each colour with its marker is a stranger. Where one stays together, embeddings describe voices that are
-# not on the list. If a group falls apart into recordings, they also describe the room or microphone. (On such a map the
-# distance between far groups means little.)
+# **What to see:** each colour with its marker is a stranger. Where one stays together, the embeddings describe even a voice
+# that is not on the list. If a group falls apart into recordings, they also describe the room or microphone. (On such a map
+# the distance between far groups means little.)
 #
 # ## The same person, or two?
 #
@@ -181,10 +182,11 @@ show(generalisation_figure(found))
 
 # %% [markdown]
 # **What to see:** the dashed line is the untrained model. How far below it do the runs get, and do more people help? If the
-# curve rises again at its end, as with 100 simulated voices after 300 small steps, the longer list was not learned in so
-# few steps. The `tuned` model in the table above heard the same voices in more steps, with more data in each. So people
-# help only with enough training. Benchmarks train on thousands of people, and reach an EER below 1 % on VoxCeleb
-# ([Desplanques et al. 2020](https://arxiv.org/abs/2005.07143)). Count the people you test on, too: ten are too few.
+# curve rises again at its end, as with 100 simulated voices after 300 small steps, the training was too short for the longer
+# list. `tuned`, in the table above, was trained on the same 100 voices in more steps, with more data in each, and its EER is
+# far lower. So a longer list needs longer training; what more people bring by themselves, this figure cannot show. Benchmarks
+# train on thousands of people, and reach an EER below 1 % on VoxCeleb ([Desplanques et al.
+# 2020](https://arxiv.org/abs/2005.07143)). Count the people you test on, too: ten are too few.
 #
 # ## Enrolment: "who is this?"
 #
@@ -231,9 +233,9 @@ for recordings in (1, 2, 4):
 # that was computed from them.
 #
 # Run the next cell for a panel with the buttons *Record*, *Enrol* and *Who is this?* For each of you, type the name and
-# record ten seconds of speech three times. Enrol once; it says how often both errors occur. Then ask who is speaking, and let
-# somebody speak who is *not* enrolled: **what will it say?** (A model trained on simulated voices has never heard a person,
-# so expect it to fail: `DATA = "LibriSpeech dev-clean"` has 40.)
+# record ten seconds of speech three times. Press *Enrol* once: the panel says how often each error occurs. Then ask who is
+# speaking, and let somebody speak who is *not* enrolled: **what will it say?** (A model trained on simulated voices has never
+# heard a person, so expect it to fail: `DATA = "LibriSpeech dev-clean"` has 40.)
 
 # %%
 from speaker_lib.course import OwnVoice
@@ -252,7 +254,7 @@ own.show()
 # %%
 best = found.eer.mean(axis=1)
 print(f"the run of this lesson: {tuned.folder}")
-print(f"{strangers.n_speakers} strangers, {strangers.source}:")
+print(f"{strangers.n_speakers} strangers, {strangers.title}:")
 print(f"EER untrained {results['untrained'].eer:.3f}, trained {results['tuned'].eer:.3f};")
 print(
     f"with {found.speakers[1]} training speakers {best[1]:.3f}, with {found.speakers[-1]} {best[-1]:.3f}."
@@ -267,7 +269,7 @@ quiz(5)
 # %% [markdown]
 # **Recap.** A classifier has a list of names, and gives one of them to everybody. Embeddings compare any two utterances. The
 # EER is the error rate where both errors are equal; compare it with an untrained model's. Enrolment averages embeddings, and
-# a calibrated threshold allows the answer *nobody*. To work for strangers, train on many people.
+# a calibrated threshold allows the answer *nobody*. To work for strangers, train on many people, and for long enough.
 #
 # **End of the course.** What you take away is a way to find out: one change at a time, several seeds, one way of measuring,
 # and the question *compared with what?*

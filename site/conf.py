@@ -11,7 +11,7 @@ from latex2mathml.converter import convert
 from sphinx.search.en import SearchEnglish
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "site")]
 from tools.previews import CARD
 from tools.project import Project
 
@@ -21,7 +21,7 @@ _other = {"en": "zh-TW", "zh-TW": "en"}[_language]
 project = {"en": "Who is speaking?", "zh-TW": "誰在說話？"}[_language]
 author = copyright = ""
 language = _language.replace("-", "_")
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx_copybutton"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx_copybutton", "terms"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 default_role = "code"

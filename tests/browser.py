@@ -23,6 +23,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
+from tools.site import BROWSER
+
 FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --window-size=1400,2000"
@@ -94,11 +96,11 @@ def url_of(server: subprocess.Popen, runtime: Path, log: Path) -> str:
 @contextlib.contextmanager
 def chromium(home: Path, *flags: str) -> Iterator[Chrome]:
     """A browser of its own, with its files in an empty folder."""
-    browser, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
-    if browser is None or driver is None:
+    driver = shutil.which("chromedriver")
+    if BROWSER is None or driver is None:
         pytest.skip("no chromium and chromedriver here: apt-get install chromium chromium-driver")
     options = ChromeOptions()
-    options.binary_location = browser
+    options.binary_location = BROWSER
     for flag in [*FLAGS.split(), *flags, f"--user-data-dir={home}"]:
         options.add_argument(flag)
     with Chrome(options, ChromeService(driver)) as chrome:

@@ -10,7 +10,7 @@ import nbformat
 import pytest
 
 import speaker_lib
-from speaker_lib.course import check
+from speaker_lib.course import check, own_voice
 from speaker_lib.course.profiles import PROFILES
 from speaker_lib.experiments import classical_conclusion
 from speaker_lib.experiments.classical import ClassicalResult
@@ -89,6 +89,30 @@ def test_no_table_holds_what_nobody_says(language):
     assert set(messages(language)) - spoken - dynamic - hints == set()
     code = "\n".join(cell.source for lesson in Project.read().lessons for cell in read_source(Project.read(), lesson).cells)
     assert [text for text in lesson_texts(language) if text not in code] == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_is_found_by_its_pattern_is_made_of_words_that_are_said(language):
+    """The patterns are of finished texts, whose parts may come from several places."""
+    said = " ".join(
+        node.value
+        for path in [*SOURCES, *sorted((ROOT / "notebooks").glob("*.py"))]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
+    words = set(re.findall("[a-z]+", f"{said} x86 cores".lower()))
+    for english, other in messages(language, "finished").items():
+        assert fields(english) == fields(other), english
+        assert set(re.findall("[a-z]+", re.sub(r"{\w+}", "", english).lower())) <= words, english
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_text_of_the_panel_is_one_of_its_script(language):
+    script = Path(own_voice.__file__).with_suffix(".js").read_text(encoding="utf-8") + own_voice._STILL
+    table = messages(language, "panel")
+    assert [text for text in table if text not in script] == []
+    asked = re.findall(r'(?:(?:tell\(|aria-label=|: )"|<button[^>]*>|<span>)([A-Z●■][^"<\n]*)["<]', script)
+    assert len(asked) > 20 and set(asked) - set(table) == set()
 
 
 def test_english_is_what_is_written_and_another_language_is_looked_up(monkeypatch):
@@ -191,7 +215,12 @@ def test_a_translation_may_not_change_the_code():
 
 def test_the_tables_are_plain():
     for language in LANGUAGES:
-        assert set(json.loads((MESSAGES / f"{language}.json").read_text(encoding="utf-8"))) == {"lessons", "library"}
+        assert set(json.loads((MESSAGES / f"{language}.json").read_text(encoding="utf-8"))) == {
+            "finished",
+            "lessons",
+            "library",
+            "panel",
+        }
 
 
 @pytest.mark.parametrize("lesson", Project.read().translations)

@@ -19,6 +19,7 @@ from speaker_lib.course.own_voice import as_file
 from speaker_lib.course.profiles import PROFILES
 from speaker_lib.evaluation import make_reference
 from speaker_lib.utils.errors import ConfigError, SpeakerError
+from speaker_lib.utils.language import VARIABLE
 
 from .test_enrolment import data, record, untrained, voice  # noqa: F401, the first is a fixture
 
@@ -104,8 +105,23 @@ def test_where_the_notebook_is_only_read_a_still_picture_of_the_panel_stands_for
     assert "application/vnd.jupyter.widget-view+json" in still and still["text/html"].startswith("<fieldset disabled")
     labels = re.findall(r"<button>(.+?)</button>", still["text/html"])
     assert "● Record 10 s" in labels
-    script = Path(own_voice.__file__).with_suffix(".js").read_text(encoding="utf-8").replace("${seconds}", "10")
+    script = Path(own_voice.__file__).with_suffix(".js").read_text(encoding="utf-8").replace('{n} s", {', '10 s", {')
     assert all(label in script for label in labels) and still["text/html"].count("<button") == script.count("<button")
+
+
+def test_the_panel_and_its_answers_are_in_the_readers_language(own, monkeypatch, tmp_path):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    monkeypatch.setenv(VARIABLE, "zh-TW")
+    own.show()
+    still, _ = shown[0]._repr_mimebundle_()
+    assert "● 錄音 10 秒" in still["text/html"] and not re.search("[A-Za-z]{3,}", re.sub("<[^>]*>", "", still["text/html"]))
+    assert shown[0].texts["Enrol"] == "登錄"
+    own._clicked(shown[0], {"do": "enrol"}, [])
+    assert shown[0].state["message"] == "沒有錄音可以登錄：請先錄音。"
+    said = [own.add(record(tmp_path / f"{i}.wav", 100, i), "ada") for i in range(2)]
+    said += [own.enrol(), own.who_is_this(record(tmp_path / "ask.wav", 100, 7)), own.delete_all()]
+    assert not re.search("[A-Za-z]{3,} [a-z]{2,}", " ".join(said)), said
 
 
 def test_nothing_is_kept_on_google_drive(own):

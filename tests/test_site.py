@@ -134,4 +134,11 @@ def test_every_page_opens_is_accessible_and_fits_a_telephone(tmp_path):
         assert chrome.current_url.endswith("/zh-TW/notebooks/zh-TW/01_baseline.html")
         chrome.find_element("css selector", "a.language").click()
         assert chrome.current_url.endswith("/notebooks/01_baseline.html")
+        for page in ("notebooks/01_baseline.html", "zh-TW/notebooks/zh-TW/01_baseline.html"):
+            chrome.get(f"http://127.0.0.1:{server.server_port}/{page}")
+            terms = chrome.find_elements("css selector", "a.term")
+            name = terms[0].text
+            assert len(terms) > 15
+            chrome.get(terms[0].get_attribute("href"))
+            assert name in chrome.find_element("css selector", "tr:target").text
         server.shutdown()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nbformat import NotebookNode
 
-from speaker_lib.utils.language import VARIABLE
+from speaker_lib.utils.language import VARIABLE, messages
 
 from .project import Project
 
@@ -37,8 +37,11 @@ def generated_cells(project: Project, lesson: str) -> dict[str, str]:
     folder = project.slug.split("/")[1]
     bootstrap = _BOOTSTRAP.format(address=project.address, tag=project.tag, folder=folder)
     if "/" in lesson:  # a translation, one folder deeper
-        chosen = f'{bootstrap.splitlines()[1]}\n\nos.environ.setdefault("{VARIABLE}", "{lesson.split("/")[0]}")'
+        language = lesson.split("/")[0]
+        chosen = f'{bootstrap.splitlines()[1]}\n\nos.environ.setdefault("{VARIABLE}", "{language}")'
         bootstrap = bootstrap.replace(bootstrap.splitlines()[1], chosen).replace('"../speaker_lib"', '"../../speaker_lib"')
+        for text, other in messages(language, "lessons").items():
+            bootstrap = bootstrap.replace(text, other)
     return {BADGES: _BADGES.format(colab=colab, kaggle=kaggle), BOOTSTRAP: bootstrap}
 
 

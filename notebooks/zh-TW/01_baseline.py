@@ -27,7 +27,7 @@
 # 你需要會一點 Python，並準備 50 分鐘；其中電腦要算兩分鐘，用[現成的訓練結果](../../docs/teaching.md)則只要 40 秒。
 
 # %% tags=["bootstrap"]
-# On Colab and Kaggle this fetches the course. Where speaker_lib is installed it does nothing.
+# 在 Colab 與 Kaggle 上，這裡會下載課程。已經安裝 speaker_lib 的地方，什麼都不做。
 import importlib.util, os, subprocess, sys
 
 os.environ.setdefault("SPEAKER_LANGUAGE", "zh-TW")
@@ -35,12 +35,12 @@ os.environ.setdefault("SPEAKER_LANGUAGE", "zh-TW")
 ADDRESS = "https://github.com/OWNER/speaker-course"
 COURSE, RELEASE = "speaker-course", "v0.1.0"
 if importlib.util.find_spec("speaker_lib") is None:
-    assert not os.path.exists("../../speaker_lib"), "open this notebook by `make lab` in the checkout"
+    assert not os.path.exists("../../speaker_lib"), "請在課程的資料夾裡用 `make lab` 開啟這個筆記本"
     if not os.path.exists(COURSE):
         source = os.environ.get("SPEAKER_REPOSITORY", ADDRESS)
         clone = f"git -c advice.detachedHead=false clone --quiet --depth=1 --branch={RELEASE}"
         failed = subprocess.run([*clone.split(), source, COURSE]).returncode
-        assert not failed, f"cannot fetch {RELEASE} from {source}; on Kaggle, switch Internet on"
+        assert not failed, f"無法從 {source} 下載 {RELEASE}；在 Kaggle 上，請打開 Internet"
     subprocess.run([sys.executable, f"{COURSE}/tools/install_missing.py"], check=True)
     sys.path.insert(0, os.path.abspath(COURSE))
 
@@ -74,9 +74,9 @@ for name, waveform in voices:
     display(Audio(waveform, rate=SAMPLE_RATE))
 
 # %% [markdown]
-# 多數人最先注意到的是**音高**（pitch）：聲帶每秒開合幾次。
+# 你也許注意到了**音高**（pitch）：聲帶每秒開合幾次。
 #
-# 一段錄音就是每秒 16,000 個數字，稱為波形（waveform）。**梅爾頻譜圖**顯示 40 個梅爾頻帶（mel band）各有多少能量：低頻的頻帶窄，高頻的頻帶寬，大致就像耳朵分辨頻率的方式。圖上每個直行是一個**音框**：25 毫秒的聲音，而且每 10 毫秒就開始一個新的音框。我們再取對數，得到對數梅爾（log-mel），因為人耳就是這樣感覺音量的。（圖與表格裡的文字是英文；對照見[詞彙表](../../docs/glossary.md)。）
+# 一段錄音就是每秒 16,000 個數字，稱為波形（waveform）。**梅爾頻譜圖**顯示 40 個梅爾頻帶（mel band）各有多少能量：低頻的頻帶窄，高頻的頻帶寬，大致就像耳朵分辨頻率的方式。圖上每個直行是一個**音框**：25 毫秒的聲音，而且每 10 毫秒就開始一個新的音框。我們再取對數，得到對數梅爾（log-mel），因為人耳就是這樣感覺音量的。（圖裡的中文需要中文字型；沒有字型時，圖裡是英文，對照見[詞彙表](../../docs/glossary.md)。）
 
 # %%
 from speaker_lib.sound import log_mel, median_pitch
@@ -132,7 +132,7 @@ show(lengths_figure(corpus.labelled.lengths, segment_len, corpus.source))
 # **大多數語句都比圖上的直線長。為什麼要用短短的片段來訓練，每段只有 128 個音框？**
 #
 # - 一個批次（batch）就是一個張量：裡面每一份都必須一樣長。
-# - 模型會拿每個音框與其他每個音框比較：長度變兩倍，計算量就變四倍。
+# - 模型會拿每個音框與其他每個音框比較：長度變兩倍，比較的次數就變四倍。
 # - 隨機切出的片段，每次都是新的例子：4.5 秒裡有三百多種切法。
 #
 # 我們隨機抽出十分之一的語句，保留起來不用於訓練（held out），這就是驗證集（validation set）。**訓練之前，一定要先看一個批次：**
@@ -146,11 +146,11 @@ train_loader, valid_loader, n_speakers = get_dataloader(corpus, config)
 mels, lengths, labels = next(iter(train_loader))
 print(f"這裡用 {len(training):,} 段語句訓練，保留 {len(validation):,} 段")
 print(
-    "一個批次：", *(tuple(part.shape) for part in (mels, lengths, labels)), labels[:5].tolist(), "…"
+    "一個批次", *(tuple(part.shape) for part in (mels, lengths, labels)), labels[:5].tolist(), "…"
 )
 
 # %% [markdown]
-# 依序是 `(batch, frames, mel bands)`（批次、音框、梅爾頻帶）、每個片段真正的音框數，以及標籤。
+# 依序是 `(batch, frames, mel bands)`（批次、音框、梅爾頻帶）、每個片段的長度，以及標籤。
 #
 # ## 簡單的方法能做到多少？
 #
@@ -176,7 +176,7 @@ classical = classical_baselines(corpus, config)
 print(classical_table(classical))
 
 # %% [markdown]
-# *full* 是完整語句的準確率（accuracy），*crop* 是隨機片段的準確率。**要超越的就是這些數字。**
+# *full* 是完整語句的準確率（accuracy），*crop* 是隨機片段的準確率（用十種切法切，並列出標準差）。**要超越的就是這些數字。**
 #
 # ## 自注意力
 #
@@ -225,7 +225,7 @@ print(inspect.getsource(Classifier.forward))
 print(inspect.getsource(Classifier.embed))
 
 # %% [markdown]
-# `prenet` 把每個音框從 40 個數字加寬到 `d_model` = 80 個。`encoder` 是編碼器（encoder），也就是一層（layer）Transformer：先是注意力，再對每個音框用一個小網路。`pooling` 是池化（pooling），這裡就是取所有音框的平均，得到一個向量。`pred_layer` 是**輸出層**（output head，其實是兩個線性層；這個 head 與注意力頭無關），它給每位語者一個分數，稱為 logit；最高的就是答案。它的兩個線性層之間有一個 Sigmoid，把每個數字壓到 0 與 1 之間（見第 2 課）。
+# `prenet` 把每個音框從 40 個數字加寬到 `d_model` = 80 個。`encoder` 是編碼器（encoder），也就是一層（layer）Transformer：先是注意力，再對每個音框用一個小網路。`pooling` 是池化（pooling），這裡就是取所有音框的平均，得到一個向量。`pred_layer` 是**輸出層**（output head，其實是兩個線性層；這個 head 與注意力頭無關），它給每位語者一個分數，稱為 logit；softmax 把它們變成機率，最高的就是答案。它的兩個線性層之間有一個 Sigmoid，把每個數字壓到 0 與 1 之間（見第 2 課）。
 #
 # **你認為大部分的參數（parameter）在哪裡：在編碼器，還是在輸出層？**
 
@@ -262,7 +262,7 @@ check.mean_over_frames(mean_over_frames)
 model.eval()
 segment = torch.randn(1, 128, 40)
 shuffled = segment[:, torch.randperm(128)]
-print("答案是否相同：", torch.allclose(model(segment), model(shuffled), atol=1e-5))
+print("答案是否相同", torch.allclose(model(segment), model(shuffled), atol=1e-5))
 
 # %% [markdown]
 # 完全不變：沒有位置編碼（positional encoding），模型就不知道哪個音框在前。所以它無法利用說話的語調。
@@ -279,7 +279,7 @@ show(schedule_figure(config))
 # %% [markdown]
 # 它先上升，稱為預熱（warmup），因為一步跨得太大，可能毀掉一個剛初始化的 Transformer；然後下降，稱為餘弦排程（cosine schedule）。
 #
-# **練習**：如果一個模型認為 $n$ 位語者的可能性都一樣，它的損失是多少？交叉熵是正確語者的機率取自然對數，再加上負號。
+# **練習**：如果一個模型認為 $n$ 位語者的可能性都一樣，它的損失是多少？交叉熵是正確語者的機率取自然對數，再加上負號，單位是 nat。
 
 # %% tags=["NBVAL_CHECK_OUTPUT", "exercise"]
 import math
@@ -326,7 +326,7 @@ state = train(run, corpus, lesson.device, callbacks=[live], stop=live.stop)
 #
 # ## 它有多好？
 #
-# 報告量的是 **crop**，測試集要求的是 **full**。**哪一個會比較高？如果換個地方切，*crop* 會變多少？又是誰被認成了誰？**
+# 報告量的是 **crop**，測試集上算的是 **full**。**哪一個會比較高？如果換個地方切，*crop* 會變多少？**
 
 # %%
 from speaker_lib.evaluation import evaluate, evaluation_text
@@ -338,7 +338,7 @@ print(evaluation_text(evaluation, logits, labels, corpus.speakers))
 show(confusion_figure(logits, labels, corpus.speakers))
 
 # %% [markdown]
-# 「不同切法之間的標準差」（表裡寫成 SD over cuts）：用十種切法切這些語句，所得準確率的標準差（standard deviation，SD）。「前五名」：正確的語者在最可能的五位之中。**觀察重點**：灰色的對角線是答對的。對角線以外的亮格表示：那個橫列的語者，被認成了那個直行的語者。
+# 「前五名」：正確的語者在最可能的五位之中。**觀察重點**：灰色的對角線是答對的。對角線以外的亮格表示：那個橫列的語者，被認成了那個直行的語者。
 #
 # 以下是答錯的語句中，模型給出的機率最高的幾段。**先聽（聲音在圖的下方）：換成是你，也會認錯嗎？**
 
@@ -368,7 +368,7 @@ else:
 
 # %%
 last, crop = run.metrics()[-1], evaluation.crop
-print(f"資料：{corpus.source}。訓練 {last['step']:,} 步，每秒 {last['steps_per_second']:.0f} 步。")
+print(f"資料：{corpus.title}。訓練 {last['step']:,} 步，每秒 {last['steps_per_second']:.0f} 步。")
 print(f"損失：一無所知時 {math.log(n_speakers):.2f}，現在 {last['valid_loss']:.2f}。")
 print(f"答對的比例：亂猜 {1 / n_speakers:.4f}，crop {crop.accuracy:.4f}", end=" ")
 print(f"（不同切法之間的標準差 {crop.std:.4f}），full {evaluation.full.accuracy:.4f}。")

@@ -27,7 +27,7 @@
 # 準備 40 分鐘；其中電腦要算四分鐘，用[現成的訓練結果](../../docs/teaching.md)則只要 90 秒。
 
 # %% tags=["bootstrap"]
-# On Colab and Kaggle this fetches the course. Where speaker_lib is installed it does nothing.
+# 在 Colab 與 Kaggle 上，這裡會下載課程。已經安裝 speaker_lib 的地方，什麼都不做。
 import importlib.util, os, subprocess, sys
 
 os.environ.setdefault("SPEAKER_LANGUAGE", "zh-TW")
@@ -35,12 +35,12 @@ os.environ.setdefault("SPEAKER_LANGUAGE", "zh-TW")
 ADDRESS = "https://github.com/OWNER/speaker-course"
 COURSE, RELEASE = "speaker-course", "v0.1.0"
 if importlib.util.find_spec("speaker_lib") is None:
-    assert not os.path.exists("../../speaker_lib"), "open this notebook by `make lab` in the checkout"
+    assert not os.path.exists("../../speaker_lib"), "請在課程的資料夾裡用 `make lab` 開啟這個筆記本"
     if not os.path.exists(COURSE):
         source = os.environ.get("SPEAKER_REPOSITORY", ADDRESS)
         clone = f"git -c advice.detachedHead=false clone --quiet --depth=1 --branch={RELEASE}"
         failed = subprocess.run([*clone.split(), source, COURSE]).returncode
-        assert not failed, f"cannot fetch {RELEASE} from {source}; on Kaggle, switch Internet on"
+        assert not failed, f"無法從 {source} 下載 {RELEASE}；在 Kaggle 上，請打開 Internet"
     subprocess.run([sys.executable, f"{COURSE}/tools/install_missing.py"], check=True)
     sys.path.insert(0, os.path.abspath(COURSE))
 
@@ -88,7 +88,7 @@ lesson.guess("四項改動中，哪一項最有幫助？", ["d_model", "nhead", 
 # %% [markdown]
 # ## 改動 1：`d_model`，從 80 到 512
 #
-# 這是模型內部用多少個數字來描述一個音框（frame）。數字越多，就越有餘裕分辨更多的聲音。`d_model` 每加倍一次，`d_model` × `d_model` 的矩陣就變成四倍大。**那整個模型呢？**
+# 這是模型內部用多少個數字來描述一個音框（frame）。數字越多，就越有餘裕分辨更多的聲音。`d_model` 每加倍一次，`d_model` × `d_model` 的矩陣就變成四倍大。**那整個模型呢？**（一個 GFLOP 是十億次乘法或加法；一步（step）處理 32 個片段（segment），包括前向與反向。）
 
 # %% tags=["NBVAL_CHECK_OUTPUT"]
 from dataclasses import replace
@@ -106,7 +106,7 @@ from speaker_lib.plots import cost_figure
 show(cost_figure(widths))
 
 # %% [markdown]
-# **觀察重點**：寬度變成 6.4 倍，參數（parameter）就變成約 15 倍，計算量變成 16 倍。這比 $6.4^2 = 41$ 倍少，因為只有方陣才長得那麼快。（一個 GFLOP 是十億次乘法或加法；一步（step）處理 32 個片段（segment），包括前向與反向。）
+# **觀察重點**：寬度變成 6.4 倍，參數（parameter）就變成約 15 倍，計算量變成 16 倍。這比 $6.4^2 = 41$ 倍少，因為只有方陣才長得那麼快。
 #
 # ## 改動 2：`nhead`，從 2 到 16
 #
@@ -213,11 +213,11 @@ heads = {"fresh": signals, "trained": head_signals(trained_baseline.load_model()
 print(head_table(heads))
 
 # %% [markdown]
-# （`relu` 的每個橫列，都是同樣的權重改用 ReLU。）*spread* 是激勵函數的輸出在不同語句（utterance）之間差多少。（梯度只能在同一組的兩個橫列之間比較：權重變大，所有的梯度都會變大。）在剛初始化的模型裡，Sigmoid 讓這個差異所剩無幾。訓練用更大的輸入來彌補，斜率要到這時才接近零。所以飽和是真的，但來得晚。從第一步起，Sigmoid 做的是壓低（dampen）訊號。
+# （`relu` 的每個橫列，都是同樣的權重改用 ReLU。）「輸出的標準差」是激勵函數的輸出在不同語句（utterance）之間差多少。（梯度只能在同一組的兩個橫列之間比較：權重變大，所有的梯度都會變大。）在剛初始化的模型裡，Sigmoid 讓這個差異所剩無幾。訓練用更大的輸入來彌補，斜率要到這時才接近零。所以飽和是真的，但是訓練帶來的。從第一步起，Sigmoid 做的是壓低（dampen）訊號。
 #
 # ## 發現 1：從未執行的層
 #
-# 報告是這樣宣告六層的（見下面的儲存格）。它只列出 `__init__`；這裡的 `forward` 來自範例程式。**兩段都讀一讀。少了什麼？**
+# 報告是這樣宣告六層的（見下面的儲存格）。報告只列出 `__init__`；這裡的 `forward` 來自作業的範例程式。**兩段都讀一讀。少了什麼？**
 
 # %%
 from torch import nn
@@ -241,7 +241,7 @@ class AsReported(nn.Module):
 model = AsReported()
 
 # %% [markdown]
-# 沒有錯誤，也沒有警告。不過，參數只要參與了答案的計算，之後就會有梯度。
+# 沒有錯誤，也沒有警告。不過，執行 `backward()` 之後，只有參與了答案計算的參數才有梯度。
 
 # %% tags=["NBVAL_CHECK_OUTPUT"]
 model(torch.randn(2, 128, 40)).sum().backward()
@@ -249,14 +249,14 @@ declared = sum(p.numel() for p in model.parameters())
 learning = sum(p.numel() for p in model.parameters() if p.grad is not None)
 print(f"宣告的參數 {declared:,}，真正在學的 {learning:,}")
 print(
-    "從未被呼叫：",
+    "從未被呼叫",
     sorted({name.split(".")[0] for name, p in model.named_parameters() if p.grad is None}),
 )
 
 # %% [markdown]
 # 宣告的參數有五分之四從未學習：`forward` 呼叫的是 `encoder_layer`，不是 `encoder`，而 `encoder` 裡裝的是它的六份「複製品」。
 #
-# 報告的訓練是不是也這樣？它的紀錄（log）裡寫了速度：兩個模型都是每秒 44 步。**這對兩個模型來說，各是多少計算量？Colab 最常出借的 GPU 是 T4，它做得到嗎？**
+# 報告的訓練是不是也這樣？它的紀錄（log）裡寫了速度：兩個模型都是每秒 44 步。**這對兩個模型來說，各是多少計算量？Colab 常出借的 GPU 是 T4，它做得到嗎？**
 
 # %%
 from speaker_lib.plots import speed_figure
@@ -269,7 +269,7 @@ candidates = {
 show(speed_figure(candidates, 44, peak=8.1e12, peak_name="the most a T4 can do in float32"))
 
 # %% [markdown]
-# 六層所需的計算量，超過 T4 在最理想情況下的能力。一層則是做得到的。一個寬層的計算量是基準模型的 16 倍，速度卻相同，表示兩個模型等的都不是計算，而是別的東西，例如資料。所以，如果報告用的 GPU 是以 float32 計算的 T4，或更慢的 GPU，它執行的就只有**一個**寬層。本課程兩種都有：`tuned` 六層全部執行，`seed_tuned_as_run` 只執行一層。
+# 六層所需的計算量，超過 T4 在最理想情況下的能力。一層則是做得到的。一個寬層的計算量是基準模型的 16 倍，速度卻相同，表示兩個模型等的都不是計算，而是別的東西，例如資料。所以，如果報告用的 GPU 是以 float32 計算的 T4，或更慢的 GPU，它執行的就只有**一個**寬層。本課程為兩者各備有一個**預設集**（preset，一組有名字的設定）：`tuned` 六層全部執行，`seed_tuned_as_run` 只執行一層。
 #
 # ## 發現 2：六層崩潰
 #
@@ -311,7 +311,7 @@ for deep in deep_runs:
     )
 
 # %% [markdown]
-# **觀察重點**：一次訓練學得起來，另一次的損失（loss）停在亂猜（guessing）的水準 $\ln n$。剛初始化的 post-norm 模型，最後幾層的梯度很大，所以最初的幾步太大。用 pre-norm 時，梯度比較小，而且層數越多就越小；殘差連接則帶著梯度越過每一個子層（[Xiong et al. 2020](https://arxiv.org/abs/2002.04745)）。降低學習率或延長預熱（warmup）也有幫助。以後看到損失停在 $\ln n$ 不動，就想想這張圖。
+# **觀察重點**：一次訓練學得起來，另一次的損失（loss）停在亂猜（guessing）的水準 $\ln n$。剛初始化的 post-norm 模型，最後幾層的梯度很大，所以最初的幾步太大。用 pre-norm 時，梯度比較小，而且層數越多就越小；殘差連接則帶著梯度越過每一個子層（[Xiong et al. 2020](https://arxiv.org/abs/2002.04745)）。以後看到損失停在 $\ln n$ 不動，就想想這張圖。
 #
 # ## 訓練調校後的模型
 #
@@ -342,13 +342,13 @@ maps = attention_maps(run.load_model(), mel)  # (layers, heads, frames, frames)
 show(attention_figure(maps[-1], mel, f"Attention of {run.name}, layer {len(maps)} of {len(maps)}"))
 
 # %% [markdown]
-# **觀察重點**：標題寫出了哪些頭最相像。做同樣事情的頭只花時間，沒有貢獻。
+# **觀察重點**：標題寫出了哪些頭最相像。注意力圖相同的頭，合起來就像一個較寬的頭，只是花更多時間。
 #
 # ## 這一課看到了什麼
 
 # %%
 reached = trained_baseline.evaluation()
-print(f"資料：{corpus.source}；完整語句：")
+print(f"資料：{corpus.title}；完整語句：")
 print(
     f"  {trained_baseline.name:<16} {reached['n_parameters']:>10,} 個參數   full {reached['full']['accuracy']:.4f}"
 )

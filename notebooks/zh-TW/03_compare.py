@@ -27,7 +27,7 @@
 # 準備 40 分鐘；其中電腦要算五分鐘，用[現成的訓練結果（finished runs）](../../docs/teaching.md)則只要 40 秒。如果第 1、2 課沒有在這台電腦上執行過，會用簡短的訓練代替。
 
 # %% tags=["bootstrap"]
-# On Colab and Kaggle this fetches the course. Where speaker_lib is installed it does nothing.
+# 在 Colab 與 Kaggle 上，這裡會下載課程。已經安裝 speaker_lib 的地方，什麼都不做。
 import importlib.util, os, subprocess, sys
 
 os.environ.setdefault("SPEAKER_LANGUAGE", "zh-TW")
@@ -35,12 +35,12 @@ os.environ.setdefault("SPEAKER_LANGUAGE", "zh-TW")
 ADDRESS = "https://github.com/OWNER/speaker-course"
 COURSE, RELEASE = "speaker-course", "v0.1.0"
 if importlib.util.find_spec("speaker_lib") is None:
-    assert not os.path.exists("../../speaker_lib"), "open this notebook by `make lab` in the checkout"
+    assert not os.path.exists("../../speaker_lib"), "請在課程的資料夾裡用 `make lab` 開啟這個筆記本"
     if not os.path.exists(COURSE):
         source = os.environ.get("SPEAKER_REPOSITORY", ADDRESS)
         clone = f"git -c advice.detachedHead=false clone --quiet --depth=1 --branch={RELEASE}"
         failed = subprocess.run([*clone.split(), source, COURSE]).returncode
-        assert not failed, f"cannot fetch {RELEASE} from {source}; on Kaggle, switch Internet on"
+        assert not failed, f"無法從 {source} 下載 {RELEASE}；在 Kaggle 上，請打開 Internet"
     subprocess.run([sys.executable, f"{COURSE}/tools/install_missing.py"], check=True)
     sys.path.insert(0, os.path.abspath(COURSE))
 
@@ -78,7 +78,7 @@ save_figure(figure, lesson.runs / "comparison.png")
 show(figure)
 
 # %% [markdown]
-# **觀察重點**：每條曲線多早離開亂猜（guessing）的水準、最後相差多少，以及低的那條是不是還在上升。兩條曲線都會隨著學習率（learning rate）降到 0 而變平：訓練久一點，也許還會更好。報告的 0.4834 與 0.7599 是 600 人、70,000 步的結果：那是另一個任務，除非你在 HW4 上執行設定檔（profile）`full`。
+# **觀察重點**：每條曲線多早離開亂猜（guessing）的水準、最後相差多少，以及低的那條是不是還在上升。兩條曲線都會隨著學習率（learning rate）降到 0 而變平：訓練久一點，也許還會更好。報告的 0.4834 與 0.7599 是 600 人、70,000 步的結果：通常是另一個任務。
 #
 # ## 一次只改一項
 #
@@ -95,7 +95,7 @@ from speaker_lib.experiments import changes_between, variants_of
 
 changes = changes_between(lesson.profile.baseline, lesson.profile.tuned)
 for variant in variants_of(changes, sessions=False):
-    print(" + ".join(change.label for change in variant.changes) or "the baseline")
+    print(" + ".join(change.label for change in variant.changes) or "基準模型")
 
 # %% [markdown]
 # （增加層數時一併改用 pre-norm，否則以完整尺寸來說，六層訓練不起來。）每個模型都用不同的**種子**訓練好幾次：初始權重不同、語句（utterance）的順序不同、切出的片段（segment）也不同，但保留（held out）起來不用於訓練的語句相同。如果資料註明了每段語句出自哪次錄音，第一個與最後一個模型還會另外訓練，改成保留整次的錄音。訓練的次數很多，所以每次都很短；在筆電上，也只用一部分資料：
@@ -115,7 +115,7 @@ ablation = run_ablation(
 # %% [markdown]
 # ## 結果如何
 #
-# ± SD 是各個種子之間的標準差（standard deviation，SD）。
+# ± SD 是各個種子之間的標準差（standard deviation，SD）；切分是 *session* 的，保留的是整次的錄音。
 
 # %%
 from speaker_lib.experiments import ablation_table
@@ -130,7 +130,7 @@ save_figure(figure, lesson.runs / "ablation.png")
 show(figure)
 
 # %% [markdown]
-# **觀察重點**：每根長條從改動前的平均畫到改動後的平均：最上面那一格從基準模型畫起，另外兩格從上一個橫列畫起。同一項改動在三格裡顏色相同。如果一項改動排在後面才加上時，進步得比單獨做時多，它就需要其他改動配合；如果進步得少，就是已經有別的改動做了同樣的事。每個點是一個種子，細線把同一個種子的訓練結果連起來。
+# **觀察重點**：每根長條從改動前的平均畫到改動後的平均：最上面那一格從基準模型畫起，另外兩格從上一個橫列畫起。同一項改動在三格裡顏色相同。如果一項改動排在後面才加上時，進步得比單獨做時多，就是其他改動幫了它；如果進步得少，就是別的改動已經做了一部分相同的事。每個點是一個種子，細線把同一個種子的訓練結果連起來。
 #
 # ## 會不會只是巧合？
 #
@@ -180,11 +180,11 @@ print(guess_and_outcome(ablation, lesson.guessed("四項改動中，哪一項最
 ablation_conclusions(ablation)
 
 # %% [markdown]
-# 這些句子是從上面的訓練結果算出來的。只有三個種子，可能還有許多問題沒有答案。用 60 位真人的錄音（600 步，3 個種子；[docs/accuracy.md](../../docs/accuracy.md)），答案就更清楚：四項改動全用上，進步 +0.516（SE 0.025）；單獨改用 ReLU，+0.363（SE 0.016）；單獨加寬，+0.213（SE 0.011）。至於 HW4 本身，兩個版本的範例程式只差激勵函數這一個字：用 Sigmoid 的達到 0.4834，用 ReLU 的達到 0.6859。
+# 這些句子是從上面的訓練結果算出來的。只有三個種子，可能還有許多問題沒有答案。用 60 位真人的錄音（600 步，3 個種子；[docs/accuracy.md](../../docs/accuracy.md)），答案就更清楚：四項改動全用上，進步 +0.516（SE 0.025）；單獨改用 ReLU，+0.363（SE 0.016）；單獨加寬，+0.213（SE 0.011）。至於 HW4 本身，作業的兩個版本的範例程式只差激勵函數：用 Sigmoid 達到 0.4834，用 ReLU 達到 0.6859。所以大部分看來是 ReLU 的功勞，其次是加寬。
 #
 # ## 有多少只是衡量方式造成的？
 #
-# 報告算的是隨機片段（*crop*）。同樣的權重，用完整語句（*full*）來量，通常比較好。而且不論哪一種，保留的語句都可能出自訓練資料（training data）裡也有的錄音，房間與麥克風都相同。**如果保留的是整次的錄音，會怎麼樣？** 為了回答這個問題，模型重新訓練過，訓練時不用那些錄音。
+# 報告算的是隨機片段（*crop*）。同樣的權重，用完整語句（*full*）來量，通常比較好。而且不論哪一種，保留的語句都可能出自訓練資料（training data）裡也有的錄音，房間與麥克風都相同。**如果保留的是整次的錄音，會怎麼樣？** 
 
 # %%
 from speaker_lib.plots import measuring_figure
@@ -214,7 +214,7 @@ show(time_figure(*people_results("time")))
 show(amount_figure(*people_results("amount")))
 
 # %% [markdown]
-# **觀察重點**：每條細線是一個種子。第一張圖裡，灰點是 LDA；一開始，每個神經網路都落後。`laptop_best` 在一分半鐘之內超過它，`laptop_strong` 在四分鐘之內超過；`baseline_relu` 四分鐘後追平，用 Sigmoid 的 `baseline` 則仍然落後。`laptop_tuned` 有報告的四項改動。它就算用了更多時間，還是落後 `baseline_relu`，因為它每訓練一步要花五倍的時間。所以還要問一句：「用了多少時間？」
+# **觀察重點**：每條細線是一個種子。第一張圖裡，灰點是 LDA；一開始，每個神經網路都落後。`laptop_best` 在一分半鐘之內超過它，`laptop_strong` 在四分鐘之內超過；`baseline_relu` 四分鐘後追平，用 Sigmoid 的 `baseline` 則仍然落後。`laptop_tuned` 有報告的四項改動。它就算用了更多時間，還是落後 `baseline_relu`，因為它每訓練一步要花五倍的時間。所以在這裡，神經網路划得來，但要訓練一分鐘以上，還要有第 4 課的改進。
 #
 # 第二張圖裡，步數固定，資料越來越多。每人有十段語句以上時，用了全部統計量的 LDA 與 `laptop_best` 一直很接近。每人五段時，`laptop_best` 領先，但那裡只保留了 60 段語句。語者（speaker）越多，可選的名字就越多，所以右圖的線全都下降。這些人每一位都只有一次錄音（session）。HW4 有 600 位語者，每位都有許多錄音，但 LDA 沒有在上面測過。
 

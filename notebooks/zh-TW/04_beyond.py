@@ -22,12 +22,12 @@
 #
 # 報告在結尾問：還有什麼可能有幫助？這一課先從最常毀掉改進的東西講起：不會報錯的程式錯誤（bug）。接著爬上一道「階梯」（ladder），一項改動接一項，從報告的第二個模型走向今天的方法。
 #
-# **學習目標** 上完這一課，你能抓出四個不會報錯的程式錯誤，每個只用幾行的檢查；說明池化（pooling）如何處理音框（frame），並看出模型最看重哪些音框；畫出間隔（margin）要求的是什麼；讀懂一階一階的改進，而不自欺。
+# **學習目標** 上完這一課，你能抓出四個不會報錯的程式錯誤，每個只用幾行的檢查；說明池化（pooling）如何處理音框（frame），並看出模型最看重哪些音框；說出間隔（margin）要求的是什麼；讀懂一階一階的改進，而不自欺。
 #
 # 準備 50 分鐘；其中電腦要算八分鐘，用[現成的訓練結果（finished runs）](../../docs/teaching.md)則只要 30 秒。如果第 2 課沒有在這台電腦上執行過，會用簡短的訓練代替。
 
 # %% tags=["bootstrap"]
-# On Colab and Kaggle this fetches the course. Where speaker_lib is installed it does nothing.
+# 在 Colab 與 Kaggle 上，這裡會下載課程。已經安裝 speaker_lib 的地方，什麼都不做。
 import importlib.util, os, subprocess, sys
 
 os.environ.setdefault("SPEAKER_LANGUAGE", "zh-TW")
@@ -35,12 +35,12 @@ os.environ.setdefault("SPEAKER_LANGUAGE", "zh-TW")
 ADDRESS = "https://github.com/OWNER/speaker-course"
 COURSE, RELEASE = "speaker-course", "v0.1.0"
 if importlib.util.find_spec("speaker_lib") is None:
-    assert not os.path.exists("../../speaker_lib"), "open this notebook by `make lab` in the checkout"
+    assert not os.path.exists("../../speaker_lib"), "請在課程的資料夾裡用 `make lab` 開啟這個筆記本"
     if not os.path.exists(COURSE):
         source = os.environ.get("SPEAKER_REPOSITORY", ADDRESS)
         clone = f"git -c advice.detachedHead=false clone --quiet --depth=1 --branch={RELEASE}"
         failed = subprocess.run([*clone.split(), source, COURSE]).returncode
-        assert not failed, f"cannot fetch {RELEASE} from {source}; on Kaggle, switch Internet on"
+        assert not failed, f"無法從 {source} 下載 {RELEASE}；在 Kaggle 上，請打開 Internet"
     subprocess.run([sys.executable, f"{COURSE}/tools/install_missing.py"], check=True)
     sys.path.insert(0, os.path.abspath(COURSE))
 
@@ -110,15 +110,15 @@ mel = torch.randn(1, 60, 40)
 padded = torch.nn.functional.pad(mel, (0, 0, 0, 40), value=-20.0)  # 60 個音框，再加 40 個什麼都沒有的音框
 with torch.inference_mode():
     alone, ignored, told = model(mel), model(padded), model(padded, torch.tensor([60]))
-print("沒有告知長度，答案是否相同：", torch.allclose(alone, ignored, atol=1e-4))
-print("告知了長度，答案是否相同：", torch.allclose(alone, told, atol=1e-4))
+print("沒有告知長度，答案是否相同", torch.allclose(alone, ignored, atol=1e-4))
+print("告知了長度，答案是否相同  ", torch.allclose(alone, told, atol=1e-4))
 
 # %% [markdown]
 # 除非模型的每個部分都知道語句到哪裡結束，否則補齊的音框會被注意力看見，也會算進卷積與平均裡。**檢查方法**：一段語句不論單獨輸入，還是放在補齊過的批次裡，答案都必須相同。
 #
 # ## 錯誤 3：「最好」的權重，其實是最後的
 #
-# 範例程式這樣保存最好的模型：`best_state_dict = model.state_dict()`。**再訓練一步之後，裡面是什麼？**
+# 作業的範例程式這樣保存最好的模型：`best_state_dict = model.state_dict()`。**再訓練一步之後，裡面是什麼？**
 
 # %% tags=["NBVAL_CHECK_OUTPUT"]
 import copy
@@ -128,9 +128,9 @@ best, copied = model.state_dict(), copy.deepcopy(model.state_dict())
 before = model.weight.detach().clone()
 model(torch.randn(8, 4)).sum().backward()
 torch.optim.AdamW(model.parameters()).step()
-print("state_dict() 是否與當時相同：", torch.equal(best["weight"], before))
-print("它的深層複本是否與當時相同：", torch.equal(copied["weight"], before))
-print("state_dict() 是否就是模型自己的記憶體：", best["weight"].data_ptr() == model.weight.data_ptr())
+print("state_dict() 是否與當時相同       ", torch.equal(best["weight"], before))
+print("它的深層複本是否與當時相同        ", torch.equal(copied["weight"], before))
+print("state_dict() 是否就是模型自己的記憶體", best["weight"].data_ptr() == model.weight.data_ptr())
 
 # %% [markdown]
 # `state_dict` 不是複本，而是模型自己的記憶體；所以範例程式印出的是最好的準確率（accuracy），存下的卻是後來的權重（weight）。**檢查方法**：再訓練一步，然後比較。
@@ -148,7 +148,7 @@ dataset = SpeakerDataset(corpus.labelled, tuned.preset.train.segment_len, device
 utterances = heldout_indices(tuned, corpus)
 draws = crop_draws(tuned.load_model(lesson.device), dataset, utterances, lesson.device)  # (10, 2)
 draws = draws[:, 0]  # (10,) 只要準確率，不要損失
-print("準確率：", *(f"{accuracy:.3f}" for accuracy in draws))
+print("準確率", *(f"{accuracy:.3f}" for accuracy in draws))
 print(
     f"從 {draws.min():.3f} 到 {draws.max():.3f}：相差 {100 * (draws.max() - draws.min()):.1f} 個百分點"
 )
@@ -241,13 +241,13 @@ explore(margin_figure, "margin", most=1.0, start=0.2, step=0.01)
 #
 # 現在一項改動接著一項。每一階都保留前面所有的改動：
 #
-# - **線性輸出層，前面加 BatchNorm**：通往名字的矩陣只有一個，不是兩個；[BatchNorm](https://arxiv.org/abs/1502.03167) 把池化後向量的每個數字，在批次上縮放成平均 0、標準差 1；
+# - **線性輸出層，前面加 BatchNorm**：通往名字的線性層只有一個，不是兩個；[BatchNorm](https://arxiv.org/abs/1502.03167) 把池化後向量的每個數字，在批次上縮放成平均 0、標準差 1；
 # - **注意力統計池化**，如上所述；
 # - **降採樣（subsampling）為一半**：用跨步卷積（strided convolution）把兩個音框變成一個向量，減少計算量；
 # - **Conformer 加 MFA**（[Zhang et al. 2022](https://arxiv.org/abs/2203.15249)）：換成 Conformer 層，而且所有層的輸出都拿來池化（多尺度特徵聚合，multi-scale feature aggregation）；
 # - **EMA**：評估的是權重的指數移動平均（exponential moving average），而不是最後的權重。
 #
-# 最後幾項只是「試用」（表裡寫成 tried），各自單獨加在這些改動之上：較窄的**嵌入向量**（embedding，最後一層之前的向量）；**CMN**（倒頻譜平均正規化，cepstral mean normalisation），減去每個頻帶在整段語句上的平均；[**SpecAugment**](https://arxiv.org/abs/1904.08779)，隨機遮住一些頻帶與音框；**速度擾動**（speed perturbation），加入變快與變慢的複本；以及間隔。**哪一階進步最多？有沒有哪一階反而有害？寫下你的猜測。**
+# 最後三項只是「試用」，各自單獨加在這些改動之上：**CMN**（倒頻譜平均正規化，cepstral mean normalisation），減去每個頻帶在整段語句上的平均；[**SpecAugment**](https://arxiv.org/abs/1904.08779)，隨機遮住一些頻帶與音框；以及間隔。**哪一階進步最多？有沒有哪一階反而有害？寫下你的猜測。**
 
 # %%
 from speaker_lib.experiments import run_ladder
@@ -256,7 +256,7 @@ profile = lesson.profile
 ladder = run_ladder(profile.tuned, profile.ladder, lesson.ablation_corpus(), lesson.runs / "ladder")
 
 # %% [markdown]
-# 除非設定檔（profile）是 `full`，否則這些都是用一部分資料做的簡短訓練；第一個橫列是第 3 課四項改動全用上的模型。如果資料註明了每段語句出自哪次錄音，就像第 3 課那樣，保留整次的錄音。**這道階梯超過線性判別分析（linear discriminant analysis，LDA）了嗎？**
+# 除非第一個儲存格寫著「設定檔 full」，否則這些都是用一部分資料做的簡短訓練；第一個橫列是第 3 課四項改動全用上的模型。如果資料註明了每段語句出自哪次錄音，就像第 3 課那樣，保留整次的錄音。**這道階梯超過線性判別分析（linear discriminant analysis，LDA）了嗎？**
 
 # %%
 from speaker_lib.experiments import classical_baselines, ladder_table
@@ -272,9 +272,9 @@ save_figure(figure, lesson.runs / "ladder.png")
 show(figure)
 
 # %% [markdown]
-# **觀察重點**：每個點是一個種子（seed），與前一階的同一個種子相比；只是「試用」的，則與最後保留的那一階相比。CMN 去掉麥克風的大部分影響。對新的錄音，這可能有幫助；對訓練資料（training data）裡也有的錄音，則可能有害；所以預設集（preset）`best`，也就是這道階梯的頂端、用於 HW4 的完整尺寸版本，不用 CMN。保留哪幾階，是為較長的訓練決定的：這裡看到的是它們在短訓練裡的表現。
+# **觀察重點**：每個點是一個種子（seed），與前一階的同一個種子相比；只是「試用」的，則與最後保留的那一階相比。CMN 去掉麥克風的大部分影響。對新的錄音，這可能有幫助；對訓練資料（training data）裡也有的錄音，則可能有害；所以預設集 `best`，也就是這道階梯的頂端、用於 HW4 的完整尺寸版本，不用 CMN。在模擬的聲音上，只有用了 CMN 的那一階超過 LDA。保留哪幾階，是依較長的訓練決定的。
 #
-# 寫成句子如下；每一階做一次配對 t 檢定（paired t-test），全部再做 Holm 校正（Holm's correction）。如果不校正，就算每一階都沒用，十道這樣的階梯裡也有大約四道，會出現「顯著」（significant）的一階：
+# 寫成句子如下；每一階做一次配對 t 檢定（paired t-test），全部再做 Holm 校正（Holm's correction）。如果不校正，就算每一階都沒用，十道這樣的階梯裡也有大約三道，會出現「顯著」（significant）的一階：
 
 # %%
 from speaker_lib.experiments import ladder_conclusions
@@ -323,7 +323,7 @@ ladder_conclusions(ladder)[:2]
 quiz(4)
 
 # %% [markdown]
-# **重點回顧**：要找出不會報錯的錯誤，就問什麼不該變：換了同批次的其他人，或加了補齊，答案都不該變；再訓練一步，存下的權重不該變。還要驗證兩次：隨機切片段，結果會忽高忽低。池化決定每個音框占多少分量。間隔要求方向上的距離，只在訓練時使用。一道階梯說明的是，每一階在前面各階之上多了什麼，而且只限於這份資料、這樣的訓練長度。
+# **重點回顧**：要找出不會報錯的錯誤，就問什麼不該變：換了同批次的其他人，或加了補齊，答案都不該變；繼續訓練時，存下的權重不該變。還要驗證兩次：隨機切片段，準確率會忽高忽低。池化決定每個音框占多少分量。間隔要求方向上的距離，只在訓練時使用。一道階梯說明的是，每一階在前面各階之上多了什麼，而且只限於這份資料、這樣的訓練長度。
 #
 # **動手試試**：把兩次訓練的答案取平均（集成，ensemble）：`python -m speaker_lib predict --data DIR RUN RUN`。或者下載 HW4 的資料，用它訓練 `strong` 或 `best`（[docs/hw4.md](../../docs/hw4.md)）。
 #

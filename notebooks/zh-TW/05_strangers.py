@@ -27,7 +27,7 @@
 # 準備 45 分鐘；其中電腦要算五分鐘，用[現成的訓練結果（finished runs）](../../docs/teaching.md)則只要 70 秒。如果第 1、2 課還沒有執行過，會用簡短的訓練代替。
 
 # %% tags=["bootstrap"]
-# On Colab and Kaggle this fetches the course. Where speaker_lib is installed it does nothing.
+# 在 Colab 與 Kaggle 上，這裡會下載課程。已經安裝 speaker_lib 的地方，什麼都不做。
 import importlib.util, os, subprocess, sys
 
 os.environ.setdefault("SPEAKER_LANGUAGE", "zh-TW")
@@ -35,12 +35,12 @@ os.environ.setdefault("SPEAKER_LANGUAGE", "zh-TW")
 ADDRESS = "https://github.com/OWNER/speaker-course"
 COURSE, RELEASE = "speaker-course", "v0.1.0"
 if importlib.util.find_spec("speaker_lib") is None:
-    assert not os.path.exists("../../speaker_lib"), "open this notebook by `make lab` in the checkout"
+    assert not os.path.exists("../../speaker_lib"), "請在課程的資料夾裡用 `make lab` 開啟這個筆記本"
     if not os.path.exists(COURSE):
         source = os.environ.get("SPEAKER_REPOSITORY", ADDRESS)
         clone = f"git -c advice.detachedHead=false clone --quiet --depth=1 --branch={RELEASE}"
         failed = subprocess.run([*clone.split(), source, COURSE]).returncode
-        assert not failed, f"cannot fetch {RELEASE} from {source}; on Kaggle, switch Internet on"
+        assert not failed, f"無法從 {source} 下載 {RELEASE}；在 Kaggle 上，請打開 Internet"
     subprocess.run([sys.executable, f"{COURSE}/tools/install_missing.py"], check=True)
     sys.path.insert(0, os.path.abspath(COURSE))
 
@@ -82,7 +82,7 @@ for who, data, chosen in (known, ("陌生人", strangers, everyone)):
 # %% [markdown]
 # 也許比較沒把握，但兩群人會重疊，而且哪個名字都不可能對。模型說不出「我不認識這個人」：它給名單上各個名字的機率，加起來是 1，所以每個陌生人都會得到其中一個名字。「語者辨識」（identification）用的是封閉的名單。
 #
-# 但是輸出層（output head）最後一層的輸入，不需要名單。這個向量就是**嵌入向量**，描述一段語句聽起來如何（[Snyder et al. 2018](https://www.danielpovey.com/files/2018_icassp_xvectors.pdf)）。**在嵌入向量的空間裡，每位陌生人有自己的位置嗎？** t-SNE 圖把它們畫在平面上，讓相似的靠在一起：
+# 但是輸出層（output head）最後一層的輸入，不需要名單。這個向量就是**嵌入向量**，描述一段語句聽起來如何（[Snyder et al. 2018](https://www.danielpovey.com/files/2018_icassp_xvectors.pdf)）。**同一位陌生人的語句會靠在一起嗎？** t-SNE 圖把它們畫在平面上，讓相似的靠在一起：
 
 # %%
 from speaker_lib.evaluation import embed
@@ -164,7 +164,7 @@ from speaker_lib.plots import generalisation_figure
 show(generalisation_figure(found))
 
 # %% [markdown]
-# **觀察重點**：虛線是未經訓練的模型。各次訓練降到它下面多少？人多有幫助嗎？如果曲線在最後又升高，例如用 100 個模擬的聲音訓練 300 步、每步資料又少的時候，就表示這麼少的步數，還學不會比較長的名單。上面表裡的 `tuned` 模型，聽的是同樣的聲音，但步數更多，每一步的資料也更多。所以要訓練得夠，人多才有幫助。公開評測（benchmark）用幾千人的語音訓練，在 VoxCeleb 上的 EER 低於 1%（[Desplanques et al. 2020](https://arxiv.org/abs/2005.07143)）。用來測試的人數也要數一數：十個太少了。
+# **觀察重點**：虛線是未經訓練的模型。各次訓練降到它下面多少？人多有幫助嗎？如果曲線在最後又升高，例如用 100 個模擬的聲音訓練 300 步、每步資料又少的時候，就表示訓練太短，還學不會比較長的名單。上面表裡的 `tuned` 用同樣的 100 個聲音訓練，步數更多，每一步的資料也更多，EER 就低得多。所以名單越長，訓練也要越久；人多本身有什麼好處，這張圖看不出來。公開評測（benchmark）用幾千人的語音訓練，在 VoxCeleb 上的 EER 低於 1%（[Desplanques et al. 2020](https://arxiv.org/abs/2005.07143)）。用來測試的人數也要數一數：十個太少了。
 #
 # ## 登錄：「這是誰？」
 #
@@ -214,7 +214,7 @@ own = OwnVoice(lesson, tuned, reference)
 own.show()
 
 # %% [markdown]
-# 遇到陌生人，應該回答「名冊裡沒有這個人」（nobody in the book；名冊就是登錄者的名單）；但門檻就是這樣選的：每 20 位陌生人仍有 1 位會得到名字，有些已經登錄的人也會被擋在門外。門檻是用這一課的陌生人選出來的，不是用你房間裡、對著你的麥克風說話的人：請預期錯誤會更多。在命令列（shell）裡做同樣的事：[docs/enrolment.md](../../docs/enrolment.md)。
+# 遇到陌生人，應該回答「名冊裡沒有這個人」（名冊就是登錄者的名單）；但門檻就是這樣選的：每 20 位陌生人仍有 1 位會得到名字，有些已經登錄的人也會被擋在門外。門檻是用這一課的陌生人選出來的，不是用你房間裡、對著你的麥克風說話的人：請預期錯誤會更多。在命令列（shell）裡做同樣的事：[docs/enrolment.md](../../docs/enrolment.md)。
 
 # %% [markdown]
 # ## 這一課看到了什麼
@@ -222,7 +222,7 @@ own.show()
 # %%
 best = found.eer.mean(axis=1)
 print(f"這一課的訓練結果：{tuned.folder}")
-print(f"{strangers.n_speakers} 位陌生人，{strangers.source}：")
+print(f"{strangers.n_speakers} 位陌生人，{strangers.title}：")
 print(f"等錯誤率（EER）：未經訓練 {results['untrained'].eer:.3f}，訓練後 {results['tuned'].eer:.3f}；")
 print(
     f"用 {found.speakers[1]} 位語者訓練是 {best[1]:.3f}，用 {found.speakers[-1]} 位是 {best[-1]:.3f}。"
@@ -235,6 +235,6 @@ print(
 quiz(5)
 
 # %% [markdown]
-# **重點回顧**：分類器有一份名單，而且對任何人都會給出其中一個名字。嵌入向量可以比較任意兩段語句。等錯誤率是兩種錯誤率相等時的錯誤率；要拿它與未經訓練的模型比較。登錄一個人，就是取幾個嵌入向量的平均；校準過的門檻，讓系統可以回答「不認識」。要適用於陌生人，就要用很多人的語音來訓練。
+# **重點回顧**：分類器有一份名單，而且對任何人都會給出其中一個名字。嵌入向量可以比較任意兩段語句。等錯誤率是兩種錯誤率相等時的錯誤率；要拿它與未經訓練的模型比較。登錄一個人，就是取幾個嵌入向量的平均；校準過的門檻，讓系統可以回答「不認識」。要適用於陌生人，就要用夠長的訓練、很多人的語音來訓練。
 #
 # **課程結束。** 你帶走的是一套找出答案的方法：一次只改一項、用多個種子、用同一種衡量方式，還有一個問題：「跟什麼比？」

@@ -67,7 +67,8 @@ def take_finished_runs(places: Sequence[Path], runs: Path, corpus: Corpus, profi
             unpack([path], Path(scratch) / "all")
             count = _move_missing(Path(scratch) / "all" / profile / corpus.digest[:16], runs)
     except (ArchiveError, SpeakerError) as problem:
-        print(f"{path} is not used, because {problem}".rstrip(".") + ": fetch it again, or remove it to train everything here.")
+        said = "{path} is not used, because {problem}: fetch it again, or remove it to train everything here."
+        print(translate(said, path=path, problem=str(problem).rstrip(".")))
         return
     with replacing(taken, "w", encoding="utf-8") as file:
         file.write(digest)
@@ -75,7 +76,8 @@ def take_finished_runs(places: Sequence[Path], runs: Path, corpus: Corpus, profi
         said = "{n} finished runs come from {path}: `replay(run)` draws one's curves; to train it here, delete its folder."
         print(translate(said, n=count, path=path))
     else:
-        print(f"{path} adds no run of profile {profile} on these data, so what is missing is trained here.")
+        said = "{path} adds no run of profile {profile} on these data, so what is missing is trained here."
+        print(translate(said, path=path, profile=profile))
 
 
 def _move_missing(source: Path, runs: Path) -> int:

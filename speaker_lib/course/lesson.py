@@ -22,7 +22,7 @@ from ..training.loop import train
 from ..training.run import Run, fit_to_data
 from ..utils.device import get_device
 from ..utils.errors import ConfigError, CorpusError, DownloadError, RunError, SpeakerError, short_repr
-from ..utils.language import translate
+from ..utils.language import translate, translate_finished
 from .finished import take_finished_runs
 from .guesses import guess, stored_guess
 from .profiles import Profile, get_profile
@@ -63,7 +63,8 @@ class Lesson:
             train(run, self.corpus, self.device)
         step, total = run.metrics()[-1]["step"], run.preset.train.total_steps
         if step < total:
-            print(f"{run.name} was stopped at step {step:,} of {total:,}: finish it in its lesson before you compare.")
+            said = "{name} was stopped at step {step:,} of {total:,}: finish it in its lesson before you compare."
+            print(translate(said, name=run.name, step=step, total=total))
         if run.evaluation() is None:
             run.save_evaluation(evaluate(run, self.corpus, self.device)[0].to_dict())
         return run
@@ -98,7 +99,7 @@ class Lesson:
         strangers = _home() / "data" / f"strangers-{simulation.speakers}-seed{simulation.seed}"
         if is_speech(self.corpus) and self.profile.name != "smoke":
             return Corpus.open(_speech_or_voices(STRANGERS, strangers, simulation))
-        return Corpus.open(_simulated(strangers, simulation, "Unseen speakers: "))
+        return Corpus.open(_simulated(strangers, simulation, "Unseen speakers: {voices} are made now."))
 
     def untrained(self, name: str) -> Run:
         """The run ``baseline`` or ``tuned`` with its initial weights: one step at learning rate 0."""
@@ -170,14 +171,14 @@ def _find_data(profile: Profile, home: Path, data: str) -> Path:
     folder = home / "data" / (f"simulated-{simulation.speakers}" if smoke else "simulated")
     if not smoke and (data == PEOPLE or (data == FOUND and is_hosted())):
         return _speech_or_voices(SPEECH, folder, simulation)
-    return _simulated(folder, simulation, "No data set was found, so ")
+    return _simulated(folder, simulation, "No data set was found, so {voices} are made now.")
 
 
-def _simulated(folder: Path, simulation: Simulation, why: str = "") -> Path:
-    """The folder of these voices, which are made unless it exists."""
+def _simulated(folder: Path, simulation: Simulation, said: str = "") -> Path:
+    """The folder of these voices, which are made unless it exists; what is said then, about ``{voices}``."""
     if not folder.exists():
-        if why:
-            print(f"{why}{simulation.source} are made now.")
+        if said:
+            print(translate(said, voices=translate_finished(simulation.source)))
         simulate(folder, simulation)
     return folder
 
@@ -187,8 +188,9 @@ def _speech_or_voices(name: str, folder: Path, simulation: Simulation) -> Path:
     try:
         return fetch_speech(_home(), name)
     except SpeakerError as problem:
-        why = str(problem).rstrip(".")
-        print(f"{why[0].upper()}{why[1:]}; until then {simulation.source} take their place.", flush=True)
+        why, voices = str(problem).rstrip("."), translate_finished(simulation.source)
+        said = translate("{why}; until then {voices} take their place.", why=f"{why[0].upper()}{why[1:]}", voices=voices)
+        print(said, flush=True)
         return _simulated(folder, simulation)
 
 

@@ -51,7 +51,7 @@ def explore_mistakes(run: Run, corpus: Corpus, logits: torch.Tensor, labels: tor
         return players(corpus, found[i], heldout, seconds)
 
     ipywidgets = find_ipywidgets("a menu of mistakes")
-    bundle = {"text/html": players_of(0, STORED), "text/plain": "Sounds of the utterance and of both speakers."}
+    bundle = {"text/html": players_of(0, STORED), "text/plain": translate("Sounds of the utterance and of both speakers.")}
     if ipywidgets is None:
         show(figure_of(0))
     else:

@@ -21,7 +21,7 @@ const PAGE = `
 .own-voice small { overflow-wrap: anywhere; }
 .own-voice hr { margin: 12px 0; border: 0; border-top: 1px solid #8886; }
 </style>
-<div class="row"><label>Name <input class="name" maxlength="40" autocomplete="off" spellcheck="false"></label>
+<div class="row"><label><span>Name</span> <input class="name" maxlength="40" autocomplete="off" spellcheck="false"></label>
   <button class="record"></button><button class="add-file">Choose a file …</button></div>
 <ul class="people" aria-label="who was recorded"></ul>
 <button class="enrol">Enrol</button>
@@ -33,13 +33,12 @@ const PAGE = `
 <div class="row"><button class="delete">Delete all recordings</button><small></small></div>
 <input class="file" type="file" accept="audio/*,video/mp4,video/webm" hidden>`;
 
-const OR_FILE = "then try again, or choose a file.";
 const PROBLEMS = {
-  NotAllowedError: `The microphone is refused: allow it for this page, beside the address, ${OR_FILE}`,
-  NotFoundError: `No microphone was found: plug one in, ${OR_FILE}`,
-  NotReadableError: `The microphone cannot be opened: close other programs that use it, ${OR_FILE}`,
-  NotSecure: `This page may not record, because it is not secure (http): open it by https or on localhost, ${OR_FILE}`,
-  Ended: `The microphone was switched off while it recorded: switch it on, ${OR_FILE}`,
+  NotAllowedError: "The microphone is refused: allow it for this page, beside the address, then try again, or choose a file.",
+  NotFoundError: "No microphone was found: plug one in, then try again, or choose a file.",
+  NotReadableError: "The microphone cannot be opened: close other programs that use it, then try again, or choose a file.",
+  NotSecure: "This page may not record, because it is not secure (http): open it by https or on localhost, then try again, or choose a file.",
+  Ended: "The microphone was switched off while it recorded: switch it on, then try again, or choose a file.",
   EncodingError: "This browser cannot read that file as sound: choose a WAV, FLAC, MP3 or M4A file.",
 };
 const RATE = 16000, MOST_SECONDS = 60; // of a file: a server of Jupyter takes messages of 10 MB
@@ -109,14 +108,19 @@ async function decode(file) {
 }
 
 function render({ model, el }) {
+  // A text in the reader's language, with values in the places that it names in braces.
+  const tell = (text, values = {}) => Object.entries(values).reduce(
+    (told, [name, value]) => told.replace(`{${name}}`, () => value), model.get("texts")[text] ?? text);
   const panel = document.createElement("section");
   panel.className = "own-voice";
-  panel.setAttribute("aria-label", "Your own voice");
+  panel.setAttribute("aria-label", tell("Your own voice"));
   panel.innerHTML = PAGE;
   el.append(panel);
   const find = (selector) => panel.querySelector(selector);
   const seconds = model.get("seconds"), buttons = panel.querySelectorAll("button"), stopper = {};
-  const labels = { record: `● Record ${seconds} s`, ask: "Who is this?" };
+  const labels = { record: tell("● Record {n} s", { n: seconds }), ask: tell("Who is this?") };
+  for (const part of panel.querySelectorAll("label span, button")) part.textContent = tell(part.textContent);
+  for (const part of panel.querySelectorAll("[aria-label]")) part.setAttribute("aria-label", tell(part.getAttribute("aria-label")));
 
   const say = (text) => { find(".status").textContent = text; };
   const pause = (now, running = null) => { // not `disabled`, which would take the keyboard's focus away
@@ -126,17 +130,17 @@ function render({ model, el }) {
   };
   const draw = () => {
     const { people, folder, message, answer } = model.get("state");
-    const list = people.length ? people : ["Nobody yet: three recordings of each person are enough."];
+    const list = people.length ? people : [tell("Nobody yet: three recordings of each person are enough.")];
     find(".people").replaceChildren(...list.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
     [find(".answer b").textContent, find(".answer span").textContent] = [...answer.split("\n"), "", ""];
-    find("small").textContent = `They are in ${folder}.`;
+    find("small").textContent = tell("They are in {folder}.", { folder });
     say(message);
     pause(false);
   };
 
   const needsName = (what) => {
     if (what !== "add" || find(".name").value.trim()) return false;
-    say("Type the name of who will speak first.");
+    say(tell("Type the name of who will speak first."));
     find(".name").focus();
     return true;
   };
@@ -146,21 +150,22 @@ function render({ model, el }) {
     try {
       const { samples, rate } = (await sound?.()) ?? {};
       pause(true);
-      say("Working … It waits while another cell runs; after a restart of the kernel, run this cell again.");
+      say(tell("Working … It waits while another cell runs; after a restart of the kernel, run this cell again."));
       model.send({ do: what, name: find(".name").value, rate }, undefined, samples ? [samples.buffer] : []);
     } catch (error) {
       pause(false);
-      say(PROBLEMS[error.name] ?? `Recording failed (${error.name}: ${error.message}): choose a file.`);
+      const known = PROBLEMS[error.name], what = `${error.name}: ${error.message}`;
+      say(known ? tell(known) : tell("Recording failed ({error}): choose a file.", { error: what }));
     }
   };
   const microphone = (button) => () => {
-    say("Allow the microphone if the browser asks.");
+    say(tell("Allow the microphone if the browser asks."));
     return record(seconds, stopper, (level, left) => {
       if (!panel.classList.contains("recording")) {
         pause(true, button);
-        say("Speak now.");
+        say(tell("Speak now."));
       }
-      button.textContent = `■ Stop, ${Math.max(0, Math.ceil(left))} s left`;
+      button.textContent = tell("■ Stop, {n} s left", { n: Math.max(0, Math.ceil(left)) });
       find("meter").value = Math.max(0, 1 + Math.log10(level + 1e-9) / 3); // from -60 dB up
     });
   };

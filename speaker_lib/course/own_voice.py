@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,7 @@ from ..sound.reading import SAMPLE_RATE, read_audio
 from ..training.run import Run, digest
 from ..utils.errors import ConfigError, SpeakerError, is_text, short_repr
 from ..utils.files import create_file
+from ..utils.language import ENGLISH, language, messages, translate
 from ..utils.optional import optional
 from ..utils.progress import log
 from .lesson import Lesson
@@ -33,7 +35,7 @@ _SCRIPT = Path(__file__).with_suffix(".js")
 _STILL = """\
 <fieldset disabled style="max-width: 40em">
 <legend>Your own voice: a picture of the panel, which works where this notebook runs</legend>
-<p><label>Name <input size="12"></label> <button>● Record {seconds:g} s</button> <button>Choose a file …</button></p>
+<p><label>Name <input size="12"></label> <button>● Record {n} s</button> <button>Choose a file …</button></p>
 <ul><li>Nobody yet: three recordings of each person are enough.</li></ul>
 <p><button>Enrol</button></p><hr>
 <p><button>Who is this?</button> <button>Ask of a file …</button></p>
@@ -87,7 +89,7 @@ class OwnVoice:
                 raise SpeakerError(f"{recording} is among the recordings of {other} already: take another one.")
         (self.folder / BOOK).unlink(missing_ok=True)  # it would not know this recording
         create_file(self.folder / name / f"{len(people.get(name, ())) + 1:03}.wav", content)
-        return f"Recorded: {name}, {seconds:.1f} s of speech, pauses not counted."
+        return translate("Recorded: {name}, {seconds:.1f} s of speech, pauses not counted.", name=name, seconds=seconds)
 
     def enrol(self) -> str:
         """Makes the book of all people who were recorded; says the threshold and its error rates. Raises SpeakerError."""
@@ -100,7 +102,8 @@ class OwnVoice:
         book = Book(digest(self.run.weights()), entries, vectors, self.reference)
         book.save(self.folder / BOOK)
         threshold = calibrate(self.reference, len(people), book.recordings_each)
-        return f"Enrolled: {', '.join(people)}.\n{threshold_text(threshold, self.reference)}"
+        enrolled = translate("Enrolled: {people}.", people=translate(", ").join(people))
+        return f"{enrolled}\n{threshold_text(threshold, self.reference)}"
 
     def who_is_this(self, recording: str | os.PathLike[str]) -> str:
         """The name of who speaks in a recording, or nobody; on a second line the score and the threshold. Keeps no copy.
@@ -108,32 +111,36 @@ class OwnVoice:
         Raises SpeakerError if nobody is enrolled, or for a recording that is too short or silent.
         """
         if not (self.folder / BOOK).exists():
-            what = "these recordings are not enrolled yet" if self.people() else "nobody was recorded yet"
-            raise SpeakerError(f"{what}: {'' if self.people() else 'record somebody, '}enrol, then ask again.")
+            if self.people():
+                raise SpeakerError("these recordings are not enrolled yet: enrol, then ask again.")
+            raise SpeakerError("nobody was recorded yet: record somebody, enrol, then ask again.")
         book = Book.open(self.folder / BOOK, self.run)
         threshold = calibrate(self.reference, len(book.people), book.recordings_each)
         (found,) = recognise(self.run, book, [recording], self.device, most=1)
         if isinstance(found, SpeakerError):
             raise found
         ((best, score),) = found.scores
-        rule = f"threshold {threshold.score:.3f}: {threshold.false_accepts:.0%} of strangers would be accepted"
+        said = "threshold {threshold:.3f}: {rate:.0%} of strangers would be accepted"
+        rule = translate(said, threshold=threshold.score, rate=threshold.false_accepts)
         if found.name(threshold.score) is None:
-            return f"nobody in the book\nthe most similar is {best}, score {score:.3f}; {rule}"
-        return f"{best}\nscore {score:.3f}; {rule}"
+            said = "nobody in the book\nthe most similar is {best}, score {score:.3f}; {rule}"
+            return translate(said, best=best, score=score, rule=rule)
+        return translate("{best}\nscore {score:.3f}; {rule}", best=best, score=score, rule=rule)
 
     def delete_all(self) -> str:
         """Deletes all recordings and the book."""
         if self.folder.exists():
             shutil.rmtree(self.folder)
-        return "All recordings are deleted, and what was enrolled by them."
+        return translate("All recordings are deleted, and what was enrolled by them.")
 
     def show(self) -> None:
         """Shows the panel, and says how the same is done with files; without anywidget only the latter."""
-        print("With files: own.add('ada1.wav', 'ada'); print(own.enrol()); print(own.who_is_this('x.wav')); own.delete_all()")
+        said = "With files: own.add('ada1.wav', 'ada'); print(own.enrol()); print(own.who_is_this('x.wav')); own.delete_all()"
+        print(translate(said))
         try:
             anywidget = optional("anywidget", "recording in the notebook")
         except SpeakerError as problem:
-            log(f"There is no panel: {problem}")
+            log(translate("There is no panel: {problem}", problem=problem))
             return
         optional("IPython.display", "showing the panel").display(self._panel(anywidget))
 
@@ -143,12 +150,13 @@ class OwnVoice:
         class Panel(anywidget.AnyWidget):
             _esm = _SCRIPT.read_text(encoding="utf-8")
             seconds = traitlets.Float(self.seconds).tag(sync=True)
+            texts = traitlets.Dict(_panel_texts()).tag(sync=True)
             state = traitlets.Dict(self._state(0)).tag(sync=True)
 
             def _repr_mimebundle_(self, **options: object) -> tuple[dict[str, object], dict[str, object]]:
                 shown, metadata = super()._repr_mimebundle_(**options)
-                still = _STILL.format(seconds=self.seconds)
-                return shown | {"text/html": still, "text/plain": "The panel to record your own voice."}, metadata
+                said = translate("The panel to record your own voice.")
+                return shown | {"text/html": _still(self.seconds), "text/plain": said}, metadata
 
         panel = Panel()
         panel.on_msg(self._clicked)
@@ -156,7 +164,7 @@ class OwnVoice:
 
     def _clicked(self, panel, content: dict[str, object], buffers: Sequence[memoryview]) -> None:
         """Does what a button of the panel says; samples come as float32."""
-        message, answer = "This failed: the notebook's log says why.", ""
+        message, answer = translate("This failed: the notebook's log says why."), ""
         try:
             if content["do"] == "enrol":
                 message = self.enrol()
@@ -169,18 +177,31 @@ class OwnVoice:
                     else:
                         message, answer = "", self.who_is_this(path)
         except SpeakerError as problem:
-            message = str(problem)
+            message = translate(str(problem))
         finally:  # else the buttons would wait for ever
             panel.state = self._state(panel.state["clicks"] + 1, message, answer)
 
     def _state(self, clicks: int, message: str = "", answer: str = "") -> dict[str, object]:
         """What the panel shows."""
         info = optional("soundfile", "reading recordings").info
-        people = [
-            f"{name}: {len(paths)} recording{'s' * (len(paths) > 1)}, {sum(info(path).duration for path in paths):.0f} s"
-            for name, paths in self.people().items()
-        ]
+        people = []
+        for name, paths in self.people().items():
+            said = "{name}: 1 recording, {seconds:.0f} s" if len(paths) == 1 else "{name}: {n} recordings, {seconds:.0f} s"
+            people.append(translate(said, name=name, n=len(paths), seconds=sum(info(path).duration for path in paths)))
         return {"clicks": clicks, "people": people, "folder": str(self.folder), "message": message, "answer": answer}
+
+
+def _panel_texts() -> dict[str, str]:
+    """What the panel says in the reader's language, by the English texts of its script."""
+    return {} if language() == ENGLISH else messages(language(), "panel")
+
+
+def _still(seconds: float) -> str:
+    """A picture of the panel in HTML, for a page that does not run."""
+    made = _STILL
+    for text, other in sorted(_panel_texts().items(), key=lambda pair: -len(pair[0])):
+        made = re.sub(f"(?<=>){re.escape(text)}(?=[ <])", other, made)
+    return made.replace("{n}", f"{seconds:g}")
 
 
 def _wav(samples: np.ndarray, rate: int) -> bytes:

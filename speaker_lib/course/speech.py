@@ -17,6 +17,7 @@ from ..download.sources import HW4, SOURCES
 from ..simulation.corpus import Simulation, simulated_audio, simulated_recording, speaker_name
 from ..sound.features import FRAMES_PER_SECOND, HOP, SAMPLE_RATE, WINDOW, log_mel, normalise_peak, remove_silence
 from ..utils.errors import CorpusError, DownloadError, escape_controls
+from ..utils.language import translate
 
 SPEECH, STRANGERS = "dev-clean", "test-clean"  # 40 readers each, none of them in both
 CHUNK = 4.0  # seconds of an utterance: some 110 of each reader, as many as HW4 has of a speaker
@@ -42,7 +43,7 @@ def fetch_speech(home: Path, name: str = SPEECH) -> Path:
     if not is_reachable(name):
         advice = "see that this machine has a network (on Kaggle, switch Internet on)"
         raise DownloadError(f"no server of {name} can be reached: {advice}.", NETWORK)
-    print(f"Recordings of people are fetched: {get_source(name).content}.", flush=True)
+    print(translate("Recordings of people are fetched: {content}.", content=get_source(name).content), flush=True)
     prepare(download(name, home / "data"), folder, CHUNK)
     return folder
 

@@ -107,7 +107,7 @@ def _facts(lesson: Lesson) -> Iterator[tuple[str, str]]:
     place = next(folder for folder in (lesson.runs, *lesson.runs.parents) if folder.exists())  # data may be read-only
     yield "disk", translate("{free:.0f} GiB free for runs", free=shutil.disk_usage(place).free / 2**30)
     counts = {"n": len(corpus.labelled), "speakers": corpus.n_speakers}
-    yield "data", translate("{source}: {n:,} labelled utterances of {speakers} speakers", source=corpus.source, **counts)
+    yield "data", translate("{source}: {n:,} labelled utterances of {speakers} speakers", source=corpus.title, **counts)
     yield "runs", translate("kept in {folder}", folder=_relative(lesson.runs))
     for name in RUNS:
         preset = getattr(profile, name)

@@ -152,7 +152,7 @@ def find_ipywidgets(purpose: str) -> ModuleType | None:
     try:
         return optional("ipywidgets", purpose)
     except SpeakerError as problem:
-        log(f"Shown without widgets: {problem}")
+        log(translate("Shown without widgets: {problem}", problem=problem))
         return None
 
 

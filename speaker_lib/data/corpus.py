@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..utils.errors import CorpusError, escape_controls
+from ..utils.language import translate_finished
 from .hw4_format import METADATA, TESTDATA, Listing, read_mapping, read_metadata, read_testdata
 from .packing import packed_frames
 
@@ -70,6 +71,11 @@ class Corpus:
     n_mels: int
     source: str  # a sentence on where the data come from, shown in every figure and table
     digest: str  # SHA-256 of the labelled listing and the speakers: the same digest means the same data
+
+    @property
+    def title(self) -> str:
+        """``source`` in the reader's language, for a lesson to show."""
+        return translate_finished(self.source)
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> Corpus:

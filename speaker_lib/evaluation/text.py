@@ -6,7 +6,7 @@ import torch
 
 from ..training.run import Run
 from ..utils.errors import escape_controls
-from ..utils.language import translate
+from ..utils.language import translate, translate_finished
 from ..utils.text import text_table
 from .book import Reference
 from .enrolment import Recognised, Threshold, cohort_of
@@ -72,7 +72,7 @@ def verification_text(result: Verification) -> str:
 def verification_table(results: Mapping[str, Verification]) -> str:
     """A line per verification: equal error rate and minimum detection costs; lower is better."""
     priors = list(next(iter(results.values())).min_dcf)
-    rows = [(name, f"{r.eer:.4f}", *(f"{r.min_dcf[p]:.4f}" for p in priors)) for name, r in results.items()]
+    rows = [(translate_finished(name), f"{r.eer:.4f}", *(f"{r.min_dcf[p]:.4f}" for p in priors)) for name, r in results.items()]
     return text_table([("run", "EER", *(f"minDCF {p}" for p in priors)), *rows])
 
 
@@ -118,21 +118,23 @@ def recognised_text(found: Sequence[Recognised], threshold: float) -> str:
 
 def score_kind(reference: Reference | None) -> str:
     """What a score is, in words."""
-    return "cosine" if cohort_of(reference) is None else "normalised cosine (AS-norm)"
+    return translate("cosine" if cohort_of(reference) is None else "normalised cosine (AS-norm)")
 
 
 def threshold_text(threshold: Threshold, reference: Reference) -> str:
     """The error rates that a threshold stands for, and what they were counted on."""
+    rates = {"accepts": threshold.false_accepts, "rejects": threshold.false_rejects}
     if threshold.n_people == threshold.n_recordings == 1:
-        errors = (
-            f"{threshold.false_accepts:.1%} of pairs of two people reach it, {threshold.false_rejects:.1%} of one person's do not"
-        )
+        errors = translate("{accepts:.1%} of pairs of two people reach it, {rejects:.1%} of one person's do not", **rates)
     else:
-        people = f"{threshold.n_people} {'person' if threshold.n_people == 1 else 'people'}"
-        by = f"{threshold.n_recordings} recording{'s' * (threshold.n_recordings > 1)} each"
-        wrong = f"{threshold.false_rejects:.1%} of enrolled people are rejected or taken for another"
-        errors = f"{threshold.false_accepts:.1%} of strangers reach it in a book of {people} by {by}, {wrong}"
-    return (
-        f"Threshold {threshold.score:.3f}, a {score_kind(reference)}: {errors}.\n"
-        f"Counted on {threshold.n_tests:,} {reference.source}; another room or microphone errs more often."
-    )
+        said = (
+            "{accepts:.1%} of strangers reach it in a book of {people} by {recordings}, "
+            "{rejects:.1%} of enrolled people are rejected or taken for another"
+        )
+        people = translate("1 person" if threshold.n_people == 1 else "{n} people", n=threshold.n_people)
+        each = translate("1 recording each" if threshold.n_recordings == 1 else "{n} recordings each", n=threshold.n_recordings)
+        errors = translate(said, people=people, recordings=each, **rates)
+    kind = score_kind(reference)
+    found = translate("Threshold {score:.3f}, a {kind}: {errors}.", score=threshold.score, kind=kind, errors=errors)
+    said = "Counted on {n:,} {source}; another room or microphone errs more often."
+    return f"{found}\n{translate(said, n=threshold.n_tests, source=translate_finished(reference.source))}"

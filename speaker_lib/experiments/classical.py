@@ -23,7 +23,7 @@ from ..data.splits import split_utterances
 from ..evaluation.identification import CROP_SEEDS
 from ..training.run import Run, check_several_speakers
 from ..utils.errors import RunError
-from ..utils.language import translate
+from ..utils.language import translate, translate_finished
 from ..utils.optional import optional
 
 STATISTICS = ("mean and deviation", "+ deviation of deltas", "+ correlations of cepstra")  # each with all those before it
@@ -46,8 +46,13 @@ class ClassicalResult:
 
     @property
     def name(self) -> str:
-        """The name in tables and figures."""
+        """The name in results and figures."""
         return NAME + self.statistics
+
+    @property
+    def title(self) -> str:
+        """The name in the reader's language, for a table."""
+        return translate_finished(self.name)
 
 
 def classical_baselines(corpus: Corpus, config: TrainConfig) -> list[ClassicalResult]:

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..utils.language import translate
+from ..utils.language import translate, translate_finished
 from ..utils.optional import optional
 from ..utils.text import Sentences
 from .ablation import Ablation, Change, paths
@@ -80,7 +80,7 @@ def ablation_conclusions(ablation: Ablation) -> Sentences:
     first = translate(
         "On {data}, mean over {seeds}: the baseline reaches {before:.3f} on whole utterances, with all {n} changes {after:.3f}, "
         "a gain of {gain}.",
-        data=ablation.source, seeds=_seeds(total), n=len(changes), gain=total,
+        data=translate_finished(ablation.source), seeds=_seeds(total), n=len(changes), gain=total,
         before=baseline.full.mean(), after=tuned.full.mean(),
     )  # fmt: skip
     if total.p > ALPHA:
@@ -155,7 +155,8 @@ def ladder_conclusions(ladder: Ladder) -> Sentences:
     sentence = translate(
         "On {data}, mean over {seeds}, evaluated on {heldout}: from {before:.3f} on whole utterances ({step}) to {after:.3f}, "
         "a gain of {gain}.",
-        data=ladder.source, seeds=_seeds(total), heldout=translate(ladder.evaluated_on), step=translate(lowest.label),
+        data=translate_finished(ladder.source), seeds=_seeds(total),
+        heldout=translate(ladder.evaluated_on), step=translate(lowest.label),
         before=first.full.mean(), after=last.full.mean(), gain=total,
     )  # fmt: skip
     told = [(translate(step.label), gain) for step, (gain, _) in gains.items()]

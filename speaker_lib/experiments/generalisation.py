@@ -22,6 +22,8 @@ from ..evaluation.trials import Trials, draw_trials
 from ..evaluation.verification import verify
 from ..training.run import Run
 from ..utils.device import get_device
+from ..utils.language import translate
+from ..utils.text import right_aligned
 from .seeds import AblationPlan, Job, spread, train_jobs
 
 UNTRAINED = 0  # stands in place of the number of speakers for initial weights
@@ -39,9 +41,11 @@ class Generalisation:
 
     def __str__(self) -> str:
         """A line per number of training speakers."""
-        lines = [f"training speakers   EER (SD over {self.eer.shape[1]} seeds), {self.n_unseen} other speakers"]
+        said = "training speakers   EER (SD over {n} seeds), {m} other speakers"
+        lines = [translate(said, n=self.eer.shape[1], m=self.n_unseen)]
         for count, rates in zip(self.speakers, self.eer, strict=True):
-            lines.append(f"{count or 'untrained':>17}   {rates.mean():.3f} ({spread(rates):.3f})")
+            name = str(count) if count else translate("untrained")
+            lines.append(f"{right_aligned(name, 17)}   {rates.mean():.3f} ({spread(rates):.3f})")
         return "\n".join(lines)
 
 

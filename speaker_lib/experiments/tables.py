@@ -9,6 +9,7 @@ import numpy as np
 
 from ..models.cost import parameters_of
 from ..training.run import Run
+from ..utils.language import translate
 from ..utils.text import text_table
 from .ablation import Ablation
 from .classical import ClassicalResult, saved_results
@@ -29,13 +30,13 @@ def comparison_table(runs: Sequence[Run], classical: Sequence[ClassicalResult] =
     rows = [_row(run, evaluation) for run, evaluation in zip(runs, evaluations, strict=True)]
     saved = [result for run, evaluation in zip(runs, evaluations, strict=True) for result in saved_results(run, evaluation)]
     found = dict.fromkeys([*classical, *saved])
-    baselines = [(r.name, "-", "-", f"{r.crop:.4f} ({r.crop_std:.4f})", f"{r.full:.4f}") for r in found]
+    baselines = [(r.title, "-", "-", f"{r.crop:.4f} ({r.crop_std:.4f})", f"{r.full:.4f}") for r in found]
     return text_table([("run", "parameters", "step/s", CROP, "full"), *rows, *baselines])
 
 
 def classical_table(results: Sequence[ClassicalResult]) -> str:
     """A line per set of statistics: accuracy by both protocols, and the seconds that a processor core trained."""
-    rows = [(r.name, f"{r.crop:.4f} ({r.crop_std:.4f})", f"{r.full:.4f}", f"{r.cpu_seconds:.1f}") for r in results]
+    rows = [(r.title, f"{r.crop:.4f} ({r.crop_std:.4f})", f"{r.full:.4f}", f"{r.cpu_seconds:.1f}") for r in results]
     return text_table([("without a network", CROP, "full", "CPU seconds"), *rows])
 
 
@@ -55,7 +56,7 @@ def ablation_table(ablation: Ablation, classical: Sequence[ClassicalResult] = ()
     header = ("changes", "split", "parameters", "GFLOP/step", "seconds", *SEEDS)
     rows = [
         (
-            " + ".join(change.name for change in variant.changes) or "none: the baseline",
+            " + ".join(change.name for change in variant.changes) or translate("none: the baseline"),
             variant.split,
             f"{results.cost.parameters:,}",
             f"{results.cost.flops / 1e9:.1f}",
@@ -64,7 +65,7 @@ def ablation_table(ablation: Ablation, classical: Sequence[ClassicalResult] = ()
         )
         for variant, results in ablation.results.items()
     ]
-    baselines = [(r.name, "random", "-", "-", f"{r.cpu_seconds:.0f}", *_accuracies(r)) for r in classical]
+    baselines = [(r.title, "random", "-", "-", f"{r.cpu_seconds:.0f}", *_accuracies(r)) for r in classical]
     return text_table([header, *rows, *baselines])
 
 
@@ -76,14 +77,14 @@ def ladder_table(ladder: Ladder, classical: Sequence[ClassicalResult] = ()) -> s
     header = ("rung", "parameters", "step/s", *SEEDS)
     rows = [
         (
-            step.label,
+            translate(step.label),
             f"{results.cost.parameters:,}",
             f"{results.steps / results.seconds.mean():.1f}",
             *_mean_and_spread(results),
         )
         for step, results in ladder.results.items()
     ]
-    baselines = [(r.name, "-", "-", *_accuracies(r)) for r in classical]
+    baselines = [(r.title, "-", "-", *_accuracies(r)) for r in classical]
     return text_table([header, *rows, *baselines])
 
 

@@ -156,7 +156,7 @@ def generalisation_figure(found: Generalisation) -> Figure:
     counts, rates = found.speakers[1:], found.eer[1:]  # without the untrained runs
     for seed, line in enumerate(rates.T):
         axes.plot(counts, line, "o", color=BLUE, alpha=0.5, markersize=5, label="a seed" if seed == 0 else None)
-    axes.plot(counts, rates.mean(axis=1), color=BLUE, label="mean")
+    axes.plot(counts, rates.mean(axis=1), color=BLUE, label="mean of the seeds")
     untrained = found.eer[0].mean()
     axes.axhline(untrained, color=GREY, linestyle="--", label=f"untrained, {untrained:.3f}")
     axes.set_xscale("log")

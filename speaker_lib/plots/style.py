@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from ..utils.errors import RunError
 from ..utils.files import make_folder, replacing
+from ..utils.language import ENGLISH, language, translate, translate_finished
 from ..utils.optional import optional
 from ..utils.progress import log
 from .fonts import INSTALL, find_families
 
 matplotlib = optional("matplotlib", "drawing figures")
 Axes = optional("matplotlib.axes", "drawing figures").Axes
+Axis = optional("matplotlib.axis", "drawing figures").Axis
 Text = optional("matplotlib.text", "drawing figures").Text
 _Figure = optional("matplotlib.figure", "drawing figures").Figure
 
@@ -32,10 +35,12 @@ CHANGES = {"d_model": GREEN, "nhead": PINK, "num_layers": YELLOW, "activation": 
 
 
 class Figure(_Figure):
-    """A figure whose texts may be in any script that an installed font has. Other characters are drawn as ``?``."""
+    """A figure in the reader's language, whose texts may be in any script that a font here has. Others are drawn as ``?``."""
 
     def draw(self, renderer: object) -> None:
-        """Finds fonts for all texts, then draws. Matplotlib calls it."""
+        """Translates all texts and finds fonts for them, then draws. Matplotlib calls it."""
+        if language() != ENGLISH:
+            self._translate()
         unknown = set()
         for text in self.findobj(Text):
             content, families = text.get_text(), text.get_fontfamily()
@@ -50,6 +55,25 @@ class Figure(_Figure):
         if unknown:
             log(f"No font here has the characters {''.join(sorted(unknown))}, so the figure shows ? for each: {INSTALL}.")
         super().draw(renderer)
+
+    def _translate(self) -> None:
+        """Without a font for the language all texts stay English, which is better than ``?``."""
+        texts = self.findobj(Text)
+        if find_families("".join(translate_finished(text.get_text()) for text in texts), matplotlib.rcParams["font.family"])[1]:
+            _say_no_font(language())
+            return
+        for axis in self.findobj(Axis):  # labels of ticks are set anew whenever an axis is drawn
+            labels = [label.get_text() for label in axis.get_ticklabels()]
+            if (other := list(map(translate_finished, labels))) != labels:
+                axis.set_ticklabels(other)
+        for text in texts:
+            text.set_text(translate_finished(text.get_text()))
+
+
+@cache
+def _say_no_font(chosen: str) -> None:
+    said = "No font here has the characters of {language}, so figures keep their English labels: {install}."
+    log(translate(said, language=chosen, install=translate(INSTALL)))
 
 
 def new_figure(height: float, source: str = "") -> Figure:
@@ -68,7 +92,7 @@ def describe(figure: Figure, text: str) -> Figure:
 
 def description(figure: Figure) -> str:
     """What `describe` said of a figure."""
-    return figure.get_label() or "a figure"
+    return translate_finished(figure.get_label()) or translate("a figure")
 
 
 def model_colour(name: str, position: int) -> str:

@@ -10,6 +10,8 @@ from typing import TextIO
 
 from tqdm import tqdm  # not tqdm.auto: a notebook that is opened again shows an error for each of its finished bars
 
+from .language import translate_finished
+
 _kept_lines: list[str] | None = None  # within `quietly`, the lines to print later
 
 
@@ -25,7 +27,7 @@ def progress_bar(total: int, description: str, unit: str, nested: bool = False, 
     else:
         options = {"mininterval": 0.1 if sys.stderr.isatty() else 30.0, "dynamic_ncols": True} | options
     options["disable"] = bool(options.get("disable")) or _kept_lines is not None
-    return tqdm(total=total, desc=description, unit=f" {unit}", file=_stream(), **options)
+    return tqdm(total=total, desc=translate_finished(description), unit=f" {translate_finished(unit)}", file=_stream(), **options)
 
 
 def in_notebook() -> bool:
@@ -43,7 +45,7 @@ def log(sentence: str, routine: bool = False) -> None:
         if not routine:
             _kept_lines.append(sentence)
     elif os.environ.get("RANK", "0") == "0":
-        tqdm.write(sentence, file=_stream())
+        tqdm.write(translate_finished(sentence), file=_stream())
 
 
 @contextlib.contextmanager

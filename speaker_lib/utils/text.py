@@ -7,19 +7,30 @@ import textwrap
 from collections.abc import Sequence
 from unicodedata import east_asian_width
 
+from .language import translate_finished
+
 
 def text_table(rows: Sequence[Sequence[str]]) -> str:
-    """A line per row: the first row is underlined, all columns but the first are right-aligned."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]) for row in rows
-    ]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+    """A line per row: the first, in the reader's language, is underlined; all columns but the first are right-aligned."""
+    rows = [[translate_finished(head) for head in rows[0]], *rows[1:]]
+    widths = [max(map(columns, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join([padded(row[0], widths[0]), *map(right_aligned, row[1:], widths[1:])]) for row in rows]
+    return "\n".join([lines[0], "-" * columns(lines[0]), *lines[1:]])
+
+
+def columns(text: str) -> int:
+    """The width of a text on the screen, where a Chinese character takes two columns."""
+    return sum(1 + (east_asian_width(character) in "WF") for character in text)
 
 
 def padded(text: str, width: int) -> str:
-    """A text with spaces up to a width on the screen, where a Chinese character takes two columns."""
-    return text + " " * (width - sum(1 + (east_asian_width(character) in "WF") for character in text))
+    """A text with spaces up to a width on the screen."""
+    return text + " " * (width - columns(text))
+
+
+def right_aligned(text: str, width: int) -> str:
+    """A text with spaces before it, up to a width on the screen."""
+    return " " * (width - columns(text)) + text
 
 
 class Sentences(list):
