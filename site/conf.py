@@ -2,6 +2,7 @@
 
 import html
 import os
+import posixpath
 import re
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "site")]
 from tools.previews import CARD
 from tools.project import Project
+from tools.site import editions
 
 _project, _language = Project.read(), os.environ["SITE_LANGUAGE"]
 _other = {"en": "zh-TW", "zh-TW": "en"}[_language]
@@ -70,12 +72,11 @@ class Chinese(SearchEnglish):
 
 def other_page(app, pagename, templatename, context, doctree):
     """Where a page's counterpart in the other language is, or that language's first page."""
+    other = next(edition for edition in editions(_project) if edition.language == _other)
+    inner = re.sub("^(notebooks|docs)/", rf"\1/{_other}/", pagename.replace(f"/{_language}/", "/")).replace("/en/", "/")
+    page = next((name for name in (inner, pagename) if name in other.pages), "index")
     to_root = "../" * (pagename.count("/") + (_language != "en"))
-    if _language == "en":
-        page = pagename.replace("notebooks/", "notebooks/zh-TW/") if pagename.startswith("notebooks/") else "index"
-        context["other_page"] = f"{to_root}zh-TW/{page}.html"
-    else:
-        context["other_page"] = f"{to_root}{pagename.replace('/zh-TW/', '/')}.html"
+    context["other_page"] = to_root + posixpath.join(other.folder, f"{page}.html")
 
 
 def card(app, pagename, templatename, context, doctree):

@@ -11,6 +11,7 @@ import axe_core_python
 import nbformat
 import pytest
 
+from benchmarks import hw4
 from tools.errors import ToolError
 from tools.project import ROOT, Project
 from tools.site import site, write_sources
@@ -38,6 +39,8 @@ def test_a_language_has_its_lessons_and_english_has_all_docs(sources):
     assert [page.removeprefix("notebooks/") for page in chinese.chapters["課程"]] == project.translations
     docs = {f"docs/{path.stem}" for path in (ROOT / "docs").glob("*.md")}
     assert docs <= set(english.pages)
+    translated = {f"docs/zh-TW/{path.stem}" for path in (ROOT / "docs" / "zh-TW").glob("*.md")}
+    assert translated and translated <= set(chinese.pages)
     for edition in editions:
         for page in ["index", *edition.pages]:
             assert any((folder / edition.language / f"{page}.{ending}").exists() for ending in ("md", "ipynb")), page
@@ -78,6 +81,15 @@ def _flat(path: Path) -> list[str]:
     for part in path.parts:
         parts = parts[:-1] if part == ".." else [*parts, part]
     return parts
+
+
+@pytest.mark.parametrize("name", ["teaching", "hw4", "recordings"])
+def test_a_translated_page_has_the_parts_and_the_commands_of_the_english_one(name):
+    english, chinese = ((ROOT / "docs" / folder / f"{name}.md").read_text(encoding="utf-8") for folder in ("", "zh-TW"))
+    english = english.replace(hw4.BEGIN, "").replace(hw4.END, "")
+    for part in (r"^#+(?= )", r"^```\w*$", r"^\|", r"^python -m .*?(?=  |$)", r"(?<=`)make [a-z-]+(?=`)"):
+        found = [re.findall(part, text, re.MULTILINE) for text in (english, chinese)]
+        assert found[0] == found[1], part
 
 
 def test_every_picture_of_a_lesson_is_described(sources):

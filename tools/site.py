@@ -64,7 +64,9 @@ def editions(project: Project) -> list[Edition]:
     found = [Edition("en", "README.md", "", {"Lessons": lessons, **docs, "Code": ["api", "CONTRIBUTING"]})]
     for language in sorted({name.split("/")[0] for name in project.translations}):
         own = [f"notebooks/{name}" for name in project.translations if name.startswith(f"{language}/")]
-        found.append(Edition(language, f"README.{language}.md", language, {"課程": own, "參考": ["docs/glossary"]}))
+        teaching, *pages = (f"docs/{language}/{name}" for name in ("teaching", "hw4", "recordings"))
+        chapters = {"課程": own, "給老師": [teaching], "參考": ["docs/glossary", *pages]}
+        found.append(Edition(language, f"README.{language}.md", language, chapters))
     return found
 
 
@@ -151,7 +153,7 @@ def _target(project: Project, edition: Edition, every: list[Edition], page: str,
     here, path = posixpath.dirname(page), posixpath.normpath(posixpath.join(posixpath.dirname(page), target))
     if not (project.root / path).exists():
         raise ToolError(f"{page}: the link {target} leads nowhere: mend it.")
-    own = path.replace("notebooks/", f"notebooks/{edition.language}/")
+    own = re.sub("^(notebooks|docs)/", rf"\1/{edition.language}/", path)
     for wanted in (own, path):
         if wanted == edition.home or posixpath.splitext(wanted)[0] in edition.pages or wanted.startswith("docs/figures/"):
             return posixpath.relpath("index.md" if wanted == edition.home else wanted, here or ".")

@@ -24,7 +24,7 @@
 #
 # **學習目標** 上完這一課，你能說明梅爾頻譜圖（mel-spectrogram）、音框（frame）與片段（segment）；自己寫出自注意力（self-attention）；逐層拆解基準模型（baseline）；訓練它，用兩種方式衡量它，並拿它與不用神經網路的方法比較。
 #
-# 你需要會一點 Python，並準備 50 分鐘；其中電腦要算兩分鐘，用[現成的訓練結果](../../docs/teaching.md)則只要 40 秒。
+# 你需要會一點 Python，並準備 50 分鐘；其中電腦要算兩分鐘，用[現成的訓練結果](../../docs/zh-TW/teaching.md)則只要 40 秒。
 
 # %% tags=["bootstrap"]
 # 在 Colab 與 Kaggle 上，這裡會下載課程。已經安裝 speaker_lib 的地方，什麼都不做。

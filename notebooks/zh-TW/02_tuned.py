@@ -24,7 +24,7 @@
 #
 # **學習目標** 上完這一課，你能說明寬度、注意力頭（attention head）、層數（layers）與激勵函數（activation）各有什麼代價與作用；測量 Sigmoid 讓多少梯度（gradient）通過；抓出宣告了卻從未被呼叫的層；認出訓練崩潰（collapse）的深層 Transformer。
 #
-# 準備 40 分鐘；其中電腦要算四分鐘，用[現成的訓練結果](../../docs/teaching.md)則只要 90 秒。
+# 準備 40 分鐘；其中電腦要算四分鐘，用[現成的訓練結果](../../docs/zh-TW/teaching.md)則只要 90 秒。
 
 # %% tags=["bootstrap"]
 # 在 Colab 與 Kaggle 上，這裡會下載課程。已經安裝 speaker_lib 的地方，什麼都不做。
