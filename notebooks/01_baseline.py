@@ -22,7 +22,7 @@
 #
 # Somebody says a sentence. Which of 600 people was it? A student's report on homework 4 (HW4) of NTU's Machine Learning
 # course tries two Transformers: a small one is right in 48 % of cases, a tuned one in 76 %. Four changes lie between them.
-# Which of these helped? That is what these five lessons ask.
+# These five lessons ask which of them helped.
 #
 # **After this lesson you can** explain mel-spectrograms, frames and segments; write self-attention; take the baseline apart;
 # train it, measure it in two ways, and compare it with methods without a network.
@@ -94,8 +94,7 @@ show(voices_figure(waveforms, voice_mels, names))
 
 # %% [markdown]
 # **What to see:** the bright bands that move up and down are *formants*, resonances of the vocal tract. They change with
-# every sound; their average is typical of the speaker. Fine lines at the bottom are multiples of the pitch. A dark strip at
-# the top, if there is one, comes from the recording.
+# every sound; their average is typical of the speaker. Fine lines at the bottom are multiples of the pitch.
 #
 # Next, a white box marks 128 frames, 1.28 seconds. **Move the slider: does its mean ever look like the other
 # speaker's?**

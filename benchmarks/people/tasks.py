@@ -41,6 +41,10 @@ AMOUNT_STEPS = {"baseline_relu": 2_000, "laptop_best": 600}
 FURTHER = {  # tried on top of the ladder, beside its own steps
     "mfa_transformer": {"model.encoder": "mfa_transformer", "model.num_layers": 3},
     "global": {"model.input_norm": "global"},
+    "segments_200": {"train.segment_len": 200},
+    "decay": {"train.weight_decay": 0.1},
+    "smoothing": {"train.label_smoothing": 0.1},
+    "rate": {"train.learning_rate": 3e-3},
 }
 KEY = ("model", "people", "utterances", "steps", "seed")
 ABLATION_PEOPLE, ABLATION_STEPS, LADDER_STEPS = 60, 600, 600
