@@ -398,10 +398,12 @@ else:
 
 # %%
 last, crop = run.metrics()[-1], evaluation.crop
-print(f"On {corpus.title}: {last['step']:,} steps at {last['steps_per_second']:.0f} a second.")
+print(
+    f"On {corpus.title}: {last['step']:,} steps at {last['step'] / run.training_seconds():.0f} a second."
+)
 print(f"Loss: knowing nothing {math.log(n_speakers):.2f}, now {last['valid_loss']:.2f}.")
-print(f"Right by guessing {1 / n_speakers:.4f}, crop {crop.accuracy:.4f}", end=" ")
-print(f"(SD over cuts {crop.std:.4f}), full {evaluation.full.accuracy:.4f}.")
+print(f"Right by guessing {1 / n_speakers:.4f}, full {evaluation.full.accuracy:.4f},")
+print(f"crop {crop.accuracy:.4f} (SD over cuts {crop.std:.4f}).")
 full, count = evaluation.full.accuracy, evaluation.n_utterances
 print(classical_conclusion(classical, "baseline", full, count))
 print("The report, 600 VoxCeleb2 speakers, best validation in 70,000 steps: 0.4834 (crop).")

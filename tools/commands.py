@@ -15,9 +15,12 @@ from speaker_lib.course.finished import ARCHIVE, pack_finished_runs
 from speaker_lib.course.lesson import open_lesson
 from speaker_lib.course.profiles import PROFILES, VARIABLE
 from speaker_lib.data.corpus import Corpus
-from speaker_lib.plots import architecture_figure, save_figure
+from speaker_lib.experiments.published import people_results
+from speaker_lib.plots import architecture_figure, save_figure, time_figure
 from speaker_lib.simulation.corpus import simulate
 from speaker_lib.utils.files import make_folder, replacing
+from speaker_lib.utils.language import ENGLISH
+from speaker_lib.utils.language import VARIABLE as LANGUAGE
 
 from .audit import known_holes
 from .course import FIGURES
@@ -33,7 +36,7 @@ from .project import Project, slug_of
 from .reference import PAGE, reference
 
 LAB = Path("build/lab")
-MODEL = "docs/figures/model.png"  # README's picture of both models
+MODEL = "model.png"  # README's picture of both models
 _TEXTS = (".cff", ".ipynb", ".md", ".py", ".toml", ".yaml", ".yml")  # files that may name the repository
 
 
@@ -51,16 +54,26 @@ def notebooks(project: Project) -> int:
     names = project.notebooks  # these find the runs of the English lessons
     texts = {name: project.path(name, "py").read_bytes() for name in names}
     made = {name: read_source(project, name) for name in names}
+    drawn: dict[str, dict[str, bytes]] = {}  # README's figures by language, because the next language draws over them
     for name, notebook in made.items():
         execute(notebook, name)
+        found = {figure: lesson.runs / figure for figure in FIGURES}
+        drawn[name.rpartition("/")[0]] = {figure: path.read_bytes() for figure, path in found.items() if path.exists()}
     edited = [name for name, text in texts.items() if project.path(name, "py").read_bytes() != text]
     if edited:
         raise ToolError(f"notebooks/{edited[0]}.py was edited meanwhile, so nothing was written: run `make notebooks` again.")
     for name, notebook in made.items():  # only now, all or none: half of a new course beside half of the old one would not fit
         write_pair(notebook, project, name)
-    for name in FIGURES:
-        shutil.copy(lesson.runs / name, project.root / "docs" / "figures" / name)
-    save_figure(architecture_figure(PRESETS["tuned"], changed_from=PRESETS["baseline"]), project.root / MODEL)
+    for language, figures in drawn.items():
+        folder = project.root / "docs" / "figures" / language
+        make_folder(folder)
+        for figure, content in figures.items():
+            (folder / figure).write_bytes(content)
+        os.environ[LANGUAGE] = language or ENGLISH
+        save_figure(architecture_figure(PRESETS["tuned"], changed_from=PRESETS["baseline"]), folder / MODEL)
+        if language:  # the English one is drawn with its measurement, by `python -m benchmarks.people --report`
+            save_figure(time_figure(*people_results("time")), folder / "people_time.png")
+    os.environ[LANGUAGE] = ENGLISH
     write_motion(lesson, project.root / MOTION)
     write_card(project.root / CARD)
     return _verdict(problems(project))

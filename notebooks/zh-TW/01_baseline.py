@@ -76,7 +76,7 @@ for name, waveform in voices:
 # %% [markdown]
 # 你也許注意到了**音高**（pitch）：聲帶每秒開合幾次。
 #
-# 一段錄音就是每秒 16,000 個數字，稱為波形（waveform）。**梅爾頻譜圖**顯示 40 個梅爾頻帶（mel band）各有多少能量：低頻的頻帶窄，高頻的頻帶寬，大致就像耳朵分辨頻率的方式。圖上每個直行是一個**音框**：25 毫秒的聲音，而且每 10 毫秒就開始一個新的音框。我們再取對數，得到對數梅爾（log-mel），因為人耳就是這樣感覺音量的。（圖裡的中文需要中文字型；沒有字型時，圖裡是英文，對照見[詞彙表](../../docs/glossary.md)。）
+# 一段錄音就是每秒 16,000 個數字，稱為波形（waveform）。**梅爾頻譜圖**顯示 40 個梅爾頻帶（mel band）各有多少能量：低頻的頻帶窄，高頻的頻帶寬，大致就像耳朵分辨頻率的方式。圖上每個直行是一個**音框**：25 毫秒的聲音，而且每 10 毫秒就開始一個新的音框。我們再取對數，得到對數梅爾（log-mel），因為人耳就是這樣感覺音量的。（圖裡的中文需要中文字型；沒有字型時，圖裡是英文，對照見[詞彙表](../../docs/glossary.md)。程式碼裡的英文標題，畫出來會換成中文。）
 
 # %%
 from speaker_lib.sound import log_mel, median_pitch
@@ -167,7 +167,7 @@ right = (nearest == speaker[validation]).float().mean()
 print(f"最接近的平均頻譜：答對 {right:.3f}；亂猜：{1 / n_speakers:.3f}")
 
 # %% [markdown]
-# 聲音的不同還在於：每個頻帶起伏多大，也就是標準差（deviation）；變化多快，也就是差量（deltas）；哪些頻帶會一起升高，也就是倒頻譜的相關（correlations of cepstra），倒頻譜描述的是頻譜的形狀。線性判別分析（linear discriminant analysis，LDA，[Fisher 1936](https://doi.org/10.1111/j.1469-1809.1936.tb02137.x)）會找出一些方向：在這些方向上，上述統計量在不同語者之間的差異，大於同一位語者自身的差異（[`classical.py`](../../speaker_lib/experiments/classical.py)）：
+# 聲音的不同還在於：每個頻帶起伏多大，也就是標準差（standard deviation，SD）；變化多快，也就是差量（deltas）；哪些頻帶會一起升高，也就是倒頻譜（cepstrum）的相關，倒頻譜描述的是頻譜的形狀。線性判別分析（linear discriminant analysis，LDA，[Fisher 1936](https://doi.org/10.1111/j.1469-1809.1936.tb02137.x)）會找出一些方向：在這些方向上，上述統計量在不同語者之間的差異，大於同一位語者自身的差異（[`classical.py`](../../speaker_lib/experiments/classical.py)）：
 
 # %%
 from speaker_lib.experiments import classical_baselines, classical_conclusion, classical_table
@@ -368,10 +368,12 @@ else:
 
 # %%
 last, crop = run.metrics()[-1], evaluation.crop
-print(f"資料：{corpus.title}。訓練 {last['step']:,} 步，每秒 {last['steps_per_second']:.0f} 步。")
+print(
+    f"資料：{corpus.title}。訓練 {last['step']:,} 步，每秒 {last['step'] / run.training_seconds():.0f} 步。"
+)
 print(f"損失：一無所知時 {math.log(n_speakers):.2f}，現在 {last['valid_loss']:.2f}。")
-print(f"答對的比例：亂猜 {1 / n_speakers:.4f}，crop {crop.accuracy:.4f}", end=" ")
-print(f"（不同切法之間的標準差 {crop.std:.4f}），full {evaluation.full.accuracy:.4f}。")
+print(f"答對的比例：亂猜 {1 / n_speakers:.4f}，full {evaluation.full.accuracy:.4f}，")
+print(f"crop {crop.accuracy:.4f}（不同切法之間的標準差 {crop.std:.4f}）。")
 full, count = evaluation.full.accuracy, evaluation.n_utterances
 print(classical_conclusion(classical, "baseline", full, count))
 print("報告（VoxCeleb2 的 600 位語者，訓練 70,000 步，最好的一次驗證）：0.4834（crop）。")

@@ -180,7 +180,7 @@ print(guess_and_outcome(ablation, lesson.guessed("四項改動中，哪一項最
 ablation_conclusions(ablation)
 
 # %% [markdown]
-# 這些句子是從上面的訓練結果算出來的。只有三個種子，可能還有許多問題沒有答案。用 60 位真人的錄音（600 步，3 個種子；[docs/accuracy.md](../../docs/accuracy.md)），答案就更清楚：四項改動全用上，進步 +0.516（SE 0.025）；單獨改用 ReLU，+0.363（SE 0.016）；單獨加寬，+0.213（SE 0.011）。至於 HW4 本身，作業的兩個版本的範例程式只差激勵函數：用 Sigmoid 達到 0.4834，用 ReLU 達到 0.6859。所以大部分看來是 ReLU 的功勞，其次是加寬。
+# 這些句子是從上面的訓練結果算出來的。只有三個種子，可能還有許多問題沒有答案。用 60 位真人的錄音（600 步，3 個種子；[docs/accuracy.md](../../docs/accuracy.md)，英文），答案就更清楚：四項改動全用上，進步 +0.516（SE 0.025）；單獨改用 ReLU，+0.363（SE 0.016）；單獨加寬，+0.213（SE 0.011）。至於 HW4 本身，作業的兩個版本的範例程式只差激勵函數：用 Sigmoid 達到 0.4834，用 ReLU 達到 0.6859。所以大部分看來是 ReLU 的功勞，其次是加寬。
 #
 # ## 有多少只是衡量方式造成的？
 #
@@ -225,7 +225,7 @@ show(amount_figure(*people_results("amount")))
 from IPython.display import display
 
 plan, said = profile.ablation, ablation_conclusions(ablation)
-print(f"{len(ablation.results)} 個模型，種子 {plan.seeds}，各訓練 {plan.train.total_steps:,} 步。")
+print(f"{len(ablation.results)} 組模型與切分，種子 {plan.seeds}，各訓練 {plan.train.total_steps:,} 步。")
 display(said[:1], said[1:][-2:])
 
 # %% [markdown]

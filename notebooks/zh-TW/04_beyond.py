@@ -128,8 +128,8 @@ best, copied = model.state_dict(), copy.deepcopy(model.state_dict())
 before = model.weight.detach().clone()
 model(torch.randn(8, 4)).sum().backward()
 torch.optim.AdamW(model.parameters()).step()
-print("state_dict() 是否與當時相同       ", torch.equal(best["weight"], before))
-print("它的深層複本是否與當時相同        ", torch.equal(copied["weight"], before))
+print("state_dict() 是否與當時相同          ", torch.equal(best["weight"], before))
+print("它的深層複本是否與當時相同           ", torch.equal(copied["weight"], before))
 print("state_dict() 是否就是模型自己的記憶體", best["weight"].data_ptr() == model.weight.data_ptr())
 
 # %% [markdown]
@@ -188,7 +188,7 @@ deviation = weighted_sum((frames - mean) ** 2, weights, None).sqrt()  # (1, 2)
 print("權重                  ", [round(w, 3) for w in weights[0].tolist()])
 print("平均                  ", [round(x, 3) for x in mean_pooling(frames, None)[0].tolist()])
 print("加權平均              ", [round(x, 3) for x in mean[0].tolist()])
-print("  並排的標準差        ", [round(x, 3) for x in deviation[0].tolist()])
+print("加權標準差            ", [round(x, 3) for x in deviation[0].tolist()])
 
 # %% [markdown]
 # **代價有多大？** 報告的第二個模型，配上每一種池化：
@@ -232,7 +232,7 @@ check.lower_logit(lower_logit)
 # %%
 from speaker_lib.plots import margin_figure
 
-explore(margin_figure, "margin", most=1.0, start=0.2, step=0.01)
+explore(margin_figure, "間隔", most=1.0, start=0.2, step=0.01)
 
 # %% [markdown]
 # **觀察重點**：沒有間隔（0）時，界線在正中間。有了間隔，兩位語者的區域都縮小，中間出現一條無人地帶（no-man's-land）：語句落在裡面，名字雖然答對，但領先得不夠多。訓練會把每位語者的語句聚在一起，把方向彼此推開，直到這條地帶淨空。對剛初始化的模型來說，這太難，所以間隔從 0 開始，慢慢加大。
@@ -256,7 +256,7 @@ profile = lesson.profile
 ladder = run_ladder(profile.tuned, profile.ladder, lesson.ablation_corpus(), lesson.runs / "ladder")
 
 # %% [markdown]
-# 除非第一個儲存格寫著「設定檔 full」，否則這些都是用一部分資料做的簡短訓練；第一個橫列是第 3 課四項改動全用上的模型。如果資料註明了每段語句出自哪次錄音，就像第 3 課那樣，保留整次的錄音。**這道階梯超過線性判別分析（linear discriminant analysis，LDA）了嗎？**
+# 除非「開始之前」的儲存格寫著「設定檔 full」，否則這些都是用一部分資料做的簡短訓練；第一個橫列是第 3 課四項改動全用上的模型。如果資料註明了每段語句出自哪次錄音，就像第 3 課那樣，保留整次的錄音。**這道階梯超過線性判別分析（linear discriminant analysis，LDA）了嗎？**
 
 # %%
 from speaker_lib.experiments import classical_baselines, ladder_table
@@ -325,6 +325,6 @@ quiz(4)
 # %% [markdown]
 # **重點回顧**：要找出不會報錯的錯誤，就問什麼不該變：換了同批次的其他人，或加了補齊，答案都不該變；繼續訓練時，存下的權重不該變。還要驗證兩次：隨機切片段，準確率會忽高忽低。池化決定每個音框占多少分量。間隔要求方向上的距離，只在訓練時使用。一道階梯說明的是，每一階在前面各階之上多了什麼，而且只限於這份資料、這樣的訓練長度。
 #
-# **動手試試**：把兩次訓練的答案取平均（集成，ensemble）：`python -m speaker_lib predict --data DIR RUN RUN`。或者下載 HW4 的資料，用它訓練 `strong` 或 `best`（[docs/hw4.md](../../docs/zh-TW/hw4.md)）。
+# **動手試試**：把兩次訓練的答案取平均（集成，ensemble）：`python -m speaker_lib predict --data DIR RUN RUN`。或者下載 HW4 的資料，用它訓練 `strong` 或 `best`（[docs/zh-TW/hw4.md](../../docs/zh-TW/hw4.md)）。
 #
 # **下一課**：這些模型都只從一份固定的名單裡選。[第 5 課](05_strangers.ipynb)要走出這份名單。

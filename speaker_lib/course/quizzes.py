@@ -72,7 +72,7 @@ def quiz(lesson: int, language: str | None = None) -> None:
 
 def explain(choice: Choice) -> str:
     """What a student reads who has chosen it."""
-    return f"{translate('✓ Yes.' if choice.right else '✗ No.')} {choice.why}"
+    return f"{translate('✓ Yes.' if choice.right else '✗ No.')}{translate(' ')}{choice.why}"
 
 
 def quiz_text(asked: tuple[Question, ...]) -> str:

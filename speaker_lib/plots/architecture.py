@@ -111,7 +111,7 @@ def _data(axes: Axes, segment_len: int, n_mels: int) -> None:
     # Down to the second row, along the gap between the rows.
     axes.plot([8.45, 8.45, 0.84, 0.84], [3.66, 3.2, 3.2, 2.9], color=BLACK, linewidth=1.2)
     axes.annotate("", (0.84, 2.62), (0.84, 3.0), arrowprops={"arrowstyle": "-|>", "color": BLACK, "shrinkA": 0, "shrinkB": 0})
-    axes.text(4.8, 3.26, f"({segment_len}, {n_mels}): {segment_len} frames of 10 ms", ha="center", va="bottom", fontsize=8)
+    axes.text(4.8, 3.26, f"({segment_len}, {n_mels}): {segment_len} frames, one every 10 ms", ha="center", va="bottom", fontsize=8)
 
 
 def _part(axes: Axes, x: float, width: float, part: Part) -> None:
@@ -132,7 +132,7 @@ def _part(axes: Axes, x: float, width: float, part: Part) -> None:
         size = min(7.5, 7.5 * 23 / len(text))  # the box is 23 bold characters wide
         axes.text(x + width / 2, y, text, ha="center", va="center", fontsize=size, weight=weight)
     if len(lines) < 5:
-        axes.text(x + width / 2, 0.52, _DOES[part.name], ha="center", va="bottom", fontsize=7, color=GREY, style="italic")
+        axes.text(x + width / 2, 0.52, _DOES[part.name], ha="center", va="bottom", fontsize=7, color=GREY)
     old, new = part.parameters
     weight = "bold" if old != new else "normal"
     axes.text(x + width / 2, 0.3, _change(old, new), ha="center", va="top", fontsize=8, weight=weight)

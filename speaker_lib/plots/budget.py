@@ -56,7 +56,7 @@ def amount_figure(rows: Rows, source: str) -> Figure:
         ticks = sorted({int(row[x]) for row in chosen})
         axes.set_xticks(ticks, list(map(str, ticks)))
         axes.minorticks_off()
-        finish(axes, "", label, "accuracy, whole utterances" if x == "utterances" else "", legend=x == "utterances")
+        finish(axes, "", label, "accuracy, whole utterances" if x == "utterances" else "", legend=x == "people")
     figure.suptitle("Where does a network begin to pay?", fontsize=11)
     text = "Accuracy on whole utterances against utterances per speaker, left, and against the number of speakers, right; lines: "
     return describe(figure, f"{text}{', '.join(_models(rows))}.")

@@ -12,6 +12,8 @@ from .style import BLACK, BLUE, GREEN, GREY, MODELS, ORANGE, Axes, Figure, chang
 
 _PROTOCOLS = (("random segments", "random"), ("whole utterances", "random"), ("whole utterances,\nunseen recordings", "session"))
 
+_CLEAR = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}  # so that no line crosses a number
+
 
 def ablation_figure(ablation: Ablation) -> Figure:
     """A waterfall of accuracy on whole utterances along the three paths, and the training time of each model.
@@ -49,7 +51,7 @@ def measuring_figure(ablation: Ablation) -> Figure:
     figure = new_figure(3.5, ablation.source)
     axes = figure.subplots()
     shown = [(label, split) for label, split in _PROTOCOLS if ablation.of((), split) is not None]
-    pair, told = (((), "baseline", "baseline"), (ablation.changes, f"all {len(ablation.changes)} changes", "tuned")), []
+    pair, told = (((), "the baseline", "baseline"), (ablation.changes, f"all {len(ablation.changes)} changes", "tuned")), []
     for i, (changes, name, model) in enumerate(pair):
         results = [ablation.of(changes, split) for _, split in shown]
         values = np.array([result.crop if n == 0 else result.full for n, result in enumerate(results)])  # (protocols, seeds)
@@ -114,10 +116,10 @@ def _waterfall(
             style = {"color": colours[station[-1]], "edgecolor": "white", "alpha": 0.8, "hatch": "//" if gain.mean < 0 else ""}
             axes.barh(y, gain.mean, 0.6, left=before.mean(), **style)
             end = max(full.max(), before.mean(), full.mean())
-            axes.text(end + 0.015, y, signed(gain.mean, 2), va="center", fontsize=8)
+            axes.text(end + 0.015, y, signed(gain.mean, 2), va="center", fontsize=8, bbox=_CLEAR)
             gains.append((station[-1].name, gain.mean))
         else:
-            axes.text(full.max() + 0.015, y, f"{full.mean():.2f}", va="center", fontsize=8)
+            axes.text(full.max() + 0.015, y, f"{full.mean():.2f}", va="center", fontsize=8, bbox=_CLEAR)
         _dots(axes, y, full, BLACK)
     if not alone:
         for seed, offset in enumerate(_offsets(len(results[0]))):
@@ -136,7 +138,7 @@ def _costs(axes: Axes, ablation: Ablation, stations: list[tuple[Change, ...]], c
 
 
 def _name(station: tuple[Change, ...], alone: bool) -> str:
-    return f"{'' if alone else '+ '}{station[-1].label}" if station else "baseline"
+    return f"{'' if alone else '+ '}{station[-1].label}" if station else "the baseline"
 
 
 def _dots(axes: Axes, y: float, values: np.ndarray, colour: str, hollow: bool = False) -> None:

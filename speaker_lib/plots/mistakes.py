@@ -90,5 +90,6 @@ def _likeliest(axes: Axes, mistake: Mistake, likely: Sequence[tuple[int, float]]
     axes.set_yticks(range(len(likely)), [names[who] + notes.get(who, "") for who, _ in likely], fontsize=7)
     axes.invert_yaxis()
     axes.set_xlim(0, 1.2 * mistake.probability)
+    axes.locator_params(axis="x", nbins=4)
     finish(axes, "", "probability", "", legend=False)
     axes.grid(False, axis="y")

@@ -76,7 +76,7 @@ def pooling_figure(mel: torch.Tensor, weights: torch.Tensor, title: str) -> Figu
     below.axhline(1.0, color=ORANGE, linestyle="--", label="mean pooling")
     below.set_ylim(bottom=0.0)
     below.set_xlim(-0.5, len(mel) - 0.5)
-    finish(below, "", "frame, 10 ms each", "weight, mean 1")
+    finish(below, "", "frame, one every 10 ms", "weight, mean 1")
     figure.suptitle(title, fontsize=10)
     most = weights.max() * len(weights)
     return describe(figure, f"A spectrogram, and below it the pooling weight of each frame, at most {most:.1f} times the mean.")
