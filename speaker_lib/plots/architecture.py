@@ -111,7 +111,8 @@ def _data(axes: Axes, segment_len: int, n_mels: int) -> None:
     # Down to the second row, along the gap between the rows.
     axes.plot([8.45, 8.45, 0.84, 0.84], [3.66, 3.2, 3.2, 2.9], color=BLACK, linewidth=1.2)
     axes.annotate("", (0.84, 2.62), (0.84, 3.0), arrowprops={"arrowstyle": "-|>", "color": BLACK, "shrinkA": 0, "shrinkB": 0})
-    axes.text(4.8, 3.26, f"({segment_len}, {n_mels}): {segment_len} frames, one every 10 ms", ha="center", va="bottom", fontsize=8)
+    cut = f"({segment_len}, {n_mels}): {segment_len} frames, one every 10 ms"
+    axes.text(4.8, 3.26, cut, ha="center", va="bottom", fontsize=8)
 
 
 def _part(axes: Axes, x: float, width: float, part: Part) -> None:
