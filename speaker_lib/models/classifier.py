@@ -23,10 +23,8 @@ class Classifier(nn.Module):
     def __init__(self, config: ModelConfig = ModelConfig()) -> None:
         super().__init__()
         self.config = config
-        if config.subsampling == 1:
-            self.prenet = nn.Linear(config.n_mels, config.d_model)
-        else:
-            self.prenet = Subsampling(config.n_mels, config.d_model, config.subsampling)
+        n_mels, d_model, stride = config.n_mels, config.d_model, config.subsampling
+        self.prenet = nn.Linear(n_mels, d_model) if stride == 1 else Subsampling(n_mels, d_model, stride)
         if config.input_norm == "global":
             self.register_buffer("input_mean", torch.zeros(config.n_mels))  # (n_mels,)
             self.register_buffer("input_std", torch.ones(config.n_mels))  # (n_mels,)

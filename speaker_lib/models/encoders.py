@@ -32,12 +32,9 @@ class Encoder(nn.Module):
             layers = [layer, *(copy.deepcopy(layer) for _ in range(config.num_layers - 1))]
         else:
             layers = [ConformerLayer(config) for _ in range(config.num_layers)]
-        norm = None
-        if self.aggregates:
-            norm = nn.LayerNorm(config.num_layers * config.d_model)
-        elif config.encoder == "transformer" and config.norm == "pre":
-            norm = nn.LayerNorm(config.d_model)
-        self.layers, self.norm = nn.ModuleList(layers), norm
+        normed = self.aggregates or (config.encoder == "transformer" and config.norm == "pre")
+        self.layers = nn.ModuleList(layers)
+        self.norm = nn.LayerNorm(config.frame_width) if normed else None
 
     def forward(self, hidden: torch.Tensor, padding: torch.Tensor | None = None) -> torch.Tensor:
         """(batch, frames, d_model) to the same, or (batch, frames, num_layers * d_model) with MFA.

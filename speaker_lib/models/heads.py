@@ -42,7 +42,6 @@ def make_head(config: ModelConfig) -> nn.Sequential:
         activation = ACTIVATIONS[config.activation]()
         return nn.Sequential(nn.Linear(pooled, config.d_model), activation, nn.Linear(config.d_model, config.n_speakers))
     first = [nn.Linear(pooled, config.d_embedding)] if config.d_embedding else []
-    width = config.d_embedding or pooled
-    if config.head == "linear":
-        return nn.Sequential(*first, nn.Linear(width, config.n_speakers))
-    return nn.Sequential(*first, CosineLayer(width, config.n_speakers, config.scale))
+    width, n = config.d_embedding or pooled, config.n_speakers
+    last = nn.Linear(width, n) if config.head == "linear" else CosineLayer(width, n, config.scale)
+    return nn.Sequential(*first, last)
