@@ -47,27 +47,32 @@ PUBLISHED = {  # crop and full on the same split; docs/accuracy.md says by whom
 def main() -> None:
     options = parse_args()
     if not options.report:
-        out = Path("build/hw4/rows.jsonl") if options.quick else RESULTS
-        measure(Corpus.open(options.data), options.runs, out, options.parts, 0.001 if options.quick else 1.0)
+        quick = Path("build/hw4")  # with its own runs, because a full run does not resume a quick one
+        out, runs, fraction = (quick / "rows.jsonl", quick / "runs", 0.001) if options.quick else (RESULTS, options.runs, 1.0)
+        for rows in measure(Corpus.open(options.data), runs, out, options.parts, fraction):
+            if not options.quick:
+                write_table(PAGE, rows)
         if options.quick:
             print(table(read_rows(out)))
             return
     write_table(PAGE, read_rows(RESULTS) if RESULTS.exists() else [])
 
 
-def measure(corpus: Corpus, runs: Path, out: Path, parts: list[str], fraction: float) -> None:
-    """Adds the rows that are missing in ``out``, one after the other as they are done."""
+def measure(corpus: Corpus, runs: Path, out: Path, parts: list[str], fraction: float) -> Iterator[list[dict[str, object]]]:
+    """Adds the rows that are missing in ``out``, one after the other as they are done; yields all rows after each model."""
     out.parent.mkdir(parents=True, exist_ok=True)
     out.touch()
     done = {row["model"] for row in read_rows(out)}
     if "report" in parts and not any(name.startswith("LDA") for name in done):
         for found in classical_baselines(corpus, PRESETS["baseline"].train):
             _add(out, {"model": found.name, "crop": found.crop, "full": found.full, "seconds": found.cpu_seconds}, corpus)
+        yield read_rows(out)
     for name, preset in presets(corpus, parts):
         if name not in done:
             train = preset.train.with_total_steps(max(2, round(preset.train.total_steps * fraction)))
             (run,) = train_jobs([Job.of(runs / name, Preset(preset.model, train), corpus)], corpus, name, workers=1)
             _add(out, row_of(name, run), corpus)
+            yield read_rows(out)
 
 
 def presets(corpus: Corpus, parts: list[str]) -> Iterator[tuple[str, Preset]]:
@@ -126,7 +131,7 @@ def parse_args() -> argparse.Namespace:
     what.add_argument("--report", action="store_true", help="only the table of docs/hw4.md, of the committed results")
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS), help="what to measure (all)")
     parser.add_argument("--runs", type=Path, default=Path("runs/hw4"), help="where the runs are kept (%(default)s)")
-    parser.add_argument("--quick", action="store_true", help="a thousandth of the steps, the results in build/hw4")
+    parser.add_argument("--quick", action="store_true", help="a thousandth of the steps, all of it in build/hw4")
     return parser.parse_args()
 
 
