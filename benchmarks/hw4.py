@@ -23,10 +23,9 @@ from speaker_lib.experiments.published import read_rows
 from speaker_lib.experiments.seeds import Job, train_jobs
 from speaker_lib.models.cost import parameters_of
 from speaker_lib.utils.device import get_device
-from speaker_lib.utils.files import replacing
 
 from .machine import device_name
-from .tables import markdown
+from .tables import markdown, write_between
 
 RESULTS = Path(__file__).parent / "results" / "hw4" / "rows.jsonl"
 PAGE = Path(__file__).parents[1] / "docs" / "hw4.md"
@@ -51,11 +50,11 @@ def main() -> None:
         out, runs, fraction = (quick / "rows.jsonl", quick / "runs", 0.001) if options.quick else (RESULTS, options.runs, 1.0)
         for rows in measure(Corpus.open(options.data), runs, out, options.parts, fraction):
             if not options.quick:
-                write_table(PAGE, rows)
+                write_between(PAGE, BEGIN, END, table(rows))
         if options.quick:
             print(table(read_rows(out)))
             return
-    write_table(PAGE, read_rows(RESULTS) if RESULTS.exists() else [])
+    write_between(PAGE, BEGIN, END, table(read_rows(RESULTS) if RESULTS.exists() else []))
 
 
 def measure(corpus: Corpus, runs: Path, out: Path, parts: list[str], fraction: float) -> Iterator[list[dict[str, object]]]:
@@ -70,7 +69,7 @@ def measure(corpus: Corpus, runs: Path, out: Path, parts: list[str], fraction: f
     for name, preset in presets(corpus, parts):
         if name not in done:
             train = preset.train.with_total_steps(max(2, round(preset.train.total_steps * fraction)))
-            (run,) = train_jobs([Job.of(runs / name, Preset(preset.model, train), corpus)], corpus, name, workers=1)
+            (run,) = train_jobs([Job.of(runs / name, Preset(preset.model, train), corpus)], name, workers=1)
             _add(out, row_of(name, run), corpus)
             yield read_rows(out)
 
@@ -114,14 +113,6 @@ def table(rows: list[dict[str, object]]) -> str:
     heads = ["model", "step/s", "minutes", "crop", "full", "crop, published", "full, published"]
     where = sorted({f"{row['device']}, {row['date']}" for row in rows})
     return f"{markdown(heads, lines)}\n\n*{'; '.join({row['data'] for row in rows})}; one seed; {'; '.join(where)}.*"
-
-
-def write_table(page: Path, rows: list[dict[str, object]]) -> None:
-    """Puts the table between its two marks."""
-    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    after = rest.partition(END)[2]
-    with replacing(page, "w", encoding="utf-8") as file:
-        file.write(f"{before}{BEGIN}\n{table(rows)}\n{END}{after}")
 
 
 def parse_args() -> argparse.Namespace:

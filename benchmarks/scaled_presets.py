@@ -35,7 +35,7 @@ def main() -> None:
             for seed in range(options.seeds)
             for name in options.presets
         ]
-        train_jobs(jobs, corpus, workers=2)
+        train_jobs(jobs, workers=2)
         rows = []
         for name in options.presets:
             runs = [Run.open(job.folder) for job in jobs if job.folder.parent.name == name]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
+
+from speaker_lib.utils.files import replacing
 
 STEPS_HEADER = ("model", "way", "step/s", "utterances/s", "ratio", "of matmul")
 AROUND_HEADER = ("model", "way", "utterances/s", "ratio")
@@ -11,6 +14,14 @@ AROUND_HEADER = ("model", "way", "utterances/s", "ratio")
 def markdown(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     lines = [list(header), ["---"] * len(list(header)), *(list(row) for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def write_between(page: Path, begin: str, end: str, text: str) -> None:
+    """Puts the text between two marks of a page, in place of what is there."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(begin)
+    after = rest.partition(end)[2]
+    with replacing(page, "w", encoding="utf-8") as file:
+        file.write(f"{before}{begin}\n{text}\n{end}{after}")
 
 
 def steps_table(rows: list[dict[str, object]]) -> str:

@@ -257,7 +257,6 @@ print(layer_table(model, torch.zeros(32, 128, 40)))
 
 # %% [markdown]
 # The encoder layer has 54 % of the parameters, the last layer 39 %: 600 answers need 80 × 600 weights and 600 biases.
-# (PyTorch's encoder puts frames before the batch.)
 #
 # **Exercise.** In a batch of whole utterances, shorter ones are filled up with *padding*, which must not count. Write the
 # mean over the real frames.

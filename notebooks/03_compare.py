@@ -27,7 +27,7 @@
 # difference from chance with a paired t-test, even among several comparisons; and say how much of a difference comes only
 # from the way of measuring.
 #
-# Allow 40 minutes; the computer needs five of them, or 40 seconds with [finished runs](../docs/teaching.md).
+# Allow 40 minutes; the computer needs four of them, or 40 seconds with [finished runs](../docs/teaching.md).
 # If you have not run lessons 1 and 2 on this machine, short runs replace them.
 
 # %% tags=["bootstrap"]

@@ -28,7 +28,7 @@
 # embeddings, and compute the equal error rate; enrol a person with a few recordings; and measure what more training speakers
 # bring.
 #
-# Allow 45 minutes; the computer needs five of them, or 70 seconds with [finished runs](../docs/teaching.md).
+# Allow 45 minutes; the computer needs four of them, or 70 seconds with [finished runs](../docs/teaching.md).
 # If you have not run lessons 1 and 2, short runs replace them.
 
 # %% tags=["bootstrap"]

@@ -48,8 +48,8 @@ def test_the_plain_model_is_the_kits(name):
     plain.load_state_dict(kit.state_dict())  # the same parameters by the same names
     mels = torch.randn(2, 30, 40)
     torch.testing.assert_close(plain(mels), kit(mels), atol=1e-5, rtol=1e-5)
-    dropouts = [sorted(m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)) for model in (kit, plain)]
-    attention = [[m.dropout for m in model.modules() if isinstance(m, torch.nn.MultiheadAttention)] for model in (kit, plain)]
+    dropouts = [{m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)} for model in (kit, plain)]
+    attention = [[layer.self_attn.dropout for layer in model.encoder.layers] for model in (kit, plain)]
     assert dropouts[0] == dropouts[1] and attention[0] == attention[1]
 
 
@@ -182,7 +182,7 @@ def test_hw4_trains_each_model_once_and_writes_the_table_of_the_docs(corpus, tmp
         rows = read_rows(out)
         assert [row["model"] for row in rows[-2:]] == ["baseline", "seed_tuned_as_run"] and len(rows) == 5
     page.write_text(f"before\n{hw4.BEGIN}\nold\n{hw4.END}\nafter\n", encoding="utf-8")
-    hw4.write_table(page, rows)
+    tables.write_between(page, hw4.BEGIN, hw4.END, hw4.table(rows))
     text = page.read_text(encoding="utf-8")
     assert text.startswith("before\n") and text.endswith(f"{hw4.END}\nafter\n") and "old" not in text
     assert re.search(r"\| `baseline` \| \d+ \| [\d.]+ \| [\d.]+ \| [\d.]+ \| 0\.4834 \|  \|", text) and corpus.source in text

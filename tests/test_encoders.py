@@ -82,11 +82,11 @@ def test_every_parameter_gets_a_gradient_and_utterances_do_not_mix(config):
 
 
 def test_swapped_axes_are_caught_by_the_test_above():
-    """Several public solutions give (batch, frames) to an encoder for (frames, batch)."""
+    """Several public solutions give (batch, frames) to an encoder for (frames, batch), or the other way round."""
     model, mels = of(replace(SMALL, encoder="conformer")), torch.randn(3, 20, 40, requires_grad=True)
     hidden = model.prenet(mels)  # (batch, frames, d_model)
     for layer in model.encoder.layers:
-        hidden = layer(hidden)
+        hidden = layer(hidden.transpose(0, 1)).transpose(0, 1)  # (batch, frames, d_model)
     hidden[0].sum().backward()
     assert mels.grad[1:].abs().sum() > 0
 
@@ -119,7 +119,7 @@ def test_mfa_concatenates_the_outputs_of_all_layers(encoder):
     plain.layers.load_state_dict(mfa.layers.state_dict())
     hidden = torch.randn(2, 9, 16)
     with torch.inference_mode():
-        first = plain.layers[0](hidden.transpose(0, 1)).transpose(0, 1)
+        first = plain.layers[0](hidden)
         expected = mfa.norm(torch.cat([first, plain(hidden)], dim=-1))
         torch.testing.assert_close(mfa(hidden), expected)
 

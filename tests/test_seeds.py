@@ -44,7 +44,7 @@ def stopped(corpus: Corpus, tmp_path) -> Run:
 def test_a_stopped_run_that_was_evaluated_is_not_finished(stopped, corpus):
     assert command("evaluate", "--data", corpus.folder, "--run", stopped.folder).returncode == 0
     assert stopped.evaluation() is not None
-    (run,) = train_jobs([Job.of(stopped.folder, PRESET, corpus)], corpus, workers=1)
+    (run,) = train_jobs([Job.of(stopped.folder, PRESET, corpus)], workers=1)
     assert run.metrics()[-1]["step"] == 12 and run.evaluation() is not None
 
 
@@ -54,7 +54,7 @@ def test_an_evaluation_of_older_weights_is_none(stopped, corpus):
     train(stopped, corpus)
     stopped.save_evaluation(result.to_dict())
     assert stopped.evaluation() is None
-    assert not Job.of(stopped.folder, PRESET, corpus).finished(corpus)
+    assert not Job.of(stopped.folder, PRESET, corpus).finished
 
 
 def test_an_evaluation_that_does_not_name_its_weights_is_accepted(stopped, corpus):
@@ -62,7 +62,7 @@ def test_an_evaluation_that_does_not_name_its_weights_is_accepted(stopped, corpu
     content = evaluate(stopped, corpus, DEVICE)[0].to_dict()
     del content["weights"]
     (stopped.folder / "evaluation.json").write_text(json.dumps(content))
-    assert stopped.evaluation() == content and Job.of(stopped.folder, PRESET, corpus).finished(corpus)
+    assert stopped.evaluation() == content and Job.of(stopped.folder, PRESET, corpus).finished
 
 
 def noise(out: Path) -> Corpus:
@@ -77,7 +77,7 @@ def noise(out: Path) -> Corpus:
 def test_runs_trained_side_by_side_warn_by_name_and_show_one_bar(tmp_path, capfd, workers):
     corpus = noise(tmp_path / "corpus")
     jobs = [Job.of(tmp_path / "guesses" / name, PRESET, corpus) for name in ("one", "two")]
-    train_jobs(jobs, corpus, workers=workers)
+    train_jobs(jobs, workers=workers)
     out, error = capfd.readouterr()
     assert out == "" and all(
         error.count(f"guesses/{name}: At step 12 the validation accuracy is ") == 1 for name in ("one", "two")
@@ -99,7 +99,7 @@ from tests.test_seeds import Corpus, Job, PRESET, train_jobs
 corpus, endless = Corpus.open(sys.argv[1]), PRESET.override({{"train.total_steps": 10**6, "train.warmup_steps": 2}})
 presets = {{"one": PRESET, "two": endless, "three": endless}}
 jobs = [Job.of(Path(sys.argv[2]) / name, preset, corpus) for name, preset in presets.items()]
-train_jobs(jobs, corpus, "Ablation", workers={workers})
+train_jobs(jobs, "Ablation", workers={workers})
 """
     options = {"cwd": REPO, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
     process = subprocess.Popen([sys.executable, "-c", script, corpus_folder, tmp_path / "runs"], **options)

@@ -232,7 +232,7 @@ def test_of_several_runs_none_begins_on_another_disk(corpus, tmp_path):
     )
     with subprocess.Popen([sys.executable, "-c", script, jobs[0].folder, drive]) as remover:
         with pytest.raises(WriteError, match="is gone"):
-            train_jobs(jobs, corpus, workers=1)
+            train_jobs(jobs, workers=1)
         assert remover.wait(60) == 0
     assert not drive.exists()
 

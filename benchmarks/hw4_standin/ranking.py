@@ -51,7 +51,7 @@ def main() -> None:
         presets = [Preset().override({"model.activation": "relu"} | PUBLISHED[name][0]) for name in names]
         presets = [Preset(preset.model, preset.train.with_total_steps(options.steps)) for preset in presets]
         jobs = [Job.of(Path(scratch) / f"run{i}", preset, corpus) for i, preset in enumerate(presets)]
-        runs = train_jobs(jobs, corpus, workers=options.workers)
+        runs = train_jobs(jobs, workers=options.workers)
         rows = [
             {
                 "model": name,

@@ -24,7 +24,7 @@
 #
 # **學習目標** 上完這一課，你能抓出四個不會報錯的程式錯誤，每個只用幾行的檢查；說明池化（pooling）如何處理音框（frame），並看出模型最看重哪些音框；說出間隔（margin）要求的是什麼；讀懂一階一階的改進，而不自欺。
 #
-# 準備 50 分鐘；其中電腦要算八分鐘，用[現成的訓練結果（finished runs）](../../docs/zh-TW/teaching.md)則只要 30 秒。如果第 2 課沒有在這台電腦上執行過，會用簡短的訓練代替。
+# 準備 50 分鐘；其中電腦要算六分鐘，用[現成的訓練結果（finished runs）](../../docs/zh-TW/teaching.md)則只要 30 秒。如果第 2 課沒有在這台電腦上執行過，會用簡短的訓練代替。
 
 # %% tags=["bootstrap"]
 # 在 Colab 與 Kaggle 上，這裡會下載課程。已經安裝 speaker_lib 的地方，什麼都不做。
@@ -62,7 +62,7 @@ corpus = lesson.corpus
 # %% [markdown]
 # ## 錯誤 1：同一批次的人混在一起
 #
-# Conformer 層（[Gulati et al. 2020](https://arxiv.org/abs/2005.08100)）是 Transformer 層加上對相鄰音框的卷積（convolution）。作業要求做出一個。在好幾份公開的解答裡，這一層要的是 `(frames, batch, d_model)`，拿到的卻是 `(batch, frames, d_model)`，而且不報錯。**批次（batch）裡有三個人時，它會怎麼做？** 從梯度（gradient）可以看出，誰的輸入能改變第一個人的輸出。
+# Conformer 層（[Gulati et al. 2020](https://arxiv.org/abs/2005.08100)）是 Transformer 層加上對相鄰音框的卷積（convolution）。作業要求做出一個。在好幾份公開的解答裡，這一層要的是 `(frames, batch, d_model)`（PyTorch 自己的 Transformer 層預設也是如此），拿到的卻是 `(batch, frames, d_model)`，而且不報錯。**批次（batch）裡有三個人時，這樣的一層會怎麼做？** 從梯度（gradient）可以看出，誰的輸入能改變第一個人的輸出。
 #
 # **練習**：寫出這個檢查。（`torch.autograd.grad(y, x)` 是單一個數字 `y` 對 `x` 的梯度。每個音框只取一個特徵，`[0, :, 0].sum()`：經過 LayerNorm 之後，所有特徵的和是常數。）
 
@@ -84,12 +84,11 @@ def people_reached(layer, hidden):
 check.people_reached(people_reached)
 
 # %% tags=["NBVAL_CHECK_OUTPUT"]
-from speaker_lib import Classifier, ModelConfig
 from speaker_lib.models import utterances_reached
 
 torch.manual_seed(0)
-model = Classifier(ModelConfig(encoder="conformer", d_model=32)).eval()
-layer, hidden = model.encoder.layers[0], torch.randn(3, 20, 32)  # 三個人
+layer = torch.nn.TransformerEncoderLayer(32, nhead=2).eval()
+hidden = torch.randn(3, 20, 32)  # 三個人
 feeds = {
     "先轉置再輸入": lambda hidden: layer(hidden.transpose(0, 1)).transpose(0, 1),
     "直接原樣輸入": layer,
@@ -99,13 +98,16 @@ for name, feed in feeds.items():
     print(f"{name:<14} 第一個人的輸出取決於 3 個人中的 {seen} 個")
 
 # %% [markdown]
-# 直接原樣輸入時，這一層把批次當成時間，注意力（attention）與卷積就橫跨整個批次在算。模型還是學得到一點東西，因為殘差連接（residual connection）讓每個音框直接通過。但它的答案會因批次裡還有誰而不同。**檢查方法**：一段語句（utterance）的輸出對其他語句輸入的梯度，必須剛好是零。
+# 直接原樣輸入時，這一層把批次當成時間，注意力（attention）就橫跨整個批次在算。模型還是學得到一點東西，因為殘差連接（residual connection）讓每個音框直接通過。但它的答案會因批次裡還有誰而不同。**檢查方法**：一段語句（utterance）的輸出對其他語句輸入的梯度，必須剛好是零。
 #
 # ## 錯誤 2：靜音也算進去
 #
 # 要把完整的語句組成批次，就得補齊（padding）；這裡補的是 −20，也就是「幾乎沒有聲音」的對數。**語句後面接上 40 個補齊的音框，答案會變嗎？**
 
 # %% tags=["NBVAL_CHECK_OUTPUT"]
+from speaker_lib import Classifier, ModelConfig
+
+model = Classifier(ModelConfig(encoder="conformer", d_model=32)).eval()
 mel = torch.randn(1, 60, 40)
 padded = torch.nn.functional.pad(mel, (0, 0, 0, 40), value=-20.0)  # 60 個音框，再加 40 個什麼都沒有的音框
 with torch.inference_mode():

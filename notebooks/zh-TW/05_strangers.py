@@ -24,7 +24,7 @@
 #
 # **學習目標** 上完這一課，你能說明為什麼分類器說不出「我不認識這個人」；用嵌入向量（embedding）比較兩段語句，並計算等錯誤率（equal error rate，EER）；用幾段錄音登錄一個人；測量訓練用的語者（speaker）變多有什麼好處。
 #
-# 準備 45 分鐘；其中電腦要算五分鐘，用[現成的訓練結果（finished runs）](../../docs/zh-TW/teaching.md)則只要 70 秒。如果第 1、2 課還沒有執行過，會用簡短的訓練代替。
+# 準備 45 分鐘；其中電腦要算四分鐘，用[現成的訓練結果（finished runs）](../../docs/zh-TW/teaching.md)則只要 70 秒。如果第 1、2 課還沒有執行過，會用簡短的訓練代替。
 
 # %% tags=["bootstrap"]
 # 在 Colab 與 Kaggle 上，這裡會下載課程。已經安裝 speaker_lib 的地方，什麼都不做。

@@ -130,7 +130,7 @@ def _train_seeds(options: Namespace, presets: list[Preset], corpus: Corpus) -> i
         elif Run.exists(job.folder):
             raise RunError(f"{job.folder} holds a run already: resume it with --resume or name another folder (--run).")
     print(f"Training {len(presets)} seeds on {corpus.source}, {presets[0].train.total_steps:,} steps each.")
-    runs = train_jobs(jobs, corpus)
+    runs = train_jobs(jobs)
     print(comparison_table(runs))
     print(seeds_summary(runs))
     return 0

@@ -72,6 +72,10 @@ class Corpus:
     source: str  # a sentence on where the data come from, shown in every figure and table
     digest: str  # SHA-256 of the labelled listing and the speakers: the same digest means the same data
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Another process opens the folder itself, instead of being sent all the frames."""
+        return Corpus.open, (self.folder,)
+
     @property
     def title(self) -> str:
         """``source`` in the reader's language, for a lesson to show."""

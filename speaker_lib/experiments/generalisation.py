@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,10 @@ from ..evaluation.verification import verify
 from ..training.run import Run
 from ..utils.device import get_device
 from ..utils.language import translate
+from ..utils.parallel import parallel_map
+from ..utils.progress import quietly
 from ..utils.text import right_aligned
-from .seeds import AblationPlan, Job, spread, train_jobs
+from .seeds import AblationPlan, Job, n_workers, spread, train_jobs
 
 UNTRAINED = 0  # stands in place of the number of speakers for initial weights
 
@@ -64,24 +67,29 @@ def run_generalisation(
     corpora = sorted(corpora, key=lambda corpus: corpus.n_speakers)
     trained = Preset(preset.model, replace(plan.train, keep="last"))
     initial = Preset(preset.model, replace(plan.train.with_total_steps(1), learning_rate=0.0))
+    starts = [("untrained", initial, corpora[0]), *((str(corpus.n_speakers), trained, corpus) for corpus in corpora)]
+    jobs = [
+        Job.of(Path(folder) / name / f"seed{seed}", start.override({"train.seed": seed}), corpus)
+        for name, start, corpus in starts
+        for seed in plan.seeds
+    ]
+    runs = train_jobs(jobs, "Training speakers", workers)
+    waiting = [run for run in runs if unseen.digest not in _rates(run)]
     trials = draw_trials(unseen, torch.arange(len(unseen.labelled)))
-    rates = []
-    for corpus, start, name in [
-        (corpora[0], initial, "untrained"),
-        *((corpus, trained, str(corpus.n_speakers)) for corpus in corpora),
-    ]:
-        places = [(Path(folder) / name / f"seed{seed}", start.override({"train.seed": seed})) for seed in plan.seeds]
-        runs = train_jobs([Job.of(*place, corpus) for place in places], corpus, f"Speakers: {name}", workers)
-        rates.append([_eer(run, unseen, trials) for run in runs])
+    measure = partial(_verify, unseen=unseen, trials=trials)
+    for _ in parallel_map(measure, waiting, "Verify", "run", workers or n_workers(), ahead=0):
+        pass
+    rates = np.array([_rates(run)[unseen.digest] for run in runs]).reshape(len(starts), -1)  # (counts, seeds)
     counts = (UNTRAINED, *(corpus.n_speakers for corpus in corpora))
-    return Generalisation(counts, np.array(rates), unseen.n_speakers, corpora[-1].source, plan.train.total_steps)
+    return Generalisation(counts, rates, unseen.n_speakers, corpora[-1].source, plan.train.total_steps)
 
 
-def _eer(run: Run, unseen: Corpus, trials: Trials) -> float:
-    """The EER on these trials, which is kept with the run's evaluation."""
-    found = run.evaluation()
-    rates = found.setdefault("eer", {})
-    if unseen.digest not in rates:
-        rates[unseen.digest] = verify(run, unseen, trials, get_device())[0].eer
-        run.save_evaluation(found)
-    return rates[unseen.digest]
+def _rates(run: Run) -> dict[str, float]:
+    """The EERs that are kept with the run's evaluation, by the digest of the data."""
+    return run.evaluation().get("eer", {})
+
+
+def _verify(run: Run, unseen: Corpus, trials: Trials) -> None:
+    with quietly():
+        eer = verify(run, unseen, trials, get_device())[0].eer
+    run.save_evaluation({**run.evaluation(), "eer": {**_rates(run), unseen.digest: eer}})

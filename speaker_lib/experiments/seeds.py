@@ -44,27 +44,28 @@ class Job:
 
     folder: Path
     preset: Preset
-    corpus: Path  # the data folder
+    corpus: Corpus
     backup: Path | None = None  # the folder of its copy
     diagnose: bool = True  # as of `train`
 
     @classmethod
     def of(cls, folder: Path, preset: Preset, corpus: Corpus, backup: Path | None = None) -> Job:
         """A job with the number of speakers and mel bands of the data."""
-        return cls(folder, fit_to_data(preset, corpus), corpus.folder, backup)
+        return cls(folder, fit_to_data(preset, corpus), corpus, backup)
 
     @property
     def above(self) -> list[Path]:
         """The folders in which the run's folder and its copy are made."""
         return [folder.parent for folder in (self.folder, self.backup) if folder is not None]
 
-    def finished(self, corpus: Corpus) -> bool:
+    @property
+    def finished(self) -> bool:
         """Whether it is trained and evaluated. Raises RunError if its folder holds a run with other settings or other data."""
         if not Run.exists(self.folder):
             return False
         run = Run.open(self.folder)
-        run.check_same_data(corpus)
-        run.check_same(self.preset, corpus.digest)
+        run.check_same_data(self.corpus)
+        run.check_same(self.preset, self.corpus.digest)
         return run.finished and run.evaluation() is not None
 
 
@@ -80,14 +81,15 @@ class SeedResults:
     cost: Cost
 
 
-def train_jobs(jobs: Sequence[Job], corpus: Corpus, description: str = "Train", workers: int | None = None) -> list[Run]:
+def train_jobs(jobs: Sequence[Job], description: str = "Train", workers: int | None = None) -> list[Run]:
     """Trains and evaluates the jobs that are not finished, in ``workers`` processes (default: two on a GPU, else one per core).
 
     On a CPU, small kernels gain little from several cores, so one process per core is faster.  Raises RunError if a folder holds
     another run, CorpusError for data of one speaker; Interrupted, with what is finished, after Ctrl-C.
     """
-    check_several_speakers(corpus)  # before a folder is made
-    waiting = [job for job in jobs if not job.finished(corpus)]
+    for job in jobs:
+        check_several_speakers(job.corpus)  # before a folder is made
+    waiting = [job for job in jobs if not job.finished]
     for folder in {folder for job in waiting for folder in job.above}:
         make_folder(folder)
     try:
@@ -98,7 +100,7 @@ def train_jobs(jobs: Sequence[Job], corpus: Corpus, description: str = "Train", 
             for line in lines:
                 log(f"{job.folder}: {line}")
     except (KeyboardInterrupt, _Stopped):
-        done = len(jobs) - sum(not job.finished(corpus) for job in waiting)
+        done = len(jobs) - sum(not job.finished for job in waiting)
         again = "run this cell" if in_notebook() else "run the same command"
         kept = f"{done} of {len(jobs)} runs are finished and kept, those that were training are saved"
         raise Interrupted(f"{description} interrupted: {kept}; {again} again to go on.") from None
@@ -123,7 +125,7 @@ def train_presets(
         key: [Job.of(Path(folder) / key.name / f"seed{seed}", preset.override({"train.seed": seed}), corpus) for seed in seeds]
         for key, preset in presets.items()
     }
-    train_jobs([job for of_preset in jobs.values() for job in of_preset], corpus, description, workers)
+    train_jobs([job for of_preset in jobs.values() for job in of_preset], description, workers)
     return {key: results_of([Run.open(job.folder) for job in of_preset], corpus) for key, of_preset in jobs.items()}
 
 
@@ -152,14 +154,13 @@ class _Stopped(RunError):
 
 def _train_one(job: Job) -> list[str]:
     """Trains and evaluates a run without a progress bar; returns the lines that it would have logged."""
-    corpus = Corpus.open(job.corpus)
     for folder in job.above:
         if not folder.is_dir():  # it was there when the first job began: a run made here would lie on another disk
             raise WriteError(f"{folder} is gone", BRING_BACK)
-    run = Run.open(job.folder) if Run.exists(job.folder) else Run.create(job.folder, job.preset, corpus)
+    run = Run.open(job.folder) if Run.exists(job.folder) else Run.create(job.folder, job.preset, job.corpus)
     with quietly() as lines:
-        train(run, corpus, backup=job.backup, diagnose=job.diagnose)
+        train(run, job.corpus, backup=job.backup, diagnose=job.diagnose)
         if not run.finished:
             raise _Stopped(f"{run.folder} was stopped before its last step: run the same command again to resume it.")
-        run.save_evaluation(evaluate(run, corpus, get_device())[0].to_dict())
+        run.save_evaluation(evaluate(run, job.corpus, get_device())[0].to_dict())
     return lines

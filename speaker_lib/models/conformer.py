@@ -17,17 +17,16 @@ class ConformerLayer(nn.Module):
         d_model = config.d_model
         self.feedforward1, self.feedforward2 = feedforward(config), feedforward(config)
         self.attention_norm = nn.LayerNorm(d_model)
-        self.self_attn = SelfAttention(d_model, config.nhead, dropout=config.attention_dropout)
+        self.self_attn = SelfAttention(d_model, config.nhead, config.attention_dropout)
         self.dropout = Dropout(config.dropout)
         self.convolution = Convolution(d_model, config.kernel_size, config.dropout)
         self.norm = nn.LayerNorm(d_model)
 
-    def forward(self, hidden: torch.Tensor, src_key_padding_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """Equation 1: (frames, batch, d_model) to the same; the mask (batch, frames) is true after an utterance's end."""
+    def forward(self, hidden: torch.Tensor, padding: torch.Tensor | None = None) -> torch.Tensor:
+        """Equation 1: (batch, frames, d_model) to the same; ``padding`` (batch, frames) is true after an utterance's end."""
         hidden = hidden + 0.5 * self.feedforward1(hidden)
-        x = self.attention_norm(hidden)
-        hidden = hidden + self.dropout(self.self_attn(x, x, x, key_padding_mask=src_key_padding_mask, need_weights=False)[0])
-        hidden = hidden + self.convolution(hidden, src_key_padding_mask)
+        hidden = hidden + self.dropout(self.self_attn(self.attention_norm(hidden), padding))
+        hidden = hidden + self.convolution(hidden, padding)
         hidden = hidden + 0.5 * self.feedforward2(hidden)
         return self.norm(hidden)
 
@@ -46,13 +45,13 @@ class Convolution(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, hidden: torch.Tensor, padding: torch.Tensor | None) -> torch.Tensor:
-        """(frames, batch, d_model) to the same; ``padding`` (batch, frames) is true after an utterance's end."""
-        x = nn.functional.glu(self.gated(self.norm(hidden)))  # (frames, batch, d_model)
-        x = x.permute(1, 2, 0)  # (batch, d_model, frames)
+        """(batch, frames, d_model) to the same; ``padding`` (batch, frames) is true after an utterance's end."""
+        x = nn.functional.glu(self.gated(self.norm(hidden)))  # (batch, frames, d_model)
+        x = x.transpose(1, 2)  # (batch, d_model, frames)
         if padding is not None:  # zeros, like the convolution's own padding
             x = x.masked_fill(padding[:, None, :], 0.0)
         x = self.activation(self.batch_norm(self.depthwise(x)))  # (batch, d_model, frames)
-        return self.dropout(self.pointwise(x.permute(2, 0, 1)))  # (frames, batch, d_model)
+        return self.dropout(self.pointwise(x.transpose(1, 2)))  # (batch, frames, d_model)
 
 
 def feedforward(config: ModelConfig) -> nn.Sequential:

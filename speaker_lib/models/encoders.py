@@ -41,15 +41,13 @@ class Encoder(nn.Module):
 
         ``padding`` (batch, frames) is true after an utterance's end; the output is undefined there.
         """
-        hidden, outputs = hidden.transpose(0, 1), []  # (frames, batch, d_model)
+        outputs = []
         for layer in self.layers:
-            hidden = layer(hidden, src_key_padding_mask=padding)  # (frames, batch, d_model)
+            hidden = layer(hidden, padding)  # (batch, frames, d_model)
             outputs.append(hidden)
         if self.aggregates:
-            hidden = torch.cat(outputs, dim=-1)  # (frames, batch, num_layers * d_model)
-        if self.norm is not None:
-            hidden = self.norm(hidden)
-        return hidden.transpose(0, 1)  # (batch, frames, width)
+            hidden = torch.cat(outputs, dim=-1)  # (batch, frames, num_layers * d_model)
+        return hidden if self.norm is None else self.norm(hidden)  # (batch, frames, width)
 
 
 class Subsampling(nn.Module):

@@ -37,9 +37,8 @@ def attention_maps(model: Classifier, mel: torch.Tensor) -> torch.Tensor:
     evaluation mode.
     """
     attentions = [layer.self_attn for layer in model.encoder.layers]
-    inputs = [x for x, _ in _calls(model.eval(), attentions, mel[None])]  # each (frames, 1, d_model)
-    # The model asks for no attention weights, because that is faster, so each layer is called again.
-    maps = [attend(x, x, x, average_attn_weights=False)[1] for attend, x in zip(attentions, inputs, strict=True)]
+    inputs = [hidden for hidden, _ in _calls(model.eval(), attentions, mel[None])]  # each (1, frames, d_model)
+    maps = [attention.weights(hidden) for attention, hidden in zip(attentions, inputs, strict=True)]
     return torch.cat(maps)  # (layers, heads, frames, frames)
 
 

@@ -1,8 +1,7 @@
-"""The Transformer layer: PyTorch's own, with a faster dropout on a CPU.
+"""The Transformer layer, with the weights of PyTorch's `nn.TransformerEncoderLayer` and a faster dropout on a CPU.
 
-In and out: hidden (frames, batch, d_model).  On most CPUs `nn.Dropout` draws one random number per element and takes more than
-a third of the baseline's training step; here one draw of 64 bits serves four elements.  On a GPU, and in evaluation, the layer
-is exactly PyTorch's.
+In and out: hidden (batch, frames, d_model).  On most CPUs `nn.Dropout` draws one random number per element and takes more than
+a third of the baseline's training step; here one draw of 64 bits serves four elements.
 """
 
 from __future__ import annotations
@@ -18,69 +17,66 @@ from ..config.schema import ModelConfig
 _VALUES = 2**16  # 16 random bits per element: p is rounded to a multiple of 1 / 65,536
 
 
-class EncoderLayer(nn.TransformerEncoderLayer):
-    """One layer of the encoder (Vaswani et al. 2017, section 3.1)."""
+class EncoderLayer(nn.Module):
+    """One layer of the encoder (Vaswani et al. 2017, section 3.1), pre-norm or post-norm (Xiong et al. 2020, figure 1)."""
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__(
-            d_model=config.d_model,
-            nhead=config.nhead,
-            dim_feedforward=config.dim_feedforward,
-            dropout=config.dropout,
-            norm_first=config.norm == "pre",
-            # As in the sample code. In evaluation, batch-first layers are slow with a mask: 1.3 s against 0.4 s for
-            # 32 utterances of 500 frames (width 128, 3 layers, 2 CPU cores, PyTorch 2.13).
-            batch_first=False,
-        )
-        # Keeps the initial weights of PyTorch's attention, which the sample code's model has for the same seed. The fork keeps
-        # the random numbers of later layers the same.
-        attention = self.self_attn
-        with torch.random.fork_rng(devices=[]):
-            self.self_attn = SelfAttention(config.d_model, config.nhead, dropout=config.attention_dropout)
-        self.self_attn.load_state_dict(attention.state_dict())
-        self.dropout, self.dropout1, self.dropout2 = (Dropout(config.dropout) for _ in range(3))
+        super().__init__()  # names and order are PyTorch's: the same seed gives the sample code's initial weights
+        self.self_attn = SelfAttention(config.d_model, config.nhead, config.attention_dropout)
+        self.linear1 = nn.Linear(config.d_model, config.dim_feedforward)
+        self.dropout = Dropout(config.dropout)
+        self.linear2 = nn.Linear(config.dim_feedforward, config.d_model)
+        self.norm1, self.norm2 = nn.LayerNorm(config.d_model), nn.LayerNorm(config.d_model)
+        self.norm_first = config.norm == "pre"
+
+    def forward(self, hidden: torch.Tensor, padding: torch.Tensor | None = None) -> torch.Tensor:
+        """(batch, frames, d_model) to the same; ``padding`` (batch, frames) is true after an utterance's end."""
+        if self.norm_first:
+            hidden = hidden + self.dropout(self.self_attn(self.norm1(hidden), padding))
+            return hidden + self.dropout(self.feed_forward(self.norm2(hidden)))
+        hidden = self.norm1(hidden + self.dropout(self.self_attn(hidden, padding)))
+        return self.norm2(hidden + self.dropout(self.feed_forward(hidden)))
+
+    def feed_forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Two linear layers on every frame (section 3.3): (batch, frames, d_model) to the same."""
+        return self.linear2(self.dropout(F.relu(self.linear1(hidden))))
 
 
-class SelfAttention(nn.MultiheadAttention):
-    """Attention of a sequence to itself (Vaswani et al. 2017, section 3.2), without a causal or any other attention mask."""
+class SelfAttention(nn.Module):
+    """Multi-head attention of a sequence to itself (Vaswani et al. 2017, section 3.2), with `nn.MultiheadAttention`'s weights."""
 
-    def forward(
-        self,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        key_padding_mask: torch.Tensor | None = None,
-        need_weights: bool = True,
-        attn_mask: torch.Tensor | None = None,
-        average_attn_weights: bool = True,
-        is_causal: bool = False,
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """As in `nn.MultiheadAttention`: (frames, batch, d_model), and the attention weights if ``need_weights``.
+    def __init__(self, d_model: int, nhead: int, dropout: float) -> None:
+        super().__init__()
+        initial = nn.MultiheadAttention(d_model, nhead)
+        self.in_proj_weight, self.in_proj_bias, self.out_proj = initial.in_proj_weight, initial.in_proj_bias, initial.out_proj
+        self.nhead, self.dropout = nhead, dropout
 
-        Raises ValueError for an attention mask, and for keys or values that are not the query.
-        """
-        if attn_mask is not None or is_causal:
-            raise ValueError("SelfAttention takes no attn_mask and is not causal: mask padding with key_padding_mask.")
-        if key is not query or value is not query or query.dim() != 3:
-            raise ValueError("SelfAttention attends from a sequence to itself: give it one (frames, batch, d_model) three times.")
-        if self.training and self.dropout > 0 and query.device.type == "cpu" and not need_weights:
-            return self._attend(query, key_padding_mask), None
-        return super().forward(query, key, value, key_padding_mask, need_weights, average_attn_weights=average_attn_weights)
+    def forward(self, hidden: torch.Tensor, padding: torch.Tensor | None = None) -> torch.Tensor:
+        """(batch, frames, d_model) to the same; frames where ``padding`` (batch, frames) is true get no attention."""
+        queries, keys, values = self._heads(hidden)  # each (batch, heads, frames, d_head)
+        mask = None if padding is None else ~padding[:, None, None, :]  # (batch, 1, 1, frames)
+        p = self.dropout if self.training else 0.0
+        if p > 0 and hidden.device.type == "cpu":
+            mixed = dropout(_weights(queries, keys, mask), p) @ values  # (batch, heads, frames, d_head)
+        else:
+            mixed = F.scaled_dot_product_attention(queries, keys, values, mask, p)  # (batch, heads, frames, d_head)
+        return self.out_proj(mixed.transpose(1, 2).flatten(2))  # (batch, frames, d_model)
 
-    def _attend(self, hidden: torch.Tensor, padding: torch.Tensor | None) -> torch.Tensor:
-        """Attention with dropout, for training on a CPU; ``padding`` (batch, frames) is true or -inf after an utterance's end."""
-        n_frames, n_utterances, d_model = hidden.shape
-        projected = F.linear(hidden, self.in_proj_weight, self.in_proj_bias)  # (frames, batch, 3 * d_model)
-        projected = projected.view(n_frames, n_utterances, 3, self.num_heads, -1)  # (frames, batch, 3, heads, d_head)
-        queries, keys, values = projected.permute(2, 1, 3, 0, 4)  # each (batch, heads, frames, d_head)
-        scores = (queries / math.sqrt(self.head_dim)) @ keys.transpose(-2, -1)  # (batch, heads, frames, frames)
-        if padding is not None:
-            if padding.dtype == torch.bool:
-                padding = torch.zeros_like(padding, dtype=hidden.dtype).masked_fill_(padding, -torch.inf)  # (batch, frames)
-            scores = scores + padding[:, None, None, :]  # (batch, heads, frames, frames)
-        mixed = dropout(scores.softmax(dim=-1), self.dropout) @ values  # (batch, heads, frames, d_head)
-        mixed = mixed.permute(2, 0, 1, 3).reshape(n_frames, n_utterances, d_model)  # (frames, batch, d_model)
-        return self.out_proj(mixed)
+    def weights(self, hidden: torch.Tensor) -> torch.Tensor:
+        """How much each frame attends to each other, (batch, heads, frames, frames); the last dimension sums to 1."""
+        return _weights(*self._heads(hidden)[:2])  # (batch, heads, frames, frames)
+
+    def _heads(self, hidden: torch.Tensor) -> torch.Tensor:
+        projected = F.linear(hidden, self.in_proj_weight, self.in_proj_bias)  # (batch, frames, 3 * d_model)
+        return projected.unflatten(-1, (3, self.nhead, -1)).permute(2, 0, 3, 1, 4)  # (3, batch, heads, frames, d_head)
+
+
+def _weights(queries: torch.Tensor, keys: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+    """Equation 1 without the values; the mask is true where a frame may be attended to."""
+    scores = (queries / math.sqrt(queries.shape[-1])) @ keys.transpose(-2, -1)  # (batch, heads, frames, frames)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    return scores.softmax(dim=-1)  # (batch, heads, frames, frames)
 
 
 class Dropout(nn.Dropout):
