@@ -20,7 +20,7 @@ import torch
 from speaker_lib.utils.device import get_device
 from speaker_lib.utils.parallel import available_cores
 
-from . import full, tables
+from . import tables
 from .data_and_eval import bench_cutting, bench_packing, bench_seeds, bench_validation
 from .growth import growth_with_frames, growth_with_processes, growth_with_utterances
 from .hw4_standin.corpus import lengths_like_hw4
@@ -28,7 +28,7 @@ from .machine import Row, device_name, write_files, write_rows
 from .steps import bench_steps
 
 RESULTS = Path(__file__).parent / "results"
-PARTS = ("steps", "cutting", "validation", "packing", "seeds", "growth", "full")
+PARTS = ("steps", "cutting", "validation", "packing", "seeds", "growth")
 
 
 def main() -> int:
@@ -38,7 +38,7 @@ def main() -> int:
         rows, growth = (read(f"{device_name(device)}{ending}") for ending in ("", "-growth"))
         print(f"{tables.steps_table(rows)}\n\n{tables.around_table(rows)}\n\n{tables.growth_tables(growth)}")
         return 0
-    chosen = options.only.split(",") if options.only else [part for part in PARTS if part != "full" or device.type == "cuda"]
+    chosen = options.only.split(",") if options.only else list(PARTS)
     if unknown := set(chosen) - set(PARTS):
         print(f"error: there is no part {', '.join(sorted(unknown))}: choose from {', '.join(PARTS)}.", file=sys.stderr)
         return 2
@@ -55,7 +55,7 @@ def main() -> int:
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.split("\n")[0])
-    parser.add_argument("--only", metavar="PART,PART,…", help=f"measure some of {', '.join(PARTS)} (all; full needs a GPU)")
+    parser.add_argument("--only", metavar="PART,PART,…", help=f"measure some of {', '.join(PARTS)} (all)")
     parser.add_argument(
         "--files", type=int, default=24_000, metavar="N", help="utterance files to pack, 105 KB each (%(default)s)"
     )
@@ -80,8 +80,6 @@ def measure(chosen: list[str], scratch: Path, device: torch.device, n_files: int
     if "seeds" in chosen:
         model, steps = ("baseline", 5_000) if gpu else ("laptop_baseline", 500)
         parts.append(partial(bench_seeds, few, scratch / "seeds", device, model, steps))
-    if "full" in chosen:
-        parts.append(partial(full.bench_full, scratch / "full", device))
     for part in parts:
         measured = part()
         print("\n" + table(measured), flush=True)

@@ -1,4 +1,4 @@
-"""The whole of the report's second experiment on data of HW4's size: how long until the first step, how long in all."""
+"""A whole training on data of HW4's size: how long until the first step, how long in all."""
 
 from __future__ import annotations
 
@@ -8,34 +8,19 @@ from pathlib import Path
 
 import torch
 
-from speaker_lib import PRESETS, Corpus, Run, train
-from speaker_lib.utils.device import get_autocast_dtype
+from speaker_lib import Corpus, Preset, Run, train
 
 from .growth import write_packed
 from .hw4_standin.corpus import lengths_like_hw4
-from .machine import Row, device_name
 
 
-def bench_full(folder: Path, device: torch.device, name: str = "tuned") -> list[Row]:
-    """Trains the preset to its last step, with its validations, on packed data."""
-    write_packed(folder / "data", lengths_like_hw4(56_666))
-    began = time.perf_counter()
-    run = Run.create(folder / "run", PRESETS[name], Corpus.open(folder / "data"))
-    first_step = FirstStep(device)
-    train(run, Corpus.open(folder / "data"), device, stop=first_step)
-    first, whole = first_step.at - began, time.perf_counter() - began
-    config = run.preset.train
-    validations = len(run.metrics())
-    dtype = str(get_autocast_dtype(config.precision, device)).removeprefix("torch.")
-    print(f"{name}: first step after {first:.1f} s; {config.total_steps:,} steps, {validations} validations in {whole:.0f} s.")
-
-    def row(way: str, step_per_s: float) -> Row:
-        return Row(name, way, device_name(device), dtype, step_per_s, step_per_s * config.batch_size)
-
-    return [
-        row("from the start to the first step, data packed", 1 / first),
-        row(f"{config.total_steps:,} steps with {validations} validations, start included", config.total_steps / whole),
-    ]
+def time_of_run(folder: Path, device: torch.device, preset: Preset, n_utterances: int) -> tuple[float, float]:
+    """Seconds from opening packed data to the first step, and to the end of the last validation."""
+    write_packed(folder / "data", lengths_like_hw4(n_utterances))
+    began, first_step = time.perf_counter(), FirstStep(device)
+    corpus = Corpus.open(folder / "data")
+    train(Run.create(folder / "run", preset, corpus), corpus, device, stop=first_step)
+    return first_step.at - began, time.perf_counter() - began
 
 
 class FirstStep(threading.Event):
