@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks.people.__main__ import measure, read_rows
 from benchmarks.people.report import amount_table, gain_table, ladder_table, time_table
 from benchmarks.people.tasks import PARTS, Task, shortened
+from benchmarks.people.together import network_and_lda, together
 from speaker_lib import PRESETS, Corpus, SpeakerError
 from speaker_lib.experiments import people_results, published
 from speaker_lib.experiments.classical import STATISTICS
@@ -85,3 +87,16 @@ def test_docs_show_the_committed_rows():
     ablation = [json.loads(line) for line in (DOCS.parent / "benchmarks/results/people/ablation.jsonl").read_text().splitlines()]
     assert gain_table(ablation, "baseline") in page
     assert ladder_table(read_rows(published.PEOPLE / "ladder.jsonl"), people_results("time")[0]) in page
+
+
+def test_a_network_and_lda_together_can_be_right_where_each_is_wrong_alone():
+    labels = torch.zeros(4, dtype=torch.long)
+    network = torch.tensor([[0.35, 0.4, 0.25]] * 2 + [[0.5, 0.2, 0.3]] * 2).log()  # (utterances, n_speakers)
+    classical = torch.tensor([[0.45, 0.05, 0.5]] * 2 + [[0.3, 0.1, 0.6]] * 2).log()  # (utterances, n_speakers)
+    assert together(network, classical, labels) == 1.0
+    assert together(network, torch.full((4, 3), 1 / 3).log(), labels) == 0.5
+
+
+def test_a_network_and_lda_are_measured_alone_and_together(corpus):
+    found = network_and_lda(shortened(PRESETS["laptop_baseline"], 20, 0.1, seed=0), corpus)
+    assert list(found) == ["network", "lda", "full", "cpu_seconds"] and all(0 <= found[name] <= 1 for name in list(found)[:3])

@@ -21,6 +21,7 @@ from speaker_lib.utils.device import get_device
 from speaker_lib.utils.progress import quietly
 
 from ..machine import device_name
+from .together import network_and_lda
 
 SEEDS = (0, 1, 2)
 MODELS = {name: PRESETS[name] for name in ("baseline", "baseline_relu", "laptop_tuned", "laptop_best")} | {
@@ -48,6 +49,7 @@ FURTHER = {  # tried on top of the ladder, beside its own steps
 }
 KEY = ("model", "people", "utterances", "steps", "seed")
 ABLATION_PEOPLE, ABLATION_STEPS, LADDER_STEPS = 60, 600, 600
+TOGETHER, TOGETHER_STEPS = "laptop_best and LDA", 1_800
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ def run_task(job: tuple[Task, Path]) -> dict[str, object]:
         config = replace(PRESETS["baseline"].train, seed=task.seed)
         found = classical_baseline(corpus, config, task.model.removeprefix(NAME))
         row |= {"crop": found.crop, "full": found.full, "cpu_seconds": found.cpu_seconds, "parameters": None}
+    elif task.model == TOGETHER:
+        row |= network_and_lda(task.preset, corpus)
     else:
         with tempfile.TemporaryDirectory() as scratch, quietly():
             run = Run.create(Path(scratch) / "run", fit_to_data(task.preset, corpus), corpus)
@@ -130,7 +134,19 @@ def ladder_tasks(corpus: Corpus, seed: int, fraction: float) -> Iterator[Task]:
         yield Task("ladder", name, corpus.n_speakers, most_utterances(corpus), seed, shorter)
 
 
-PARTS = {"time": time_tasks, "ablation": ablation_tasks, "amount": amount_tasks, "ladder": ladder_tasks}
+def together_tasks(corpus: Corpus, seed: int, fraction: float) -> Iterator[Task]:
+    """The best network and LDA, alone and together."""
+    preset = shortened(PRESETS["laptop_best"], TOGETHER_STEPS, fraction, seed)
+    yield Task("together", TOGETHER, corpus.n_speakers, most_utterances(corpus), seed, preset)
+
+
+PARTS = {
+    "time": time_tasks,
+    "ablation": ablation_tasks,
+    "amount": amount_tasks,
+    "ladder": ladder_tasks,
+    "together": together_tasks,
+}
 
 
 def shortened(preset: Preset, steps: int, fraction: float, seed: int) -> Preset:

@@ -12,13 +12,14 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
 
 from ..config.schema import TrainConfig
 from ..data.batches import EVALUATION_CROPS, SpeakerDataset, ValidBatches
-from ..data.corpus import Corpus
+from ..data.corpus import Corpus, Utterances
 from ..data.splits import split_utterances
 from ..evaluation.identification import CROP_SEEDS
 from ..training.run import Run, check_several_speakers
@@ -80,32 +81,46 @@ def classical_baseline(corpus: Corpus, config: TrainConfig, statistics: str = ST
 
     Raises CorpusError if the corpus has one speaker or cannot be split, SpeakerError without scikit-learn.
     """
+    check_several_speakers(corpus)
+    utterances, labels = corpus.labelled, corpus.labelled.labels
+    began = time.process_time()
+    model = fit_lda(corpus, config, statistics)
+    seconds = time.process_time() - began
+    heldout = split_utterances(utterances, config)[1]
+    dataset, truth = SpeakerDataset(utterances, config.segment_len), labels[heldout]
+    draws = (_crops(dataset, heldout, statistics, draw, EVALUATION_CROPS) for draw in range(CROP_SEEDS))
+    by_crop = [(model.predict(rows) == truth).mean() for rows in draws]
+    full = (model.predict(whole_statistics(utterances, heldout, statistics)) == truth).mean()
+    return ClassicalResult(statistics, float(np.mean(by_crop)), float(np.std(by_crop)), float(full), seconds)
+
+
+def fit_lda(corpus: Corpus, config: TrainConfig, statistics: str = STATISTICS[-1]) -> Any:
+    """LDA trained on whole utterances and segments of ``config``'s training part: a pipeline of scikit-learn.
+
+    Its ``predict_log_proba`` takes `whole_statistics`.  Raises CorpusError as `split_utterances`, SpeakerError without
+    scikit-learn.
+    """
     analysis, pipeline, scaling = (
         optional(f"sklearn.{name}", _PURPOSE) for name in ("discriminant_analysis", "pipeline", "preprocessing")
     )
-    check_several_speakers(corpus)
-    utterances, labels = corpus.labelled, corpus.labelled.labels
-    training, heldout = split_utterances(utterances, config)
+    utterances, training = corpus.labelled, split_utterances(corpus.labelled, config)[0]
     dataset = SpeakerDataset(utterances, config.segment_len)
-
-    def whole(chosen: torch.Tensor) -> np.ndarray:
-        return np.stack([utterance_statistics(utterances.mel(i), statistics) for i in chosen.tolist()])  # (utterances, d)
-
-    def crops(chosen: torch.Tensor, *draw: int) -> np.ndarray:
-        batches = ValidBatches(dataset, chosen, _BATCH, *draw)
-        cut = (mel[:length] for batch in batches for mel, length in zip(batch.mels.numpy(), batch.lengths, strict=True))
-        return np.stack([utterance_statistics(mel, statistics) for mel in cut])  # (utterances, d)
-
-    began = time.process_time()
     model = pipeline.make_pipeline(scaling.StandardScaler(), analysis.LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"))
     seeds = range(TRAIN_CROPS * config.seed, TRAIN_CROPS * (config.seed + 1))
-    rows = np.concatenate([whole(training), *(crops(training, seed) for seed in seeds)])  # (utterances * (TRAIN_CROPS + 1), d)
-    model.fit(rows, np.tile(labels[training], TRAIN_CROPS + 1))
-    seconds = time.process_time() - began
-    truth = labels[heldout]
-    by_crop = [(model.predict(crops(heldout, draw, EVALUATION_CROPS)) == truth).mean() for draw in range(CROP_SEEDS)]
-    full = (model.predict(whole(heldout)) == truth).mean()
-    return ClassicalResult(statistics, float(np.mean(by_crop)), float(np.std(by_crop)), float(full), seconds)
+    crops = (_crops(dataset, training, statistics, seed) for seed in seeds)
+    rows = np.concatenate([whole_statistics(utterances, training, statistics), *crops])  # (utterances * (TRAIN_CROPS + 1), d)
+    return model.fit(rows, np.tile(utterances.labels[training], TRAIN_CROPS + 1))
+
+
+def whole_statistics(utterances: Utterances, chosen: torch.Tensor, statistics: str) -> np.ndarray:
+    """The `utterance_statistics` of some whole utterances (n,): (n, d)."""
+    return np.stack([utterance_statistics(utterances.mel(i), statistics) for i in chosen.tolist()])  # (n, d)
+
+
+def _crops(dataset: SpeakerDataset, chosen: torch.Tensor, statistics: str, *draw: int) -> np.ndarray:
+    batches = ValidBatches(dataset, chosen, _BATCH, *draw)
+    cut = (mel[:length] for batch in batches for mel, length in zip(batch.mels.numpy(), batch.lengths, strict=True))
+    return np.stack([utterance_statistics(mel, statistics) for mel in cut])  # (n, d)
 
 
 def saved_results(run: Run, evaluation: dict[str, object] | None) -> list[ClassicalResult]:
