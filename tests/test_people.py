@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from benchmarks.people.__main__ import measure, read_rows
+from benchmarks.people.convolutional import NETWORKS, EcapaTdnn, ResNet34, fit_and_evaluate
 from benchmarks.people.report import amount_table, gain_table, ladder_table, time_table
 from benchmarks.people.tasks import PARTS, Task, shortened
-from benchmarks.people.together import network_and_lda, together
+from benchmarks.people.together import networks_and_lda, together
 from speaker_lib import PRESETS, Corpus, SpeakerError
 from speaker_lib.experiments import people_results, published
 from speaker_lib.experiments.classical import STATISTICS
@@ -25,9 +26,9 @@ def test_what_was_measured_is_not_measured_again(corpus, tmp_path):
         Task("time", f"LDA: {STATISTICS[0]}", people=2, utterances=6, seed=0),
         Task("time", "laptop_baseline", 2, 6, 0, shortened(PRESETS["laptop_baseline"], 20, 0.1, seed=0)),
     ]
-    measure(tasks[:1], corpus, rows, workers=1)
+    measure(tasks[:1], corpus, tmp_path, workers=1)
     begun = rows.read_text()
-    measure(tasks, corpus, rows, workers=1)
+    measure(tasks, corpus, tmp_path, workers=1)
 
     assert rows.read_text().startswith(begun)
     classical, network = read_rows(rows)
@@ -97,6 +98,36 @@ def test_a_network_and_lda_together_can_be_right_where_each_is_wrong_alone():
     assert together(network, torch.full((4, 3), 1 / 3).log(), labels) == 0.5
 
 
-def test_a_network_and_lda_are_measured_alone_and_together(corpus):
-    found = network_and_lda(shortened(PRESETS["laptop_baseline"], 20, 0.1, seed=0), corpus)
-    assert list(found) == ["network", "lda", "full", "cpu_seconds"] and all(0 <= found[name] <= 1 for name in list(found)[:3])
+def test_networks_and_lda_are_measured_alone_and_together(corpus):
+    found = networks_and_lda(shortened(PRESETS["laptop_baseline"], 20, 0.1, seed=0), corpus)
+    assert all(value > 0 if name.endswith("seconds") else 0 <= value <= 1 for name, value in found.items())
+    assert found["two_networks_seconds"] > found["network_seconds"] > 0
+
+
+@pytest.mark.parametrize(
+    ("make", "published"),
+    [
+        (lambda: EcapaTdnn(80, 192, channels=512), 6.2),  # Desplanques et al. 2020, table 1
+        (lambda: EcapaTdnn(80, 192, channels=1024), 14.7),
+        (lambda: ResNet34(80, 256, channels=32, stride=1), 6.6),  # wespeaker's table for VoxCeleb
+    ],
+)
+def test_a_published_network_has_as_many_parameters_as_published(make, published):
+    with torch.device("meta"):
+        assert round(sum(weight.numel() for weight in make().parameters()) / 1e6, 1) == published
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_published_network_ignores_padding_when_it_pools(name):
+    torch.manual_seed(0)
+    model = NETWORKS[name](40, 5).eval()
+    mels = torch.randn(2, 64, 40)  # (batch, frames, n_mels)
+    longer = torch.cat([mels, torch.full((2, 16, 40), torch.nan)], dim=1)  # (batch, 80, n_mels)
+    assert model(longer, torch.tensor([64, 64])).isfinite().all()
+    torch.testing.assert_close(model(mels), model(mels, torch.tensor([64, 64])))
+
+
+def test_a_published_network_learns_to_tell_two_speakers(corpus):
+    preset = shortened(PRESETS["laptop_best"].override({"train.segment_len": 32}), 30, 1.0, seed=0)
+    found = fit_and_evaluate("ECAPA-TDNN, 128 channels", preset, corpus)
+    assert found["full"] == 1.0 and found["cpu_seconds"] > 0 and found["parameters"] > 500_000

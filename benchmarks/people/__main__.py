@@ -35,24 +35,26 @@ def main() -> None:
     out = Path("build/people") if options.quick else options.out
     out.mkdir(parents=True, exist_ok=True)
     seeds, fraction = (SEEDS[:1], 0.1) if options.quick else (SEEDS[: options.seeds], 1.0)
-    for seed in seeds:  # all parts for one seed, then for the next: what is interrupted can be shown
-        for part in options.parts:
-            measure(list(PARTS[part](corpus, seed, fraction)), corpus, out / f"{part}.jsonl", options.workers)
+    # All parts for one seed, then for the next: what is interrupted can be shown.
+    tasks = [task for seed in seeds for part in options.parts for task in PARTS[part](corpus, seed, fraction)]
+    measure(tasks, corpus, out, options.workers)
 
 
-def measure(tasks: list[Task], corpus: Corpus, path: Path, workers: int | None) -> None:
-    """Adds the rows that are missing in ``path``, one after the other as they are done."""
-    path.touch()
-    done = {tuple(row[name] for name in KEY) for row in read_rows(path)}
-    waiting = [task for task in tasks if task.key not in done]
+def measure(tasks: list[Task], corpus: Corpus, out: Path, workers: int | None) -> None:
+    """Adds the rows that are missing in ``out/<part>.jsonl``, one after the other as they are done."""
+    done = set()
+    for part in {task.part for task in tasks}:
+        (out / f"{part}.jsonl").touch()
+        done |= {(part, *(row[name] for name in KEY)) for row in read_rows(out / f"{part}.jsonl")}
+    waiting = [task for task in tasks if (task.part, *task.key) not in done]
     with tempfile.TemporaryDirectory() as scratch:
         folders = {amount: Path(scratch) / "{}-{}".format(*amount) for amount in {(t.people, t.utterances) for t in waiting}}
         for (people, utterances), folder in folders.items():
             write_subset(corpus, folder, people, utterances)
             Corpus.open(folder)  # packs it, once for all workers
         jobs = [(task, folders[task.people, task.utterances]) for task in waiting]
-        for row in parallel_map(run_task, jobs, path.stem, "run", workers, ahead=0):
-            with path.open("a", encoding="utf-8") as file:
+        for task, row in zip(waiting, parallel_map(run_task, jobs, "people", "run", workers, ahead=0), strict=True):
+            with (out / f"{task.part}.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
 
 

@@ -21,7 +21,8 @@ from speaker_lib.utils.device import get_device
 from speaker_lib.utils.progress import quietly
 
 from ..machine import device_name
-from .together import network_and_lda
+from .convolutional import NETWORKS, fit_and_evaluate
+from .together import networks_and_lda
 
 SEEDS = (0, 1, 2)
 MODELS = {name: PRESETS[name] for name in ("baseline", "baseline_relu", "laptop_tuned", "laptop_best")} | {
@@ -39,6 +40,7 @@ STEPS = {
 # People, and utterances of each; the last of both is in part `time`.
 AMOUNTS = ((120, 5), (120, 10), (120, 25), (120, 50), (20, 100), (60, 100))
 AMOUNT_STEPS = {"baseline_relu": 2_000, "laptop_best": 600}
+_ARCFACE = {"model.head": "cosine", "train.margin": 0.2, "train.margin_kind": "angle", "train.margin_ramp_steps": 200}
 FURTHER = {  # tried on top of the ladder, beside its own steps
     "mfa_transformer": {"model.encoder": "mfa_transformer", "model.num_layers": 3},
     "global": {"model.input_norm": "global"},
@@ -46,10 +48,14 @@ FURTHER = {  # tried on top of the ladder, beside its own steps
     "decay": {"train.weight_decay": 0.1},
     "smoothing": {"train.label_smoothing": 0.1},
     "rate": {"train.learning_rate": 3e-3},
+    "arcface": _ARCFACE,
+    "large_margin": _ARCFACE | {"train.final_steps": 100, "train.final_segment_len": 200, "train.final_margin": 0.4},
 }
 KEY = ("model", "people", "utterances", "steps", "seed")
 ABLATION_PEOPLE, ABLATION_STEPS, LADDER_STEPS = 60, 600, 600
-TOGETHER, TOGETHER_STEPS = "laptop_best and LDA", 1_800
+CONVOLUTIONAL_STEPS = dict(zip(NETWORKS, (1_800, 780, 850), strict=True))  # each takes as long as 1,800 of `laptop_best`
+CONVOLUTIONAL_RATE = 3e-3  # the best of the two that were tried
+TOGETHER, TOGETHER_STEPS = "two of laptop_best, and LDA", 1_800
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,9 @@ def run_task(job: tuple[Task, Path]) -> dict[str, object]:
         found = classical_baseline(corpus, config, task.model.removeprefix(NAME))
         row |= {"crop": found.crop, "full": found.full, "cpu_seconds": found.cpu_seconds, "parameters": None}
     elif task.model == TOGETHER:
-        row |= network_and_lda(task.preset, corpus)
+        row |= networks_and_lda(task.preset, corpus)
+    elif task.model in NETWORKS:
+        row |= fit_and_evaluate(task.model, task.preset, corpus)
     else:
         with tempfile.TemporaryDirectory() as scratch, quietly():
             run = Run.create(Path(scratch) / "run", fit_to_data(task.preset, corpus), corpus)
@@ -134,8 +142,17 @@ def ladder_tasks(corpus: Corpus, seed: int, fraction: float) -> Iterator[Task]:
         yield Task("ladder", name, corpus.n_speakers, most_utterances(corpus), seed, shorter)
 
 
+def convolutional_tasks(corpus: Corpus, seed: int, fraction: float) -> Iterator[Task]:
+    """What the field builds, in the time of `laptop_best` and with its recipe."""
+    for name, steps in CONVOLUTIONAL_STEPS.items():
+        preset = PRESETS["laptop_best"].override({"train.learning_rate": CONVOLUTIONAL_RATE})
+        yield Task(
+            "convolutional", name, corpus.n_speakers, most_utterances(corpus), seed, shortened(preset, steps, fraction, seed)
+        )
+
+
 def together_tasks(corpus: Corpus, seed: int, fraction: float) -> Iterator[Task]:
-    """The best network and LDA, alone and together."""
+    """The best network, a second one of it, and LDA: alone and together."""
     preset = shortened(PRESETS["laptop_best"], TOGETHER_STEPS, fraction, seed)
     yield Task("together", TOGETHER, corpus.n_speakers, most_utterances(corpus), seed, preset)
 
@@ -145,6 +162,7 @@ PARTS = {
     "ablation": ablation_tasks,
     "amount": amount_tasks,
     "ladder": ladder_tasks,
+    "convolutional": convolutional_tasks,
     "together": together_tasks,
 }
 

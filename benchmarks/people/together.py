@@ -1,12 +1,14 @@
-"""A network and LDA together: they make different mistakes, so their weighted mean makes fewer."""
+"""Networks and LDA together: they make different mistakes, so the weighted mean of what they say makes fewer."""
 
 from __future__ import annotations
 
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from speaker_lib import Corpus, Preset, Run, SpeakerDataset, train
 from speaker_lib.evaluation.identification import full_outputs, heldout_indices
@@ -17,27 +19,53 @@ from speaker_lib.utils.progress import quietly
 
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 1.0)  # of LDA's log-probabilities, beside 1 for the network's
 FLOOR = -60.0  # LDA is sure of itself: a log-probability far below this would outvote the network
+FURTHER_SEED = 1_000  # the second network's seed is so much higher
 
 
-def network_and_lda(preset: Preset, corpus: Corpus) -> dict[str, float]:
-    """Accuracies on the held-out whole utterances: of the network, of LDA, and of both together."""
+def networks_and_lda(preset: Preset, corpus: Corpus) -> dict[str, float]:
+    """Accuracies on the held-out whole utterances, and CPU seconds of training: a network, a second one, LDA; then together.
+
+    Both networks hold out the same utterances, because these depend on ``split_seed`` alone.
+    """
+    labels = SpeakerDataset(corpus.labelled).labels
+    began = time.process_time()
+    lda = fit_lda(corpus, preset.train)
+    lda_seconds = time.process_time() - began
+    networks, seconds = [], []
+    for seed in (preset.train.seed, preset.train.seed + FURTHER_SEED):
+        scores, utterances, took = trained(Preset(preset.model, replace(preset.train, seed=seed)), corpus)
+        networks.append(scores)
+        seconds.append(took)
+    rows = whole_statistics(corpus.labelled, utterances, STATISTICS[-1])  # (n, d)
+    classical = torch.from_numpy(lda.predict_log_proba(rows)).float().clamp(min=FLOOR)  # (n, n_speakers)
+    both = torch.stack(networks).mean(dim=0)  # (n, n_speakers)
+    labels = labels[utterances]  # (n,)
+    return {
+        "lda": accuracy(classical, labels),
+        "lda_seconds": lda_seconds,
+        "network": accuracy(networks[0], labels),
+        "network_seconds": seconds[0],
+        "network_and_lda": together(networks[0], classical, labels),
+        "two_networks": accuracy(both, labels),
+        "two_networks_seconds": sum(seconds),
+        "two_networks_and_lda": together(both, classical, labels),
+    }
+
+
+def trained(preset: Preset, corpus: Corpus) -> tuple[Tensor, Tensor, float]:
+    """Log-probabilities (n, n_speakers) of a new network on what is held out, the indices (n,) of that, and CPU seconds."""
     device = get_device()
     with tempfile.TemporaryDirectory() as scratch, quietly():
         run = Run.create(Path(scratch) / "run", fit_to_data(preset, corpus), corpus)
         began = time.process_time()
         train(run, corpus)
-        lda = fit_lda(corpus, preset.train)
         seconds = time.process_time() - began
-        utterances, dataset = heldout_indices(run, corpus), SpeakerDataset(corpus.labelled)
-        network = full_outputs(run.load_model(device), dataset, utterances, device).log_softmax(dim=1)  # (n, n_speakers)
-    rows = whole_statistics(corpus.labelled, utterances, STATISTICS[-1])  # (n, d)
-    classical = torch.from_numpy(lda.predict_log_proba(rows)).float().clamp(min=FLOOR)  # (n, n_speakers)
-    labels = dataset.labels[utterances]
-    alone = {name: accuracy(scores, labels) for name, scores in (("network", network), ("lda", classical))}
-    return {**alone, "full": together(network, classical, labels), "cpu_seconds": seconds}
+        utterances = heldout_indices(run, corpus)  # (n,)
+        scores = full_outputs(run.load_model(device), SpeakerDataset(corpus.labelled), utterances, device)  # (n, n_speakers)
+    return scores.log_softmax(dim=1), utterances, seconds
 
 
-def together(network: torch.Tensor, classical: torch.Tensor, labels: torch.Tensor) -> float:
+def together(network: Tensor, classical: Tensor, labels: Tensor) -> float:
     """Accuracy of the weighted sum of log-probabilities, (n, n_speakers) each, against labels (n,).
 
     The weight for one half of the utterances is chosen on the other half.
@@ -50,6 +78,6 @@ def together(network: torch.Tensor, classical: torch.Tensor, labels: torch.Tenso
     return float(right.float().mean())
 
 
-def accuracy(scores: torch.Tensor, labels: torch.Tensor) -> float:
+def accuracy(scores: Tensor, labels: Tensor) -> float:
     """The fraction of scores (n, n_speakers) that are highest at their label (n,)."""
     return float((scores.argmax(dim=1) == labels).float().mean())
