@@ -14,8 +14,9 @@ from pathlib import Path
 
 import torch
 
-from speaker_lib import PRESETS, Corpus, Preset, Run, evaluate, train
+from speaker_lib import PRESETS, Corpus, Preset, Run, SpeakerDataset, evaluate, train
 from speaker_lib.data.batches import get_dataloader
+from speaker_lib.evaluation.identification import full_outputs
 from speaker_lib.experiments.ablation import planned_variants
 from speaker_lib.training.cuda_graph import WARMUP_STEPS, choose_capture
 from speaker_lib.training.run import fit_to_data
@@ -81,6 +82,14 @@ def batches(size: Size, device: torch.device) -> Iterator[Task]:
             yield Task("batches", f"tuned, {n}, {way}", 90 if way == LEANEST else 20, partial(_steps, size, preset, way, device))
 
 
+def whole(size: Size, device: torch.device) -> Iterator[Task]:
+    """Whole utterances, as `evaluate` takes them: in float32 as shipped, and under autocast in bfloat16."""
+    for name in ("baseline", "tuned", "best"):
+        for dtype in (torch.float32, torch.bfloat16):
+            what = f"{name}, {str(dtype).removeprefix('torch.')}"
+            yield Task("whole", what, 20, partial(_whole_utterances, size, size.preset(name), dtype, device))
+
+
 def seeds(size: Size, device: torch.device) -> Iterator[Task]:
     """The baseline: several seeds in one step."""
     for count in (1, 2) if size.quick else (1, 2, 4, 8, 16):
@@ -105,7 +114,7 @@ def lesson(size: Size, device: torch.device) -> Iterator[Task]:
 
 
 PARTS: dict[str, Callable[[Size, torch.device], Iterator[Task]]] = {
-    part.__name__: part for part in (equality, steps, batches, seeds, full, ablation, lesson)
+    part.__name__: part for part in (equality, steps, batches, whole, seeds, full, ablation, lesson)
 }
 
 
@@ -121,6 +130,24 @@ def _steps(size: Size, preset: Preset, way: str, device: torch.device) -> dict[s
         per_step = min(seconds(lambda: step(next(stream)), device, size.steps(300)) for _ in range(3))
     rate = 1 / per_step
     return {"step/s": rate, "utterances/s": rate * preset.train.batch_size, "start, s": start - (WARMUP_STEPS + 2) * per_step}
+
+
+def _whole_utterances(size: Size, preset: Preset, dtype: torch.dtype, device: torch.device) -> dict[str, object]:
+    """The rate, and how far the probabilities are from those in float32."""
+    corpus = _noise()
+    utterances = torch.arange(size.steps(2_000))  # (n,)
+    model = TrainState(fit_to_data(preset, corpus), device).model.eval()
+    dataset = SpeakerDataset(corpus.labelled, device=device)
+
+    def outputs() -> torch.Tensor:
+        with quietly(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            return full_outputs(model, dataset, utterances, device)  # (n, n_speakers)
+
+    probabilities = outputs().float().softmax(dim=1)  # (n, n_speakers)
+    per_pass = min(seconds(outputs, device, 1) for _ in range(3))
+    exact = full_outputs(model, dataset, utterances, device).softmax(dim=1)  # (n, n_speakers)
+    difference = float((probabilities - exact).abs().max())
+    return {"utterances/s": len(utterances) / per_pass, "largest difference of a probability": difference}
 
 
 def _stacked(size: Size, count: int, device: torch.device) -> dict[str, object]:
