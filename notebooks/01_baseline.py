@@ -94,7 +94,8 @@ show(voices_figure(waveforms, voice_mels, names))
 
 # %% [markdown]
 # **What to see:** the bright bands that move up and down are *formants*, resonances of the vocal tract. They change with
-# every sound; their average is typical of the speaker. Fine lines at the bottom are multiples of the pitch.
+# every sound; their average is typical of the speaker. The fine lines below, clearest in the higher voice, are multiples of
+# the pitch.
 #
 # Next, a white box marks 128 frames, 1.28 seconds. **Move the slider: does its mean ever look like the other
 # speaker's?**
@@ -367,8 +368,8 @@ show(confusion_figure(logits, labels, corpus.speakers))
 # *top 5*: the speaker is among the five likeliest. **What to see:** right answers lie on the grey diagonal. A bright square
 # elsewhere: the row's speaker was taken for the column's.
 #
-# Here are the wrong answers that the model was most sure of. **Listen first (below the figure): would you have confused
-# them?**
+# Here are the wrong answers that the model was most sure of; with so many names to choose from, even these may have a low
+# probability. **Listen first (below the figure): would you have confused them?**
 
 # %%
 from speaker_lib.course import explore_mistakes

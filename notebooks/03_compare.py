@@ -201,10 +201,11 @@ print(guess_and_outcome(ablation, lesson.guessed("Which of the four helps most?"
 ablation_conclusions(ablation)
 
 # %% [markdown]
-# These sentences are computed from the runs above. With three seeds, much may stay open. On 60 recorded people (600 steps, 3
-# seeds; [docs/accuracy.md](../docs/accuracy.md)) it is clearer: all four changes gain +0.516 (SE 0.025), ReLU alone +0.363
-# (SE 0.016), the width alone +0.213 (SE 0.011). On HW4 itself two editions of the assignment's sample code differ only in the
-# activation: Sigmoid reaches 0.4834, ReLU 0.6859. So ReLU seems to do most of it, and the width comes next.
+# These sentences are computed from the runs above. With three seeds, much may stay open. On 60 recorded people (600 steps,
+# 3 seeds; [docs/accuracy.md](../docs/accuracy.md)) it is clearer: all four changes gain +0.516 (SE 0.025), ReLU alone
+# +0.363 (SE 0.016), the width alone +0.213 (SE 0.011). On HW4 itself two editions of the assignment's sample code differ
+# only in the activation: Sigmoid reaches 0.4834, ReLU 0.6859. So ReLU seems to do most of it, and the width comes next. Six
+# layers may have had no part in the report's 0.7599, because it most likely ran one (lesson 2).
 #
 # ## How much is only the way of measuring?
 #
@@ -246,10 +247,11 @@ show(amount_figure(*people_results("amount")))
 
 # %% [markdown]
 # **What to see:** each thin line is a seed. In the first figure the grey points are LDA; at first every network is behind.
-# `laptop_best` passes it within a minute and a half, `laptop_strong` within four minutes, `baseline_relu` comes level after
-# four, and `baseline` with its Sigmoid is still behind. `laptop_tuned` has all four changes of the report. It is behind
-# `baseline_relu` even with more time, because one of its steps takes five times as long. So here a network pays off, but only
-# after a minute or more, and with lesson 4's improvements.
+# `laptop_best` passes it within a minute and a half, `laptop_strong` between one minute and four (each point is a training
+# of its own, the lines only join them), `baseline_relu` comes level after four, and `baseline` with its Sigmoid is still
+# behind. `laptop_tuned` has all four changes of the report. It is behind `baseline_relu` even with more time, because one
+# of its steps takes five times as long. So here a network pays off, but only after a minute or more, and with lesson 4's
+# improvements.
 #
 # In the second figure the number of steps is fixed and the data grow. From ten utterances per speaker on, LDA with all
 # statistics and `laptop_best` stay close. With five, `laptop_best` is ahead, but only 60 utterances were held out there. More

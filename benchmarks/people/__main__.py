@@ -19,16 +19,19 @@ from speaker_lib.data.writer import write_subset
 from speaker_lib.experiments.published import PEOPLE, people_results, read_rows
 from speaker_lib.utils.parallel import parallel_map
 
-from .report import amount_table, draw, gain_table, ladder_table, time_table
+from .report import amount_table, draw, gain_table, ladder_table, time_table, together_table
 from .tasks import KEY, PARTS, SEEDS, Task, run_task
+
+OTHERS = ("ablation", "ladder", "together", "equal_time")  # parts that only docs/accuracy.md shows
 
 
 def main() -> None:
     options = parse_args()
     if options.report:
         time, amount = (people_results(part)[0] for part in ("time", "amount"))
-        ablation, ladder = (read_rows(PEOPLE / f"{part}.jsonl") for part in ("ablation", "ladder"))
-        print(time_table(time), amount_table(amount), gain_table(ablation, "baseline"), ladder_table(ladder, time), sep="\n\n")
+        ablation, ladder, together, equal = (read_rows(PEOPLE / f"{part}.jsonl") for part in OTHERS)
+        tables = time_table(time), amount_table(amount), gain_table(ablation, "baseline"), ladder_table(ladder, time)
+        print(*tables, together_table(together), time_table(equal), sep="\n\n")
         draw(PEOPLE.parents[2] / "docs" / "figures")
         return
     corpus = Corpus.open(options.data)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from speaker_lib.experiments.classical import NAME
 from speaker_lib.experiments.conclusions import Gain
 from speaker_lib.experiments.ladder import LADDER
 from speaker_lib.experiments.published import people_results
@@ -76,6 +75,21 @@ def ladder_table(rows: Rows, time_rows: Rows) -> str:
     return markdown(["step", "seeds", "crop", "full", "gain of full over the step below"], lines)
 
 
+def together_table(rows: Rows) -> str:
+    """A line per way to answer: alone, and together."""
+    lines = []
+    for label, name, trainings in (
+        ("LDA: + correlations of cepstra", "lda", ("lda",)),
+        ("`laptop_best`, 1,800 steps", "network", ("network",)),
+        ("the same and LDA", "network_and_lda", ("network", "lda")),
+        ("two of `laptop_best`, averaged", "two_networks", ("two_networks",)),
+        ("two of `laptop_best` and LDA", "two_networks_and_lda", ("two_networks", "lda")),
+    ):
+        seconds = np.median([sum(row[f"{training}_seconds"] for training in trainings) for row in rows])
+        lines.append([label, f"{seconds:.0f}", _mean([row[name] for row in rows])])
+    return markdown(["model", "CPU seconds", "full"], lines)
+
+
 def draw(folder: Path) -> None:
     """The figures of docs and README."""
     save_figure(time_figure(*people_results("time")), folder / "people_time.png")
@@ -103,4 +117,5 @@ def _mean(values: Sequence[float]) -> str:
 
 
 def _name(row: dict[str, object]) -> str:
-    return str(row["model"]) if str(row["model"]).startswith(NAME) else f"`{row['model']}`"
+    name = str(row["model"])
+    return name if " " in name else f"`{name}`"  # a preset, or words
