@@ -368,8 +368,8 @@ show(confusion_figure(logits, labels, corpus.speakers))
 # *top 5*: the speaker is among the five likeliest. **What to see:** right answers lie on the grey diagonal. A bright square
 # elsewhere: the row's speaker was taken for the column's.
 #
-# Here are the wrong answers that the model was most sure of; with so many names to choose from, even these may have a low
-# probability. **Listen first (below the figure): would you have confused them?**
+# Here are the wrong answers that the model was most sure of; among many names even these may have a low probability.
+# **Listen first (below the figure): would you have confused them?**
 
 # %%
 from speaker_lib.course import explore_mistakes

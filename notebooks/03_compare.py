@@ -107,7 +107,7 @@ for variant in variants_of(changes, sessions=False):
 # (The layers come with pre-norm, without which six layers do not train at full size.) Every model is trained several times
 # from different **seeds**: other initial weights, another order of the utterances, other segments, but the same utterances
 # held out. If the data name their recordings, the first and the last model are also trained with whole recordings held out.
-# These are many runs, so each is short, and on a laptop they use only a part of the data:
+# With so many runs each is short, and a laptop uses only part of the data:
 
 # %%
 print(ablation_time(lesson))
@@ -149,8 +149,8 @@ show(figure)
 # Runs with the same seed get the same utterances in the same order, so we compare two models *seed by seed*. The mean of
 # these differences has a standard error (SE): the standard deviation of the differences, divided by the square root of
 # their number. A **paired t-test** divides the mean by it; the result is *t*. The *p-value* is how often chance alone,
-# without any difference, would give a *t* at least that far from 0. Below 5 %, one case in twenty, we call the difference
-# *significant*; with three seeds that takes $|t| > 4.3$.
+# without any difference, would give a *t* at least that far from 0. Below 5 % we call the difference *significant*; with
+# three seeds that takes $|t| > 4.3$.
 #
 # **Exercise.** Write *t* for two models.
 
@@ -201,11 +201,11 @@ print(guess_and_outcome(ablation, lesson.guessed("Which of the four helps most?"
 ablation_conclusions(ablation)
 
 # %% [markdown]
-# These sentences are computed from the runs above. With three seeds, much may stay open. On 60 recorded people (600 steps,
-# 3 seeds; [docs/accuracy.md](../docs/accuracy.md)) it is clearer: all four changes gain +0.516 (SE 0.025), ReLU alone
-# +0.363 (SE 0.016), the width alone +0.213 (SE 0.011). On HW4 itself two editions of the assignment's sample code differ
-# only in the activation: Sigmoid reaches 0.4834, ReLU 0.6859. So ReLU seems to do most of it, and the width comes next. Six
-# layers may have had no part in the report's 0.7599, because it most likely ran one (lesson 2).
+# These sentences come from the runs above. With three seeds, much may stay open. On 60 recorded people (600 steps, 3 seeds;
+# [docs/accuracy.md](../docs/accuracy.md)) it is clearer: all four changes gain +0.516 (SE 0.025), ReLU alone +0.363 (SE
+# 0.016), the width alone +0.213 (SE 0.011). On HW4 itself two editions of the assignment's sample code differ only in the
+# activation: Sigmoid reaches 0.4834, ReLU 0.6859. So ReLU seems to do most of it, and the width comes next. Six layers may
+# have had no part in the report's 0.7599, because it most likely ran one (lesson 2).
 #
 # ## How much is only the way of measuring?
 #
@@ -221,7 +221,7 @@ show(measuring_figure(ablation))
 # %% [markdown]
 # **What to see:** the first two pairs are the same weights, the third is the same settings trained without the held-out
 # recordings. (HW4's data do not name recordings: there is no third.) All are right, but they answer different questions.
-# Compare numbers only if they were measured in the same way.
+# Compare only numbers measured in the same way.
 
 # %%
 from speaker_lib.experiments import measuring
@@ -231,10 +231,10 @@ measuring(ablation)
 # %% [markdown]
 # ## Where does a network begin to pay?
 #
-# In the tables above LDA needs only seconds, and may be ahead. Is the Transformer the wrong tool, or did it have too little
-# time or data? The next two figures show results that were measured before, on 120 people reading aloud. `laptop_…` are this
-# course's models for a laptop (`laptop_best` and `laptop_strong` have improvements of lesson 4), `baseline_relu` is the
-# baseline with ReLU. **When do you expect the networks to pass LDA?**
+# In the tables above LDA needs only seconds, and may be ahead. Is the Transformer the wrong tool, or did it lack time or
+# data? The next figures were measured before, on 120 people reading aloud. `laptop_…` are this course's models for a laptop
+# (`laptop_best` and `laptop_strong` have improvements of lesson 4), `baseline_relu` is the baseline with ReLU. **When do
+# you expect the networks to pass LDA?**
 
 # %%
 from speaker_lib.experiments import people_results
@@ -247,11 +247,10 @@ show(amount_figure(*people_results("amount")))
 
 # %% [markdown]
 # **What to see:** each thin line is a seed. In the first figure the grey points are LDA; at first every network is behind.
-# `laptop_best` passes it within a minute and a half, `laptop_strong` between one minute and four (each point is a training
-# of its own, the lines only join them), `baseline_relu` comes level after four, and `baseline` with its Sigmoid is still
-# behind. `laptop_tuned` has all four changes of the report. It is behind `baseline_relu` even with more time, because one
-# of its steps takes five times as long. So here a network pays off, but only after a minute or more, and with lesson 4's
-# improvements.
+# `laptop_best` passes it within a minute and a half, `laptop_strong` between one minute and four (the lines only join
+# separate trainings), `baseline_relu` comes level after four, and `baseline` with its Sigmoid is still behind.
+# `laptop_tuned`, with all four changes, is behind `baseline_relu` even with more time: one of its steps takes five times as
+# long. So here a network pays off, but only after a minute or more, and with lesson 4's improvements.
 #
 # In the second figure the number of steps is fixed and the data grow. From ten utterances per speaker on, LDA with all
 # statistics and `laptop_best` stay close. With five, `laptop_best` is ahead, but only 60 utterances were held out there. More

@@ -23,9 +23,8 @@
 # The report closes by asking what else might help. This lesson starts with what most often spoils an improvement: bugs that
 # raise no error. Then it climbs a *ladder*, change after change, from the report's second model towards today's methods.
 #
-# **After this lesson you can** catch four silent bugs, each with a check of a few lines; say what pooling does with frames,
-# and see which frames count most for a model; say what a margin asks for; and read a ladder of improvements without fooling
-# yourself.
+# **After this lesson you can** catch four silent bugs, each with a check of a few lines; see which frames count most for a
+# model; say what a margin asks for; and read a ladder of improvements without fooling yourself.
 #
 # Allow 50 minutes; the computer needs six of them, or 30 seconds with [finished runs](../docs/teaching.md).
 # If you have not run lesson 2 on this machine, a short run replaces it.
@@ -279,9 +278,9 @@ explore(margin_figure, "margin", most=1.0, start=0.2, step=0.01)
 #   of them are pooled (multi-scale feature aggregation);
 # - **EMA**: evaluate an exponential moving average of the weights, not the last ones.
 #
-# The last three are only *tried*, each on top of these: **CMN** (cepstral mean normalisation), which subtracts each band's mean
-# over the utterance; [**SpecAugment**](https://arxiv.org/abs/1904.08779), which masks random bands and frames; and the margin.
-# **Which step will gain most? Does one do harm? Write down your guess.**
+# The last three are only *tried*, each on top of these: **CMN** (cepstral mean normalisation), which subtracts each band's
+# mean over the utterance; [**SpecAugment**](https://arxiv.org/abs/1904.08779), which masks random bands and frames; and the
+# margin. **Which step will gain most? Does one do harm? Write it down.**
 
 # %%
 from speaker_lib.experiments import run_ladder
@@ -308,10 +307,10 @@ save_figure(figure, lesson.runs / "ladder.png")
 show(figure)
 
 # %% [markdown]
-# **What to see:** each dot is a seed, compared with the same seed one step before; what was only *tried* is compared with the
-# last step that is kept. CMN removes most of a microphone's effect. That can help on new recordings, and do harm on those of
-# the training data; so `best`, the top of this ladder at full size for HW4, does not use it. On the simulated voices only the
-# row with CMN is ahead of LDA. Which steps are kept was decided on longer runs.
+# **What to see:** each dot is a seed, compared with the same seed one step before; what was only *tried*, with the last
+# kept step. CMN removes most of a microphone's effect. That can help on new recordings, and do harm on those of the
+# training data; so `best`, the top of this ladder at full size, does not use it. On the simulated voices only the row with
+# CMN is ahead of LDA. Which steps are kept was decided on longer runs.
 #
 # In words, with a paired t-test per step and Holm's correction over all. Without the correction, up to a third of such
 # ladders would have a significant step even if nothing helped. With it the first of eight comparisons, over three seeds,
@@ -325,8 +324,8 @@ ladder_conclusions(ladder)
 # %% [markdown]
 # ## Which frames count?
 #
-# The top of the ladder pools by attentive statistics. **Do loud frames get more weight, or soft ones?** Here is the weight of
-# each frame of a held-out utterance.
+# The top of the ladder pools by attentive statistics. **Do loud frames get more weight, or soft ones?** Here are the
+# weights in a held-out utterance.
 
 # %%
 from speaker_lib import Run

@@ -160,8 +160,7 @@ results = {name: verify(run, strangers, trials, lesson.device)[0] for name, run 
 print(verification_table(results))
 
 # %% [markdown]
-# Look at the doors, too: with `minDCF 0.01` near 1 even the best of these models is hardly better than a door that is kept
-# shut, because 99 of 100 who knock are strangers.
+# With `minDCF 0.01` near 1 even the best model is hardly better than a shut door: 99 of 100 who knock are strangers.
 #
 # ## How many people does it take?
 #
@@ -194,18 +193,18 @@ show(generalisation_figure(found))
 # ## What does 0.97 mean?
 #
 # On HW4's validation set the highest accuracy we know of is 0.967 ([docs/accuracy.md](../docs/accuracy.md)). What does such
-# a number promise? That depends on what was held out. On 20 simulated voices, where guessing is right in 0.050:
+# a number promise? It depends on what was held out. On 20 simulated voices, where guessing is right in 0.050:
 #
 # | held out | the question | our answer |
 # |---|---|---|
 # | a random tenth of the utterances, as in HW4 | Who speaks, in a recording that training has already heard? | accuracy 0.819 ± 0.039 (lesson 3) |
 # | whole recordings | Who speaks, in a new room? | 0.240 ± 0.019 with the same settings; 0.788 ± 0.027 with the ladder and CMN (lesson 4) |
-# | people | Are these two utterances by one stranger? | no accuracy: the EER in the table above |
+# | people | Are these two utterances by one stranger? | the EER in the table above |
 #
-# How much is lost in a new room depends on the rooms, and ours come from a simulator. But something was lost in HW4, too:
-# in its 2022 edition an accuracy of 0.946 in validation is reported to have become 0.837 on the test set, which shared no
-# videos with training ([docs/hw4.md](../docs/hw4.md)). So a random split says how well a model knows recordings like those
-# of its training, not yet how well it knows the people.
+# How much a new room costs depends on the room, and ours are simulated. But HW4 shows it, too: in its 2022 edition an
+# accuracy of 0.946 in validation is reported to have become 0.837 on the test set, which shared no videos with training
+# ([docs/hw4.md](../docs/hw4.md)). So a random split says how well a model knows recordings like those of its training, not
+# yet how well it knows the people.
 #
 # ## Enrolment: "who is this?"
 #
@@ -263,9 +262,9 @@ own = OwnVoice(lesson, tuned, reference)
 own.show()
 
 # %% [markdown]
-# A stranger should be *nobody in the book* (the list of those enrolled); the threshold was chosen so that 1 in 20 still gets
-# a name, and some who *are* enrolled are turned away. It was chosen on the lesson's strangers, not on people in your room at
-# your microphone: expect more errors. The same in a shell: [docs/enrolment.md](../docs/enrolment.md).
+# A stranger should be *nobody in the book* (the list of those enrolled); the threshold was chosen so that 1 in 20 still
+# gets a name, and some who *are* enrolled are turned away. It was chosen on the lesson's strangers, not on people at your
+# microphone: expect more errors. The same in a shell: [docs/enrolment.md](../docs/enrolment.md).
 
 # %% [markdown]
 # ## What we saw
