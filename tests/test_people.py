@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.people.__main__ import measure, read_rows
 from benchmarks.people.convolutional import NETWORKS, EcapaTdnn, ResNet34, fit_and_evaluate
-from benchmarks.people.report import amount_table, gain_table, ladder_table, time_table
+from benchmarks.people.report import amount_table, gain_table, ladder_table, time_table, together_table
 from benchmarks.people.tasks import PARTS, Task, shortened
 from benchmarks.people.together import networks_and_lda, together
 from speaker_lib import PRESETS, Corpus, SpeakerError
@@ -88,6 +88,8 @@ def test_docs_show_the_committed_rows():
     ablation = [json.loads(line) for line in (DOCS.parent / "benchmarks/results/people/ablation.jsonl").read_text().splitlines()]
     assert gain_table(ablation, "baseline") in page
     assert ladder_table(read_rows(published.PEOPLE / "ladder.jsonl"), people_results("time")[0]) in page
+    assert together_table(read_rows(published.PEOPLE / "together.jsonl")) in page
+    assert time_table(read_rows(published.PEOPLE / "equal_time.jsonl")) in page
 
 
 def test_a_network_and_lda_together_can_be_right_where_each_is_wrong_alone():

@@ -14,7 +14,7 @@ from speaker_lib.experiments.seeds import spread
 from speaker_lib.plots import amount_figure, save_figure, time_figure
 
 from ..tables import markdown
-from .tasks import FURTHER, LADDER_STEPS
+from .tasks import FURTHER, LABELS, LADDER_STEPS
 
 Rows = Sequence[dict[str, object]]
 
@@ -59,7 +59,7 @@ def ladder_table(rows: Rows, time_rows: Rows) -> str:
     What is no step of it is built on `laptop_best`, which has two layers, and compared with that.
     """
     rows = [*rows, *(row for row in time_rows if row["model"] == "laptop_best" and row["steps"] == LADDER_STEPS)]
-    labels = {name: "tried: `laptop_best` with " + _settings(settings) for name, settings in FURTHER.items()}
+    labels = {name: "tried: `laptop_best` with " + LABELS.get(name, _settings(settings)) for name, settings in FURTHER.items()}
     below, kept = dict.fromkeys(FURTHER, "laptop_best"), ""
     for step in LADDER:
         labels[step.name], below[step.name] = step.label, kept

@@ -51,6 +51,7 @@ FURTHER = {  # tried on top of the ladder, beside its own steps
     "arcface": _ARCFACE,
     "large_margin": _ARCFACE | {"train.final_steps": 100, "train.final_segment_len": 200, "train.final_margin": 0.4},
 }
+LABELS = {"arcface": "ArcFace, margin 0.2", "large_margin": "ArcFace, then large-margin fine-tuning (0.4, 200 frames)"}
 KEY = ("model", "people", "utterances", "steps", "seed")
 ABLATION_PEOPLE, ABLATION_STEPS, LADDER_STEPS = 60, 600, 600
 # Steps that take about as long as 1,800 of `laptop_best`.
