@@ -50,7 +50,11 @@ def test_replayed_steps_give_the_numbers_of_eager_ones(precision):
     """The rate is a float for one and a float32 tensor for the other, and Adam makes much of little gradients."""
     eager, captured = trained(None, precision)[0], trained(replayed, precision)[0]
     for name, weight in eager.model.state_dict().items():
-        torch.testing.assert_close(captured.model.state_dict()[name], weight, atol=1e-5, rtol=1e-5)
+        found = captured.model.state_dict()[name]
+        if name.endswith("in_proj_bias"):  # that of the keys changes no attention weight: its gradient is rounding alone
+            (found, _, more), (weight, _, further) = found.chunk(3), weight.chunk(3)  # each (d_model,)
+            found, weight = torch.cat([found, more]), torch.cat([weight, further])  # (2 * d_model,)
+        torch.testing.assert_close(found, weight, atol=1e-5, rtol=1e-5)
     assert captured.meter.loss == pytest.approx(eager.meter.loss, rel=1e-5) and captured.meter.count == 8 * 11 + 3
     assert captured.meter.accuracy == eager.meter.accuracy
     assert float(captured.scheduler.get_last_lr()[0]) == pytest.approx(eager.scheduler.get_last_lr()[0], abs=1e-9)
