@@ -17,6 +17,7 @@ from speaker_lib import Corpus, Preset, SpeakerDataset
 from speaker_lib.data.batches import get_dataloader
 from speaker_lib.data.splits import split_utterances
 from speaker_lib.evaluation.identification import crop_result, full_outputs, full_result
+from speaker_lib.models.classifier import count_parameters
 from speaker_lib.models.pooling import MIN_VARIANCE, SCORE_WIDTH, mean_pooling, padding_mask
 from speaker_lib.training.losses import TrainingLoss
 from speaker_lib.training.schedule import get_cosine_schedule_with_warmup
@@ -184,7 +185,7 @@ def fit_and_evaluate(name: str, preset: Preset, corpus: Corpus) -> dict[str, flo
         logits = full_outputs(trained, dataset, utterances, device)  # (n, n_speakers)
         crop = crop_result(trained, dataset, utterances, device).accuracy
     full = full_result(logits, dataset.labels[utterances]).accuracy
-    return {"crop": crop, "full": full, "cpu_seconds": seconds, "parameters": sum(p.numel() for p in model.parameters())}
+    return {"crop": crop, "full": full, "cpu_seconds": seconds, "parameters": count_parameters(model)}
 
 
 def fit(model: nn.Module, batches: object, preset: Preset, device: torch.device) -> nn.Module:

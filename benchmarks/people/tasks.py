@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import datetime
-import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from speaker_lib import PRESETS, Corpus, Preset, Run, evaluate, train
+from speaker_lib import PRESETS, Corpus, Preset, evaluate
 from speaker_lib.experiments.ablation import changes_between, variants_of
 from speaker_lib.experiments.classical import NAME, STATISTICS, classical_baseline
 from speaker_lib.experiments.ladder import cumulative_presets
 from speaker_lib.models.cost import parameters_of
-from speaker_lib.training.run import fit_to_data
 from speaker_lib.utils.device import get_device
-from speaker_lib.utils.progress import quietly
 
 from ..machine import device_name
 from .convolutional import NETWORKS, fit_and_evaluate
+from .runs import trained_run
 from .together import networks_and_lda
 
 SEEDS = (0, 1, 2)
@@ -95,11 +92,7 @@ def run_task(job: tuple[Task, Path]) -> dict[str, object]:
     elif task.model in NETWORKS:
         row |= fit_and_evaluate(task.model, task.preset, corpus)
     else:
-        with tempfile.TemporaryDirectory() as scratch, quietly():
-            run = Run.create(Path(scratch) / "run", fit_to_data(task.preset, corpus), corpus)
-            began = time.process_time()
-            train(run, corpus)
-            seconds = time.process_time() - began
+        with trained_run(task.preset, corpus) as (run, seconds):
             result = evaluate(run, corpus, get_device())[0]
         row |= {"crop": result.crop.accuracy, "full": result.full.accuracy, "cpu_seconds": seconds}
         row |= {"parameters": parameters_of(run.preset.model)}

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from speaker_lib import Corpus, Preset, Run, SpeakerDataset, train
-from speaker_lib.evaluation.identification import full_outputs, heldout_indices
+from speaker_lib import Corpus, Preset, SpeakerDataset
+from speaker_lib.data.splits import split_utterances
+from speaker_lib.evaluation.identification import full_outputs
 from speaker_lib.experiments.classical import STATISTICS, fit_lda, whole_statistics
-from speaker_lib.training.run import fit_to_data
 from speaker_lib.utils.device import get_device
-from speaker_lib.utils.progress import quietly
+
+from .runs import trained_run
 
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 1.0)  # of LDA's log-probabilities, beside 1 for the network's
 FLOOR = -60.0  # LDA is sure of itself: a log-probability far below this would outvote the network
@@ -27,19 +26,21 @@ def networks_and_lda(preset: Preset, corpus: Corpus) -> dict[str, float]:
 
     Both networks hold out the same utterances, because these depend on ``split_seed`` alone.
     """
-    labels = SpeakerDataset(corpus.labelled).labels
+    device, dataset = get_device(), SpeakerDataset(corpus.labelled)
+    utterances = split_utterances(corpus.labelled, preset.train)[1]  # (n,)
+    labels = dataset.labels[utterances]  # (n,)
     began = time.process_time()
     lda = fit_lda(corpus, preset.train)
     lda_seconds = time.process_time() - began
     networks, seconds = [], []
     for seed in (preset.train.seed, preset.train.seed + FURTHER_SEED):
-        scores, utterances, took = trained(Preset(preset.model, replace(preset.train, seed=seed)), corpus)
-        networks.append(scores)
+        with trained_run(Preset(preset.model, replace(preset.train, seed=seed)), corpus) as (run, took):
+            scores = full_outputs(run.load_model(device), dataset, utterances, device)  # (n, n_speakers)
+        networks.append(scores.log_softmax(dim=1))  # (n, n_speakers)
         seconds.append(took)
     rows = whole_statistics(corpus.labelled, utterances, STATISTICS[-1])  # (n, d)
     classical = torch.from_numpy(lda.predict_log_proba(rows)).float().clamp(min=FLOOR)  # (n, n_speakers)
     both = torch.stack(networks).mean(dim=0)  # (n, n_speakers)
-    labels = labels[utterances]  # (n,)
     return {
         "lda": accuracy(classical, labels),
         "lda_seconds": lda_seconds,
@@ -50,19 +51,6 @@ def networks_and_lda(preset: Preset, corpus: Corpus) -> dict[str, float]:
         "two_networks_seconds": sum(seconds),
         "two_networks_and_lda": together(both, classical, labels),
     }
-
-
-def trained(preset: Preset, corpus: Corpus) -> tuple[Tensor, Tensor, float]:
-    """Log-probabilities (n, n_speakers) of a new network on what is held out, the indices (n,) of that, and CPU seconds."""
-    device = get_device()
-    with tempfile.TemporaryDirectory() as scratch, quietly():
-        run = Run.create(Path(scratch) / "run", fit_to_data(preset, corpus), corpus)
-        began = time.process_time()
-        train(run, corpus)
-        seconds = time.process_time() - began
-        utterances = heldout_indices(run, corpus)  # (n,)
-        scores = full_outputs(run.load_model(device), SpeakerDataset(corpus.labelled), utterances, device)  # (n, n_speakers)
-    return scores.log_softmax(dim=1), utterances, seconds
 
 
 def together(network: Tensor, classical: Tensor, labels: Tensor) -> float:
